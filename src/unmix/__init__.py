@@ -1,0 +1,1 @@
+"""The shared library of Track-Unmix: names, documents, queue, stores, engine."""

@@ -1,0 +1,124 @@
+"""A small client of the REST API: send a song, watch its job, fetch the stems.
+
+`unmix submit` is built on it. It speaks plain HTTP and knows nothing of the queue or the store; what the server
+refuses comes back as an `UnmixError` with the server's own code and words.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+
+from unmix.errors import UnmixError
+from unmix.job import JobStatus
+
+#: Longest wait for one answer; the check of a long song takes a while.
+ANSWER_SECONDS: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """What REST tells of a job."""
+
+    job_id: str
+    status: JobStatus
+    position: int | None  # in the queue, from 1; None when it does not wait
+    progress: float  # 0..1
+    stems: tuple[str, ...]
+    error: str | None
+    warnings: tuple[str, ...] = field(default=())
+
+
+class Client:
+    """One REST server, named by its URL. Every method raises `UnmixError` when it refuses or does not answer."""
+
+    def __init__(self, url: str) -> None:
+        self._api = (url if "://" in url else f"http://{url}").rstrip("/") + "/apiv1"
+        self._session = requests.Session()
+
+    def submit(self, song: Path, *, model: str | None = None, stems: list[str] | None = None, format: str) -> str:
+        """Send a song to be separated and return the id of its job."""
+        fields: dict[str, Any] = {"format": format}
+        if model is not None:
+            fields["model"] = model
+        if stems:
+            fields["stems"] = ",".join(stems)
+        with song.open("rb") as file:
+            answer = self._ask("POST", "separate", data=fields, files={"file": (song.name, file)})
+        return str(_json(answer)["hash"])
+
+    def job(self, job_id: str) -> JobView:
+        """Return how a job stands now."""
+        fields = _json(self._ask("GET", f"jobs/{job_id}"))
+        return JobView(
+            job_id=job_id,
+            status=JobStatus(fields["status"]),
+            position=fields.get("position"),
+            progress=float(fields.get("progress") or 0),
+            stems=tuple(fields.get("stems") or ()),
+            error=fields.get("error"),
+            warnings=tuple(fields.get("warnings") or ()),
+        )
+
+    def watch(self, job_id: str, *, pause_seconds: float = 0.5) -> Iterator[JobView]:
+        """Yield how a job stands again and again; the last view is the one in which it is over."""
+        while True:
+            view = self.job(job_id)
+            yield view
+            if view.status.is_over:
+                return
+            time.sleep(pause_seconds)
+
+    def download(self, job_id: str, stem: str, target: Path) -> None:
+        """Save a stem as `target`; on failure nothing stays there."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(target.name + ".part")
+        try:
+            with self._ask("GET", f"track/{job_id}/{stem}", stream=True) as answer, part.open("wb") as file:
+                for chunk in answer.iter_content(1 << 16):
+                    file.write(chunk)
+            part.replace(target)
+        except requests.RequestException as error:
+            raise UnmixError(f"the download of {stem} broke off: {error}", code="rest_unavailable") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _ask(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        try:
+            answer = self._session.request(method, f"{self._api}/{path}", timeout=ANSWER_SECONDS, **arguments)
+        except requests.RequestException as error:
+            raise UnmixError(f"no answer from {self._api}: {_innermost(error)}", code="rest_unavailable") from error
+        if not answer.ok:
+            raise _refusal(answer)
+        return answer
+
+
+def _json(answer: requests.Response) -> dict[str, Any]:
+    try:
+        fields = answer.json()
+    except ValueError as error:
+        raise UnmixError(f"{answer.url} does not answer with JSON: is this Track-Unmix?", code="bad_answer") from error
+    if not isinstance(fields, dict):
+        raise UnmixError(f"{answer.url} does not answer with an object: is this Track-Unmix?", code="bad_answer")
+    return fields
+
+
+def _refusal(answer: requests.Response) -> UnmixError:
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {}
+    words = problem.get("detail") or problem.get("error") or f"{answer.url} answers {answer.status_code}"
+    return UnmixError(str(words), code=str(problem.get("code") or f"http_{answer.status_code}"))
+
+
+def _innermost(error: BaseException) -> str:
+    """Return the words of the error that started it all; requests wraps a refused connection four times."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error)

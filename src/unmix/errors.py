@@ -1,0 +1,97 @@
+"""Every error that Track-Unmix raises on purpose, as one tree.
+
+    UnmixError
+    ├── InputError            the caller sent something that cannot be served
+    ├── NotFoundError         no such job, song or stem
+    ├── QueueError            Redis is away or refused
+    │   └── LeaseLostError    another worker, a cancel or a new submission owns the job now
+    ├── StoreError            the object store is away or refused
+    │   ├── ObjectMissingError
+    │   └── ObjectChangedError    a conditional put met another object than it expected
+    └── EngineError           the separation itself failed
+        ├── ModelUnavailableError
+        └── AudioError        the bytes cannot be decoded as audio
+
+An error knows its stable `code` (snake_case, part of the API) and whether the same work may succeed later
+(`retryable`). It knows nothing of HTTP: `unmix_rest.problems` holds the one table from codes to statuses.
+"""
+
+
+class UnmixError(Exception):
+    """Base of the tree; `code` and `retryable` may be narrowed for one instance."""
+
+    code = "internal_error"
+    retryable = False
+
+    def __init__(self, message: str, *, code: str | None = None, retryable: bool | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+        if retryable is not None:
+            self.retryable = retryable
+
+
+class InputError(UnmixError):
+    """The caller sent something that cannot be served; the code says what."""
+
+    code = "invalid_input"
+
+
+class NotFoundError(UnmixError):
+    """No such job, song or stem."""
+
+    code = "not_found"
+
+
+class QueueError(UnmixError):
+    """Redis is away or refused."""
+
+    code = "queue_unavailable"
+    retryable = True
+
+
+class LeaseLostError(QueueError):
+    """The token is no longer valid: whatever this worker made must not be committed."""
+
+    code = "lease_lost"
+    retryable = False
+
+
+class StoreError(UnmixError):
+    """The object store is away or refused."""
+
+    code = "store_unavailable"
+    retryable = True
+
+
+class ObjectMissingError(StoreError):
+    """The named object does not exist."""
+
+    code = "object_missing"
+    retryable = False
+
+
+class ObjectChangedError(StoreError):
+    """A conditional put met another object (or none) than the caller had seen."""
+
+    code = "object_changed"
+    retryable = False
+
+
+class EngineError(UnmixError):
+    """The separation itself failed."""
+
+    code = "separation_failed"
+
+
+class ModelUnavailableError(EngineError):
+    """The asked weights cannot be had; the message names the model, the places looked and the remedy."""
+
+    code = "model_unavailable"
+
+
+class AudioError(EngineError):
+    """The bytes cannot be decoded as audio; the code says why."""
+
+    code = "undecodable"

@@ -1,0 +1,175 @@
+"""A job: one song to be separated with certain options. Values only, no I/O.
+
+The two documents that make the object store the ledger are defined here. `JobRequest` is written before the job is
+queued; `Outcome` ends it. Both are plain JSON, read back strictly.
+"""
+
+import hashlib
+import json
+import secrets
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from unmix import song
+
+#: What stems are delivered as, and the media type of each.
+MEDIA_TYPES: Final = {"mp3": "audio/mpeg", "wav": "audio/wav", "flac": "audio/flac"}
+
+
+class JobStatus(StrEnum):
+    """The five states of a job; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job will not change any more."""
+        return self in (JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class SeparationOptions:
+    """Effective options: everything that decides the bytes of the stems.
+
+    `stems` empty means all sources of the model. `weights_sha256` is None while no worker has announced the model;
+    it then matches any weights of that name.
+    """
+
+    model: str
+    stems: tuple[str, ...] = ()
+    format: str = "mp3"
+    weights_sha256: str | None = None
+
+    def variant(self, defaults: "SeparationOptions") -> str:
+        """Return the short digest of what differs from `defaults`, empty if nothing does."""
+        chosen = {
+            name: value
+            for name, value in (("model", self.model), ("stems", sorted(self.stems)), ("format", self.format))
+            if value != (sorted(defaults.stems) if name == "stems" else getattr(defaults, name))
+        }
+        if not chosen:
+            return ""
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+
+    def job_id(self, song_hash: str, defaults: "SeparationOptions") -> str:
+        """Return the id of the job that separates `song_hash` with these options."""
+        variant = self.variant(defaults)
+        return f"{song_hash}.{variant}" if variant else song_hash
+
+    def same_result_as(self, other: "SeparationOptions") -> bool:
+        """Tell whether both give the same stems, as far as the weights are known."""
+        if self.weights_sha256 and other.weights_sha256 and self.weights_sha256 != other.weights_sha256:
+            return False
+        return (self.model, sorted(self.stems), self.format) == (other.model, sorted(other.stems), other.format)
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """Where to report the end of a job, and what to say there."""
+
+    url: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """The request document: what is owed. A new `generation` makes every earlier outcome count as none."""
+
+    job_id: str
+    options: SeparationOptions
+    submitted_at: str  # ISO 8601, UTC; for people: the queue's only clock is Redis TIME
+    callbacks: tuple[Callback, ...] = ()
+    generation: str = field(default_factory=lambda: secrets.token_hex(8))
+    duration_seconds: float | None = None  # by counted samples; None for a foreign push, which was not probed
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def song_hash(self) -> str:
+        """The hash of the song to be separated."""
+        return song.song_hash_of(self.job_id)
+
+    def with_callback(self, callback: Callback) -> Self:
+        """Return the same request with one more callback."""
+        return replace(self, callbacks=(*self.callbacks, callback))
+
+    def to_json(self) -> bytes:
+        """Return the document's bytes."""
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read the document back.
+
+        Raises:
+            ValueError, KeyError, TypeError: the bytes are not such a document.
+        """
+        fields = json.loads(data)
+        fields["options"] = SeparationOptions(**_with_tuple(fields["options"], "stems"))
+        fields["callbacks"] = tuple(Callback(**callback) for callback in fields["callbacks"])
+        return cls(**_with_tuple(fields, "warnings"))
+
+
+@dataclass(frozen=True, slots=True)
+class StemFile:
+    """One delivered stem: where this attempt put it, and what lies there."""
+
+    key: str  # in the bucket `output`
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What really ran, as the worker saw it."""
+
+    model: str
+    weights_sha256: str
+    device: str
+    sample_rate: int  # Hz, of the model
+    duration_seconds: float  # of the song, by decoded samples
+    processing_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome document: how a job ended. Committed once per generation, the first commit wins."""
+
+    job_id: str
+    generation: str
+    status: JobStatus
+    finished_at: str  # ISO 8601, UTC
+    token: str = ""  # the winning attempt's
+    attempt: int = 0
+    worker: str = ""
+    format: str = "mp3"
+    stems: dict[str, StemFile] = field(default_factory=dict)
+    ran: Ran | None = None
+    error_code: str | None = None
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> bytes:
+        """Return the document's bytes."""
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read the document back.
+
+        Raises:
+            ValueError, KeyError, TypeError: the bytes are not such a document.
+        """
+        fields = json.loads(data)
+        fields["status"] = JobStatus(fields["status"])
+        fields["stems"] = {name: StemFile(**stem) for name, stem in fields["stems"].items()}
+        fields["ran"] = Ran(**fields["ran"]) if fields["ran"] else None
+        return cls(**_with_tuple(fields, "warnings"))
+
+
+def _with_tuple(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**fields, name: tuple(fields[name])}

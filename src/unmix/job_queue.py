@@ -1,0 +1,375 @@
+"""The queue of jobs on Redis lists: who waits, who works on what, and what has to be looked at again.
+
+Redis is an index that can be rebuilt: what is owed and what is done stands in the object store (`unmix.ledger`).
+Every change of state is one Lua script of its own file in `scripts/`, so it happens whole or not at all, by Redis'
+own clock. The keys are described in `docs/redis-keys.md`. This is the only module that imports `redis`.
+"""
+
+import hashlib
+import json
+import random
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import Any, Final, Literal, Self, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from unmix.errors import LeaseLostError, QueueError
+from unmix.job import JobStatus
+
+TO_WORKER: Final = "toWorker"
+TAKEN: Final = "unmix:taken"
+LEASES: Final = "unmix:leases"
+OPEN: Final = "unmix:open"
+DELAYED: Final = "unmix:delayed"
+MARKS: Final = "unmix:marks"
+OUTBOX: Final = "unmix:outbox"
+OUTBOX_TRIES: Final = "unmix:outbox:tries"
+MODELS: Final = "unmix:models"
+LOGGING: Final = "logging"
+JOB_PREFIX: Final = "unmix:job:"
+
+#: Seconds that the record of a finished job stays; the outcome in the store is what counts.
+OVER_RECORD_SECONDS: Final = 3600
+#: Seconds to wait for Redis' answer; longer than any take blocks (the setting `take_seconds` is at most 5).
+REPLY_SECONDS: Final = 10
+
+_SCRIPTS: Final = ("submit", "claim", "renew", "finish", "release", "fail", "sweep", "forget", "add_callback")
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePolicy:
+    """How patient the queue is. All times in seconds by Redis' clock."""
+
+    lease_seconds: float = 30
+    grace_seconds: float = 20
+    retry_seconds: float = 5
+    max_attempts: int = 5
+    max_crashes: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One worker's right to a job, worth as much as its token."""
+
+    job_id: str
+    token: str
+    attempt: int  # from 1
+    crashes: int  # of the separating process, under live workers
+    lapses: int  # deaths of whole workers
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What Redis knows of a job that is not over, or was until a moment ago."""
+
+    status: JobStatus
+    attempt: int
+    progress: float  # 0..1
+    worker: str | None
+    retry_at_ms: int | None
+    error_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a worker announces of a model that it has loaded."""
+
+    name: str
+    weights_sha256: str
+    sources: tuple[str, ...]
+    sample_rate: int  # Hz
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """How many jobs a sweep put back to the head of the queue, by reason."""
+
+    retries: int
+    lapsed: int
+    unclaimed: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """How much there is to do."""
+
+    waiting: int
+    open: int
+    running: int
+    delayed: int
+    outbox: int
+
+
+class JobQueue:
+    """The queue, as REST, workers and the janitor see it. Every method raises `QueueError` when Redis is away."""
+
+    def __init__(self, url: str, *, password: str = "", policy: QueuePolicy | None = None) -> None:
+        self.policy = policy or QueuePolicy()
+        with _redis_errors():
+            self._redis = redis.Redis.from_url(
+                url,
+                password=password or None,
+                decode_responses=True,
+                # Foreign elements are any bytes; this reads and writes them back unchanged.
+                encoding_errors="surrogateescape",
+                socket_timeout=REPLY_SECONDS,
+                socket_connect_timeout=REPLY_SECONDS,
+                # A blocking take that is silently sent again hangs or takes twice: a failure must show.
+                retry=Retry(NoBackoff(), 0),
+            )
+        scripts = resources.files("unmix") / "scripts"
+        self._scripts = {name: self._redis.register_script((scripts / f"{name}.lua").read_text()) for name in _SCRIPTS}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def ping(self) -> None:
+        """Ask Redis for a sign of life."""
+        with _redis_errors():
+            self._redis.ping()
+
+    # Submitting and looking
+
+    def submit(self, job_id: str, generation: str, *, callbacks: int = 0) -> bool:
+        """Queue a job at the tail; False if this very generation is open already.
+
+        The song and the request document must be in the store before.
+        """
+        keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, JOB_PREFIX + job_id]
+        return bool(self._run("submit", keys, job_id, generation, callbacks))
+
+    def add_callback(self, job_id: str, index: int) -> None:
+        """Make sure that the request's callback number `index`, added after its submission, is delivered too."""
+        self._run("add_callback", [OUTBOX, JOB_PREFIX + job_id], job_id, index)
+
+    def forget(self, job_id: str) -> None:
+        """Drop a job from every key; a worker that still runs it finds its lease lost."""
+        self._run("forget", [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, MARKS, JOB_PREFIX + job_id], job_id)
+
+    def record(self, job_id: str) -> JobRecord | None:
+        """Return what Redis knows of a job, None if nothing."""
+        with _redis_errors():
+            fields = cast(dict[str, str], self._redis.hgetall(JOB_PREFIX + job_id))
+        if "status" not in fields:
+            return None
+        return JobRecord(
+            status=JobStatus(fields["status"]),
+            attempt=int(fields.get("attempt", 0)),
+            progress=float(fields.get("progress", 0)),
+            worker=fields.get("worker"),
+            retry_at_ms=int(fields["retry_at"]) if "retry_at" in fields else None,
+            error_code=fields.get("error_code") or None,
+        )
+
+    def position(self, job_id: str) -> int | None:
+        """Return the place of a waiting job, 1 for the next one served; None if it does not wait."""
+        with _redis_errors():
+            pipe = self._redis.pipeline()
+            pipe.lpos(TO_WORKER, job_id, rank=-1)
+            pipe.llen(TO_WORKER)
+            index, length = pipe.execute()
+        return None if index is None else length - index
+
+    def waiting(self, *, limit: int) -> tuple[list[str], int]:
+        """Return up to `limit` waiting elements in the order of service, and how many wait in all."""
+        with _redis_errors():
+            pipe = self._redis.pipeline()
+            pipe.lrange(TO_WORKER, -limit, -1)
+            pipe.llen(TO_WORKER)
+            elements, total = pipe.execute()
+        return elements[::-1], total
+
+    def counts(self) -> QueueCounts:
+        """Return how much waits, runs, is delayed or has to be delivered."""
+        with _redis_errors():
+            pipe = self._redis.pipeline()
+            pipe.llen(TO_WORKER)
+            for key in (OPEN, LEASES, DELAYED, OUTBOX):
+                pipe.zcard(key)
+            return QueueCounts(*pipe.execute())
+
+    # Working
+
+    def take(self, *, block_seconds: float, fetch: Literal["blmove", "blpop"] = "blmove") -> str | None:
+        """Take the next element, or None after `block_seconds` without one.
+
+        `blmove` takes the oldest and keeps it in Redis until it is claimed. `blpop` is the literal form of the
+        contract: the newest first, and out of Redis from here to the claim.
+        """
+        with _redis_errors():
+            if fetch == "blmove":
+                return cast(str | None, self._redis.blmove(TO_WORKER, TAKEN, block_seconds, "RIGHT", "LEFT"))  # type: ignore[arg-type]  # Redis takes fractions
+            popped = cast(tuple[str, str] | None, self._redis.blpop([TO_WORKER], timeout=block_seconds))
+            return popped[1] if popped else None
+
+    def discard(self, element: str) -> None:
+        """Drop a taken element that names no job."""
+        digest = hashlib.sha1(element.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
+        with _redis_errors():
+            pipe = self._redis.pipeline()
+            pipe.lrem(TAKEN, 1, element)
+            pipe.hdel(MARKS, f"taken:{digest}")
+            pipe.execute()
+
+    def claim(
+        self, element: str, job_id: str, worker_id: str, *, fetch: Literal["blmove", "blpop"] = "blmove"
+    ) -> Claim | None:
+        """Lease the taken `element`, which names `job_id`; None if there is nothing to do for it any more."""
+        token = secrets.token_hex(8)
+        keys = [TAKEN, LEASES, OPEN, DELAYED, MARKS, JOB_PREFIX + job_id]
+        lease_ms = round(self.policy.lease_seconds * 1000)
+        popped = "1" if fetch == "blpop" else ""
+        answer = self._run("claim", keys, element, job_id, token, worker_id, lease_ms, popped)
+        if answer[0] != "claimed":
+            return None
+        return Claim(job_id, token, attempt=answer[1], crashes=answer[2], lapses=answer[3])
+
+    def renew(self, claim: Claim, *, progress: float) -> None:
+        """Extend the lease and note the progress (0..1).
+
+        Raises:
+            LeaseLostError: the token is not valid any more.
+        """
+        lease_ms = round(self.policy.lease_seconds * 1000)
+        keys = [LEASES, MARKS, JOB_PREFIX + claim.job_id]
+        if not self._run("renew", keys, claim.job_id, claim.token, lease_ms, round(progress, 4)):
+            raise LeaseLostError(f"the lease of {claim.job_id} is lost")
+
+    def finish(self, claim: Claim, status: JobStatus, *, error_code: str | None, callbacks: int) -> None:
+        """End a job whose outcome is in the store, and make its callbacks due.
+
+        Raises:
+            LeaseLostError: the token is not valid any more.
+        """
+        keys = [LEASES, OPEN, DELAYED, OUTBOX, MARKS, JOB_PREFIX + claim.job_id]
+        args = (claim.job_id, claim.token, status.value, error_code or "", callbacks, OVER_RECORD_SECONDS)
+        if not self._run("finish", keys, *args):
+            raise LeaseLostError(f"the lease of {claim.job_id} is lost")
+
+    def release(self, claim: Claim) -> None:
+        """Give a job back to the head of the queue, uncharged.
+
+        Raises:
+            LeaseLostError: the token is not valid any more.
+        """
+        keys = [TO_WORKER, LEASES, MARKS, JOB_PREFIX + claim.job_id]
+        if not self._run("release", keys, claim.job_id, claim.token):
+            raise LeaseLostError(f"the lease of {claim.job_id} is lost")
+
+    def fail(self, claim: Claim, *, error_code: str, crashed: bool = False, max_attempts: int | None = None) -> bool:
+        """Note a failure that may pass; True if the job will be tried again, False if its tries are used up.
+
+        On False the claim stays valid: commit the failure, then `finish`. Delays double from `retry_seconds`, ± 20 %.
+
+        Raises:
+            LeaseLostError: the token is not valid any more.
+        """
+        counter, most = (
+            ("crashes", self.policy.max_crashes) if crashed else ("failures", max_attempts or self.policy.max_attempts)
+        )
+        delay_ms = round(self.policy.retry_seconds * 1000 * random.uniform(0.8, 1.2))
+        keys = [LEASES, DELAYED, MARKS, JOB_PREFIX + claim.job_id]
+        answer = self._run("fail", keys, claim.job_id, claim.token, counter, most, delay_ms, error_code)
+        if answer == "stale":
+            raise LeaseLostError(f"the lease of {claim.job_id} is lost")
+        return bool(answer == "retry")
+
+    # Keeping house
+
+    def sweep(self) -> Sweep:
+        """Put back what is due or abandoned. To be called every few seconds."""
+        keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, MARKS]
+        return Sweep(*self._run("sweep", keys, round(self.policy.grace_seconds * 1000), JOB_PREFIX))
+
+    def due_callbacks(self, *, limit: int) -> list[tuple[str, int]]:
+        """Return up to `limit` deliveries that are due, as (job_id, index of the callback in the request)."""
+        with _redis_errors():
+            due = cast(list[str], self._redis.zrangebyscore(OUTBOX, "-inf", self._now_ms(), start=0, num=limit))
+        return [(job_id, int(index)) for job_id, _, index in (entry.partition("#") for entry in due)]
+
+    def callback_failed(self, job_id: str, index: int, *, retry_seconds: float) -> int:
+        """Put a delivery off and return how many tries it has had; each waits four times longer than the last."""
+        entry = f"{job_id}#{index}"
+        with _redis_errors():
+            tries = self._redis.hincrby(OUTBOX_TRIES, entry, 1)
+            due = self._now_ms() + round(retry_seconds * 1000 * 4 ** (tries - 1))
+            self._redis.zadd(OUTBOX, {entry: due}, xx=True)
+        return tries
+
+    def callback_over(self, job_id: str, index: int) -> None:
+        """Take a delivery out of the outbox: it arrived, or it was given up."""
+        entry = f"{job_id}#{index}"
+        with _redis_errors():
+            pipe = self._redis.pipeline()
+            pipe.zrem(OUTBOX, entry)
+            pipe.hdel(OUTBOX_TRIES, entry)
+            pipe.execute()
+
+    # What workers announce
+
+    def announce(self, card: ModelCard) -> None:
+        """Tell REST which weights and sources a model has."""
+        with _redis_errors():
+            self._redis.hset(MODELS, card.name, json.dumps(asdict(card), sort_keys=True))
+
+    def model_card(self, name: str) -> ModelCard | None:
+        """Return what workers announced of a model, None if none has loaded it yet."""
+        with _redis_errors():
+            text = cast(str | None, self._redis.hget(MODELS, name))
+        if text is None:
+            return None
+        fields = json.loads(text)
+        return ModelCard(**{**fields, "sources": tuple(fields["sources"])})
+
+    # The contract's `logging` list
+
+    def push_log(self, line: str, *, max_lines: int) -> None:
+        """Append a line to the list `logging`, which keeps at most the newest `max_lines`."""
+        with _redis_errors():
+            pipe = self._redis.pipeline()
+            pipe.lpush(LOGGING, line)
+            pipe.ltrim(LOGGING, 0, max_lines - 1)
+            pipe.execute()
+
+    def pop_log(self, *, block_seconds: float) -> str | None:
+        """Take the oldest log line, or None after `block_seconds` without one."""
+        with _redis_errors():
+            popped = cast(tuple[str, str] | None, self._redis.brpop([LOGGING], timeout=block_seconds))
+        return popped[1] if popped else None
+
+    def peek_logs(self) -> list[str]:
+        """Return all log lines, oldest first, and leave them there."""
+        with _redis_errors():
+            return cast(list[str], self._redis.lrange(LOGGING, 0, -1))[::-1]
+
+    def _run(self, script: str, keys: list[str], *args: str | int | float) -> Any:
+        with _redis_errors():
+            return self._scripts[script](keys=keys, args=args)
+
+    def _now_ms(self) -> int:
+        seconds, microseconds = self._redis.time()
+        return seconds * 1000 + microseconds // 1000
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextmanager
+def _redis_errors() -> Iterator[None]:
+    """Turn what redis-py raises into `QueueError`."""
+    try:
+        yield
+    except redis.AuthenticationError as error:
+        raise QueueError(f"Redis refuses the password or user: {error}", code="queue_denied") from error
+    except (redis.RedisError, ValueError, OSError) as error:
+        raise QueueError(f"Redis does not answer as it should: {error}") from error

@@ -1,0 +1,132 @@
+"""Settings: the only reader of the environment.
+
+Every setting is `UNMIX_<NAME>`; names that older deployments use (`REDIS_HOST`, `MINIO_HOST`, …) are accepted too.
+`docs/settings.md` lists them all, kept complete by a test. Every interval is a setting so that tests can scale it.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from unmix.job import SeparationOptions
+
+#: Names of older deployments that are still read, and what each stands for.
+OLD_NAMES: Final = {
+    "REDIS_HOST": "redis_url",
+    "REDIS_PORT": "redis_url",
+    "REDIS_PASSWORD": "redis_password",
+    "MINIO_HOST": "store_url",
+    "MINIO_SECURE": "store_url",
+    "MINIO_ACCESS_KEY": "store_access_key",
+    "MINIO_SECRET_KEY": "store_secret_key",
+}
+
+
+class _OldNames(PydanticBaseSettingsSource):
+    """Read the names in `OLD_NAMES`."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False  # not field by field: two old names make one URL
+
+    def __call__(self) -> dict[str, Any]:
+        env = os.environ
+        values: dict[str, Any] = {
+            new: env[old] for old, new in OLD_NAMES.items() if old in env and not new.endswith("_url")
+        }
+        if "REDIS_HOST" in env:
+            # Kubernetes injects REDIS_PORT=tcp://… beside a Service named redis: that is no port.
+            port = env.get("REDIS_PORT", "")
+            values["redis_url"] = f"redis://{env['REDIS_HOST']}:{port if port.isdigit() else 6379}/0"
+        if "MINIO_HOST" in env:
+            secure = env.get("MINIO_SECURE", "").lower() in ("1", "true", "yes")
+            values["store_url"] = f"{'s3' if secure else 's3+http'}://{env['MINIO_HOST']}"
+        return values
+
+
+class Settings(BaseSettings):
+    """What an operator may set; a wrong value stops the process with a message that names it."""
+
+    model_config = SettingsConfigDict(env_prefix="UNMIX_", extra="ignore", populate_by_name=True)
+
+    redis_url: str = Field("redis://localhost:6379/0", description="Redis-protocol server, database included.")
+    redis_password: SecretStr = Field(SecretStr(""), description="Password of the Redis server, kept out of the URL.")
+    store_url: str = Field(
+        "file://.unmix/store",
+        description="Object store: `file://path`, `s3://host:port`, or `s3+http://host:port` for plain HTTP.",
+    )
+    store_access_key: SecretStr = Field(SecretStr(""), description="S3 access key.")
+    store_secret_key: SecretStr = Field(SecretStr(""), description="S3 secret key.")
+
+    model: str = Field("htdemucs", description="Model of a request that names none.")
+    models: str = Field("", description="Other models that clients may name, separated by commas.")
+    model_dir: Path | None = Field(
+        None, description="Folder of an operator's own models, and the air-gapped home of the known ones."
+    )
+    trusted_weights: str = Field(
+        "", description="SHA-256 sums, separated by commas, of the `.th` files in `UNMIX_MODEL_DIR` that may be loaded."
+    )
+    device: str = Field("cpu", description="Where torch computes: `cpu`, `cuda`, `cuda:0`, `mps`.")
+    threads: int = Field(0, ge=0, description="Threads of one worker's torch; 0: torch decides.")
+    mp3_bitrate_kbps: int = Field(192, ge=32, le=320, description="Bit rate of mp3 stems.")
+
+    fetch: Literal["blmove", "blpop"] = Field(
+        "blmove", description="How workers take work; `blpop` is the contract's literal form (see redis/README.md)."
+    )
+    lease_seconds: float = Field(30, gt=0, description="How long a claim holds without renewal.")
+    renew_seconds: float = Field(5, gt=0, description="Pause between two renewals of a lease.")
+    sweep_seconds: float = Field(2, gt=0, description="Pause between two sweeps of the janitor.")
+    grace_seconds: float = Field(20, gt=0, description="How long a lapsed lease or an unclaimed take is left alone.")
+    take_seconds: float = Field(5, gt=0, le=5, description="Longest block of one take.")
+    retry_seconds: float = Field(5, ge=0, description="Delay before the first retry; it doubles with each.")
+    max_attempts: int = Field(5, ge=1, description="Tries of a job that fails for a passing reason.")
+    max_crashes: int = Field(3, ge=1, description="Crashes of the separating process before a song counts as poison.")
+    max_lapses: int = Field(10, ge=1, description="Deaths of whole workers before a job is given up.")
+    stall_seconds: float = Field(60, gt=0, description="Shortest pause in progress that kills the child.")
+    shutdown_seconds: float = Field(60, gt=0, description="Time that SIGTERM leaves a worker to end.")
+    scratch_dir: Path | None = Field(None, description="Folder for a worker's temporary files; none: the system's.")
+    worker_heartbeat: Path | None = Field(None, description="File that a live worker touches, for liveness probes.")
+
+    host: str = Field("127.0.0.1", description="Address that REST listens on.")
+    port: int = Field(5000, ge=0, le=65535, description="Port that REST listens on.")
+    rest_threads: int = Field(16, ge=1, description="Threads that answer requests.")
+    max_upload_mb: int = Field(256, ge=1, description="Largest accepted upload in MiB.")
+    min_song_seconds: float = Field(0.1, ge=0, description="Shortest accepted song.")
+    max_song_seconds: float = Field(3600, gt=0, description="Longest accepted song, by decoded samples.")
+    probe_seconds: float = Field(60, gt=0, description="Longest time that the decode check of an upload may take.")
+    probe_memory_mb: int = Field(1024, ge=256, description="Address space of the decode check in MiB.")
+
+    callback_allow: str = Field(
+        "", description="Private hosts or networks that callbacks may reach, separated by commas."
+    )
+    callback_max_attempts: int = Field(8, ge=1, description="Tries of one callback delivery.")
+    callback_retry_seconds: float = Field(5, gt=0, description="Delay before a callback's first retry; grows fourfold.")
+
+    log_list_max: int = Field(10_000, ge=0, description="Longest `logging` list in Redis; 0: do not log there.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the old names speak only where neither the caller nor `UNMIX_*` does."""
+        return init_settings, env_settings, _OldNames(settings_cls)
+
+    @property
+    def default_options(self) -> SeparationOptions:
+        """Options of a request that names none."""
+        return SeparationOptions(model=self.model)
+
+    @property
+    def allowed_models(self) -> tuple[str, ...]:
+        """Every model that a client may name, the default first."""
+        others = [name.strip() for name in self.models.split(",") if name.strip()]
+        return tuple(dict.fromkeys([self.model, *others]))

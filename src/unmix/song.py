@@ -1,0 +1,89 @@
+"""Names: the identity of a song and of a job, and what their objects are called. Pure, no I/O.
+
+A song is identified by its bytes, a job by the song and the options that differ from the defaults. Every pattern
+that guards a path, a key or an object name stands here, so that nothing unchecked reaches a store.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final
+
+QUEUE_BUCKET: Final = "queue"
+OUTPUT_BUCKET: Final = "output"
+
+_JOB_ID: Final = re.compile(r"(?P<song_hash>[0-9a-f]{64})(?:\.[0-9a-f]{8})?")
+_STEM: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+#: Stems that every client of the contract may ask for, whatever a model's sources are.
+CONTRACT_STEMS: Final = ("vocals", "drums", "bass", "other")
+#: `base` is a typo in the contract's oldest text that clients copied.
+STEM_ALIASES: Final = {"base": "bass"}
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectName:
+    """Where one object lies: `bucket` and `key`, both checked by whoever makes the name."""
+
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.bucket}/{self.key}"
+
+
+def hash_song(data: bytes) -> str:
+    """Return the song hash of `data`: its SHA-256 as 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def is_job_id(text: str) -> bool:
+    """Tell whether `text` has the form of a job id: a song hash, or `songhash.variant`."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
+def is_stem(text: str) -> bool:
+    """Tell whether `text` could be the name of a stem."""
+    return _STEM.fullmatch(text) is not None
+
+
+def song_hash_of(job_id: str) -> str:
+    """Return the song hash inside `job_id`.
+
+    Raises:
+        ValueError: `job_id` has not the form of one.
+    """
+    match = _JOB_ID.fullmatch(job_id)
+    if match is None:
+        raise ValueError("not a job id")
+    return match["song_hash"]
+
+
+def song_object(song_hash: str) -> ObjectName:
+    """Name the uploaded song. `.mp3` is the contract, whatever the format of the bytes."""
+    return ObjectName(QUEUE_BUCKET, f"{song_hash}.mp3")
+
+
+def request_object(job_id: str) -> ObjectName:
+    """Name the request document: what was asked, by whom to call back, when."""
+    return ObjectName(QUEUE_BUCKET, f"{job_id}.json")
+
+
+def outcome_object(job_id: str) -> ObjectName:
+    """Name the outcome document: once it exists for the request's generation, the job is over."""
+    return ObjectName(OUTPUT_BUCKET, f"{job_id}.json")
+
+
+def attempt_prefix(job_id: str) -> str:
+    """Return what every key of this job's attempts in the bucket `output` begins with."""
+    return f"{job_id}/"
+
+
+def attempt_object(job_id: str, token: str, stem: str, extension: str) -> ObjectName:
+    """Name a stem of one attempt; the token makes it unique, so that no two attempts share a name."""
+    return ObjectName(OUTPUT_BUCKET, f"{attempt_prefix(job_id)}{token}/{stem}.{extension}")
+
+
+def stem_object(job_id: str, stem: str, extension: str) -> ObjectName:
+    """Name the copy of a stem that clients of the contract look for."""
+    return ObjectName(OUTPUT_BUCKET, f"{job_id}-{stem}.{extension}")

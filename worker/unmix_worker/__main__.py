@@ -1,0 +1,45 @@
+"""Starts a worker: `python -m unmix_worker`. Settings come from the environment."""
+
+import os
+import platform
+import secrets
+import sys
+
+import structlog
+
+from unmix.connect import connect_queue, connect_store, wait_for_services
+from unmix.errors import UnmixError
+from unmix.ledger import Ledger
+from unmix.logs import configure_logs
+from unmix.settings import Settings
+from unmix_worker.separation import SeparationProcess
+from unmix_worker.shutdown import Shutdown
+from unmix_worker.worker import Worker
+
+log = structlog.get_logger()
+
+
+def main() -> int:
+    """Serve the queue until SIGTERM; 1 if the model cannot be had or a service refuses us."""
+    settings = Settings()
+    shutdown = Shutdown(settings.shutdown_seconds)
+    shutdown.listen()
+    queue = connect_queue(settings)
+    configure_logs("worker", settings, queue)
+    process = SeparationProcess(settings)
+    worker_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(2)}"
+    try:
+        store = connect_store(settings)
+        wait_for_services(queue, store)
+        Worker(settings, queue, Ledger(store), process, worker_id=worker_id).run(shutdown)
+    except UnmixError as error:
+        log.error("worker stops", code=error.code, error=error.message)
+        return 1
+    finally:
+        process.close()
+    log.info("worker stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Reads what stands in `toWorker`: our own job ids, and what foreign producers of the contract push.
+
+A foreign element is a bare song hash, or JSON such as `{"hash": …, "model": …, "callback": …}`. Everything else is
+refused here, by its form alone, before any store or key is touched.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from unmix.callbacks import check_callback_url
+
+from unmix import song
+from unmix.errors import InputError
+from unmix.job import Callback, SeparationOptions
+from unmix.settings import Settings
+
+#: No element of the contract is longer; one with audio inside is.
+MAX_ELEMENT_CHARACTERS: Final = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class PushedJob:
+    """The job that an element asks for. The options count only where the store has no request yet."""
+
+    job_id: str
+    options: SeparationOptions
+    callbacks: tuple[Callback, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def parse_element(element: str, settings: Settings) -> PushedJob:
+    """Return the job that `element` asks for.
+
+    Raises:
+        InputError: it names no job (`bad_hash`), carries audio (`audio_in_element`), or names a model that is not
+            allowed here (`unknown_model`).
+    """
+    if song.is_job_id(element):
+        return PushedJob(element, settings.default_options)
+    fields = _json_fields(element)
+    song_hash = fields.get("hash", fields.get("songhash"))
+    if not isinstance(song_hash, str) or not song.is_job_id(song_hash):
+        raise InputError("an element must be a song hash or JSON with one", code="bad_hash")
+    if "mp3" in fields:
+        raise InputError("an element must not carry audio: put the song into the store", code="audio_in_element")
+
+    options = settings.default_options
+    if fields.get("model"):
+        if fields["model"] not in settings.allowed_models:
+            raise InputError("the element names a model that is not allowed here", code="unknown_model")
+        options = replace(options, model=fields["model"])
+    callbacks, warnings = _callbacks(fields.get("callback"), settings)
+    job_id = options.job_id(song.song_hash_of(song_hash), settings.default_options)
+    return PushedJob(job_id, options, callbacks, warnings)
+
+
+def _json_fields(element: str) -> dict[str, Any]:
+    if len(element) <= MAX_ELEMENT_CHARACTERS:
+        try:
+            fields = json.loads(element)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            if isinstance(fields, dict):
+                return fields
+    raise InputError("an element must be a song hash or JSON with one", code="bad_hash")
+
+
+def _callbacks(given: Any, settings: Settings) -> tuple[tuple[Callback, ...], tuple[str, ...]]:
+    """Return the callback if it may be called, else a warning that says why not: it never stops the job."""
+    if not isinstance(given, dict) or not isinstance(given.get("url"), str):
+        return (), ()
+    data = given.get("data")
+    callback = Callback(given["url"], data if isinstance(data, dict) else {})
+    try:
+        check_callback_url(callback.url, allow=settings.callback_allow)
+    except InputError as error:
+        return (), (f"{error.code}: {error.message}",)
+    return (callback,), ()

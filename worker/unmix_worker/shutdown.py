@@ -1,0 +1,45 @@
+"""Turns SIGTERM and SIGINT into a question that the worker asks at convenient moments."""
+
+import signal
+import threading
+import time
+from types import FrameType
+
+
+class Shutdown:
+    """Whether the process was asked to stop, and how much of its grace is left."""
+
+    def __init__(self, grace_seconds: float) -> None:
+        self._grace_seconds = grace_seconds
+        self._asked_at: float | None = None
+        self._event = threading.Event()
+
+    def listen(self) -> None:
+        """Install the signal handlers; main thread only."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def request(self) -> None:
+        """Ask for the stop; the grace runs from the first time."""
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+        self._event.set()
+
+    @property
+    def requested(self) -> bool:
+        """Whether to stop."""
+        return self._event.is_set()
+
+    @property
+    def seconds_left(self) -> float:
+        """What is left of the grace; the whole of it as long as nobody asked."""
+        if self._asked_at is None:
+            return self._grace_seconds
+        return self._grace_seconds - (time.monotonic() - self._asked_at)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, or wake at once when the stop is asked for."""
+        self._event.wait(seconds)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.request()

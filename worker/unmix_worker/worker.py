@@ -1,0 +1,197 @@
+"""A worker, top to bottom: take, claim, fetch, separate, upload, commit, publish, finish.
+
+The worker owns no state that matters: a job is in Redis until it is finished, and its outcome is in the store before
+that, so a worker may die between any two lines. It does not import torch: Demucs runs in a supervised child process
+(`separation`). What ends an attempt early is an error from the tree in `unmix.errors`, handled in one place, `_serve`.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import structlog
+
+from unmix import song
+from unmix.errors import (
+    EngineError,
+    LeaseLostError,
+    ObjectMissingError,
+    QueueError,
+    StoreError,
+    UnmixError,
+)
+from unmix.job import JobRequest, JobStatus, Outcome, StemFile
+from unmix.job_queue import Claim, JobQueue
+from unmix.ledger import Ledger, utc_now
+from unmix.settings import Settings
+from unmix_worker.elements import parse_element
+from unmix_worker.health import Heartbeat
+from unmix_worker.lease import Lease
+from unmix_worker.separation import CrashedError, ReleasedError, Separated, SeparationProcess, SeparationTask
+from unmix_worker.shutdown import Shutdown
+
+log = structlog.get_logger()
+
+#: A song that is not in the store yet is looked for again three times, which takes about 35 s by default.
+INPUT_MISSING_ATTEMPTS: Final = 4
+#: Pause after Redis failed, in seconds.
+QUEUE_PAUSE_SECONDS: Final = 2
+
+
+class Worker:
+    """Separates one song at a time until it is told to stop."""
+
+    def __init__(
+        self, settings: Settings, queue: JobQueue, ledger: Ledger, process: SeparationProcess, *, worker_id: str
+    ) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._ledger = ledger
+        self._process = process
+        self._worker_id = worker_id
+        self._heartbeat = Heartbeat(settings.worker_heartbeat)
+
+    def run(self, shutdown: Shutdown) -> None:
+        """Serve the queue until `shutdown` is requested. Redis being away is waited out."""
+        while not shutdown.requested:
+            try:
+                card = self._process.ensure_ready(shutdown)
+                self._queue.announce(card)  # again and again: Redis may have lost it
+                self._heartbeat.beat()
+                element = self._queue.take(block_seconds=self._settings.take_seconds, fetch=self._settings.fetch)
+                if element is not None:
+                    self._serve(element, shutdown)
+            except QueueError as error:
+                log.warning("queue away", error=error.message)
+                shutdown.wait(QUEUE_PAUSE_SECONDS)
+            except ReleasedError:
+                return  # asked to stop while the model was loading
+
+    def _serve(self, element: str, shutdown: Shutdown) -> None:
+        """Claim a taken element and see its job to an end: over, given back, or to be tried again."""
+        try:
+            push = parse_element(element, self._settings)
+        except UnmixError as error:
+            self._queue.discard(element)
+            log.warning("element refused", code=error.code, reason=error.message, size_bytes=len(element))
+            return
+        claim = self._queue.claim(element, push.job_id, self._worker_id, fetch=self._settings.fetch)
+        if claim is None:
+            return
+        with Lease(self._queue, claim, self._settings.renew_seconds, self._heartbeat) as lease:
+            log.info("job started", job_id=claim.job_id, attempt=claim.attempt)
+            request = JobRequest(claim.job_id, push.options, utc_now(), push.callbacks, warnings=push.warnings)
+            try:
+                request = self._ledger.adopt(request)
+                self._run_job(request, claim, lease, shutdown)
+            except ReleasedError:
+                self._queue.release(claim)
+                log.info("job released", job_id=claim.job_id)
+            except LeaseLostError as error:
+                log.warning("job lost", job_id=claim.job_id, reason=error.message)
+            except (EngineError, StoreError, QueueError) as error:
+                self._fail(request, claim, error)
+
+    def _run_job(self, request: JobRequest, claim: Claim, lease: Lease, shutdown: Shutdown) -> None:
+        """Make the stems of one job and commit them."""
+        outcome = self._ledger.outcome(request)  # an earlier attempt may have come that far
+        if outcome is None:
+            if claim.lapses >= self._settings.max_lapses:
+                raise EngineError(f"{claim.lapses} workers died over this song", code="gave_up")
+            with self._scratch() as scratch:
+                song_path = self._fetch(request, scratch)
+                task = SeparationTask.of(request.options, song_path, scratch / "stems", self._settings.mp3_bitrate_kbps)
+                separated = self._process.separate(task, lease, shutdown)
+                stems = self._upload(request, claim, separated)
+            lease.confirm()
+            outcome = self._ledger.commit(
+                Outcome(
+                    job_id=request.job_id,
+                    generation=request.generation,
+                    status=JobStatus.DONE,
+                    finished_at=utc_now(),
+                    token=claim.token,
+                    attempt=claim.attempt,
+                    worker=self._worker_id,
+                    format=request.options.format,
+                    stems=stems,
+                    ran=separated.ran,
+                    warnings=(*request.warnings, *separated.warnings),
+                )
+            )
+            if outcome.token != claim.token:  # another attempt was first, and its stems count
+                self._ledger.discard(stems)
+        self._conclude(request, claim, outcome)
+
+    def _fetch(self, request: JobRequest, scratch: Path) -> Path:
+        path = scratch / "song"
+        try:
+            self._ledger.store.get_file(song.song_object(request.song_hash), path)
+        except ObjectMissingError as error:
+            raise StoreError("the song is not in the store", code="input_missing", retryable=True) from error
+        if _sha256(path) != request.song_hash:
+            raise EngineError("the stored bytes do not match the song hash", code="hash_mismatch")
+        return path
+
+    def _upload(self, request: JobRequest, claim: Claim, separated: Separated) -> dict[str, StemFile]:
+        """Put the stems under names that no other attempt uses."""
+        stems = {}
+        for stem, path in separated.stems.items():
+            name = song.attempt_object(request.job_id, claim.token, stem, request.options.format)
+            self._ledger.store.put_file(name, path)
+            stems[stem] = StemFile(key=name.key, size_bytes=path.stat().st_size, sha256=_sha256(path))
+        return stems
+
+    def _conclude(self, request: JobRequest, claim: Claim, outcome: Outcome) -> None:
+        """Publish what the committed outcome names, then finish. Whoever claims the job next may repeat this."""
+        self._ledger.publish(outcome)
+        self._queue.finish(claim, outcome.status, error_code=outcome.error_code, callbacks=len(request.callbacks))
+        log.info("job over", job_id=claim.job_id, status=outcome.status.value, code=outcome.error_code)
+
+    def _fail(self, request: JobRequest, claim: Claim, error: UnmixError) -> None:
+        """Try the job again later, or commit its failure if that is no use."""
+        code, message = error.code, error.message
+        log.warning("attempt failed", job_id=claim.job_id, attempt=claim.attempt, code=code, error=message)
+        try:
+            if error.retryable:
+                most = INPUT_MISSING_ATTEMPTS if code == "input_missing" else None
+                crashed = isinstance(error, CrashedError)
+                if self._queue.fail(claim, error_code=code, crashed=crashed, max_attempts=most):
+                    return
+                if crashed:
+                    code, message = "poison", f"the song ended the separating process each time; last: {message}"
+                elif code != "input_missing":
+                    code, message = "gave_up", f"given up after the last try; its error: {code}: {message}"
+            outcome = self._ledger.commit(
+                Outcome(
+                    job_id=request.job_id,
+                    generation=request.generation,
+                    status=JobStatus.FAILED,
+                    finished_at=utc_now(),
+                    token=claim.token,
+                    attempt=claim.attempt,
+                    worker=self._worker_id,
+                    error_code=code,
+                    error=message,
+                )
+            )
+            self._conclude(request, claim, outcome)
+        except (StoreError, QueueError) as failure:
+            # Nothing is lost: the lease lapses, and the job is taken again.
+            log.error("failure not recorded", job_id=claim.job_id, error=failure.message)
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        try:
+            with TemporaryDirectory(prefix="unmix-", dir=self._settings.scratch_dir) as folder:
+                yield Path(folder)
+        except OSError as error:
+            raise EngineError(f"scratch space failed: {error}", code="scratch_failed", retryable=True) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
