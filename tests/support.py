@@ -1,11 +1,18 @@
 """What tests of all folders share: real servers on free loopback ports, ended by pid, and names for songs."""
 
 import hashlib
+import json
 import socket
 import subprocess
+import threading
 import time
+import wave
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
+from typing import Any, Self
 
+import numpy as np
 import redis
 
 from unmix.embedded_redis import server_command
@@ -50,3 +57,51 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def make_song(seconds: float, seed: int) -> bytes:
+    """Return a stereo WAV of decaying notes over a beat, another one for each seed."""
+    rng = np.random.default_rng(seed)
+    time_axis = np.arange(round(seconds * 44100)) / 44100
+    song = np.zeros((len(time_axis), 2))
+    for beat in np.arange(0, seconds, 0.5):
+        since = np.clip(time_axis - beat, 0, None)
+        envelope = np.exp(-6 * since) * (time_axis >= beat)
+        note = np.sin(2 * np.pi * rng.choice([110, 220, 330, 440]) * since)
+        song += 0.2 * (envelope * note)[:, None] * rng.uniform(0.5, 1, 2)
+    samples = (np.clip(song, -1, 1) * 32767).astype("<i2")
+    buffer = BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(44100)
+        file.writeframes(samples.tobytes())
+    return buffer.getvalue()
+
+
+class CallbackServer:
+    """A receiver of callbacks on 127.0.0.1 that keeps what was sent to it."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        bodies = self.bodies
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/done"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()

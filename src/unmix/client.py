@@ -6,7 +6,7 @@ refuses comes back as an `UnmixError` with the server's own code and words.
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +29,8 @@ class JobView:
     progress: float  # 0..1
     stems: tuple[str, ...]
     error: str | None
-    warnings: tuple[str, ...] = field(default=())
+    error_code: str | None
+    warnings: tuple[str, ...]
 
 
 class Client:
@@ -39,7 +40,7 @@ class Client:
         self._api = (url if "://" in url else f"http://{url}").rstrip("/") + "/apiv1"
         self._session = requests.Session()
 
-    def submit(self, song: Path, *, model: str | None = None, stems: list[str] | None = None, format: str) -> str:
+    def submit(self, song: Path, *, model: str | None = None, stems: list[str], format: str) -> str:
         """Send a song to be separated and return the id of its job."""
         fields: dict[str, Any] = {"format": format}
         if model is not None:
@@ -60,6 +61,7 @@ class Client:
             progress=float(fields.get("progress") or 0),
             stems=tuple(fields.get("stems") or ()),
             error=fields.get("error"),
+            error_code=fields.get("error_code"),
             warnings=tuple(fields.get("warnings") or ()),
         )
 
@@ -72,15 +74,15 @@ class Client:
                 return
             time.sleep(pause_seconds)
 
-    def download(self, job_id: str, stem: str, target: Path) -> None:
-        """Save a stem as `target`; on failure nothing stays there."""
+    def download(self, job_id: str, stem: str, target: Path) -> Path:
+        """Save a stem as `target` and return that; on failure what was there stays as it was."""
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(target.name + ".part")
         try:
             with self._ask("GET", f"track/{job_id}/{stem}", stream=True) as answer, part.open("wb") as file:
                 for chunk in answer.iter_content(1 << 16):
                     file.write(chunk)
-            part.replace(target)
+            return part.replace(target)
         except requests.RequestException as error:
             raise UnmixError(f"the download of {stem} broke off: {error}", code="rest_unavailable") from error
         finally:

@@ -8,6 +8,7 @@
     ├── StoreError            the object store is away or refused
     │   ├── ObjectMissingError
     │   └── ObjectChangedError    a conditional put met another object than it expected
+    ├── CallbackError         the end of a job could not be reported
     └── EngineError           the separation itself failed
         ├── ModelUnavailableError
         └── AudioError        the bytes cannot be decoded as audio
@@ -77,6 +78,13 @@ class ObjectChangedError(StoreError):
 
     code = "object_changed"
     retryable = False
+
+
+class CallbackError(UnmixError):
+    """The end of a job could not be reported to its callback; the job itself is none the worse."""
+
+    code = "callback_failed"
+    retryable = True
 
 
 class EngineError(UnmixError):

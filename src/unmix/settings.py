@@ -130,3 +130,8 @@ class Settings(BaseSettings):
         """Every model that a client may name, the default first."""
         others = [name.strip() for name in self.models.split(",") if name.strip()]
         return tuple(dict.fromkeys([self.model, *others]))
+
+    @property
+    def trusted_sums(self) -> frozenset[str]:
+        """The sums in `trusted_weights`."""
+        return frozenset(part.strip().lower() for part in self.trusted_weights.split(",") if part.strip())

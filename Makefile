@@ -1,0 +1,74 @@
+# The whole of Track-Unmix on one machine: needs make and Python 3.11 or newer, everything else goes into .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first interpreter that is new enough; choose another with `make PYTHON=…`.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+# `auto`: htdemucs if it is cached or can be fetched, else the small demo model, and a line that says so.
+MODEL ?= auto
+WORKERS ?= 1
+DATA ?= ./.unmix
+PORT ?= 5000
+# A song of your own for `make demo`; without one it takes the bundled song.
+SONG ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test test-rest test-all lint clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@printf '\nVariables: MODEL=auto|NAME (demo, run), SONG=path (demo), WORKERS, PORT, DATA (run), PYTHON (setup)\n'
+
+setup: $(VENV)/.installed ## Make .venv with everything in it
+
+demo: setup ## Separate a song through the whole service; stems go to ./stems
+	@$(BIN)/unmix demo $(if $(SONG),"$$SONG") --model $(MODEL)
+
+run: setup ## Serve here until Ctrl-C, on http://localhost:5000
+	@$(BIN)/unmix local --model $(MODEL) --workers $(WORKERS) --data-dir "$(DATA)" --port $(PORT)
+
+test: setup test-rest ## Run the ordinary tests
+	$(BIN)/pytest -m "not slow"
+
+test-rest: $(VENV)-rest/.installed ## Run REST's unit tests where there is no torch
+	$(VENV)-rest/bin/pytest -m "not slow" tests/unit/test_rest_*.py
+
+test-all: setup test-rest ## Run every test, the slow ones too
+	$(BIN)/pytest
+
+lint: setup ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## Remove what was made here, but not the data in ./.unmix
+	rm -rf $(VENV) $(VENV)-rest stems .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# One name only in the first call: where the CPU index cannot be reached, pip tries it once per name.
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --retries 1 "torch==2.13.0" --extra-index-url https://download.pytorch.org/whl/cpu
+	$(BIN)/pip install -e '.[rest,worker,local,test]'
+	@$(BIN)/python -c "$$WARN_OF_CUDA"
+	@touch $@
+
+$(VENV)-rest/.installed: pyproject.toml | $(VENV)-rest/bin/python
+	$(VENV)-rest/bin/pip install --quiet -e '.[rest,local]' pytest pytest-timeout
+	@touch $@
+
+$(VENV)/bin/python $(VENV)-rest/bin/python:
+	@if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo 'Track-Unmix needs Python 3.11 or newer: install one, or name it as in `make PYTHON=/path/to/python3`.'; exit 1; \
+	fi
+	@if ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo 'This Python cannot make virtual environments; on Debian: apt install python3-venv'; exit 1; \
+	fi
+	@"$(PYTHON)" -m venv $(@:/bin/python=) || { rm -rf $(@:/bin/python=); exit 1; }
+
+define WARN_OF_CUDA
+import importlib.metadata as installed
+if any((package.name or "").lower().startswith("nvidia-") for package in installed.distributions()):
+    print("Warning: pip took the CUDA build of torch, which needs gigabytes of disk: the CPU index could not be reached.")
+endef
+export WARN_OF_CUDA

@@ -1,0 +1,44 @@
+"""`python -m unmix_rest`: the REST service as a process."""
+
+import sys
+
+import structlog
+from pydantic import ValidationError
+
+from unmix.connect import connect_queue, connect_store, wait_for_services
+from unmix.errors import UnmixError
+from unmix.logs import configure_logs
+from unmix.settings import Settings
+from unmix_rest.app import create_app
+from unmix_rest.server import serve
+
+
+def main() -> int:
+    """Serve until told to stop; the exit status is 1 if a setting is wrong or a service stays away."""
+    try:
+        settings = Settings()
+        queue, store = connect_queue(settings), connect_store(settings)
+    except (ValidationError, UnmixError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    configure_logs("rest", settings, queue)
+    log = structlog.get_logger()
+    try:
+        wait_for_services(queue, store)
+    except UnmixError as error:
+        log.error("a service stays away", code=error.code, error=error.message)
+        return 1
+    log.info("rest ready", host=settings.host, port=settings.port, models=list(settings.allowed_models))
+    serve(
+        create_app(settings, queue, store),
+        host=settings.host,
+        port=settings.port,
+        threads=settings.rest_threads,
+        max_upload_mb=settings.max_upload_mb,
+    )
+    log.info("rest stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

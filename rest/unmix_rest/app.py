@@ -1,0 +1,44 @@
+"""The REST service as a WSGI application.
+
+`create_app` only puts together: one blueprint per group of endpoints, the errors' form, and what is true of every
+answer. The flow of a song begins in `unmix_rest.separate`.
+"""
+
+from flask import Flask, Response, request
+
+from unmix.job_queue import JobQueue
+from unmix.ledger import Ledger
+from unmix.probe import Probe
+from unmix.settings import Settings
+from unmix.store import ObjectStore
+from unmix_rest import jobs, ops, problems, separate, tracks
+from unmix_rest.metrics import Metrics
+from unmix_rest.services import Services
+from unmix_rest.uploads import body_limit_bytes
+
+
+def create_app(settings: Settings, queue: JobQueue, store: ObjectStore) -> Flask:
+    """Return the service over a queue and a store, whose buckets are there already."""
+    probe = Probe(
+        min_seconds=settings.min_song_seconds,
+        max_seconds=settings.max_song_seconds,
+        limit_seconds=settings.probe_seconds,
+        memory_mb=settings.probe_memory_mb,
+    )
+    services = Services(settings, queue, store, Ledger(store), probe, Metrics())
+    app = Flask(__name__, static_folder=None)
+    app.url_map.strict_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = body_limit_bytes(settings.max_upload_mb << 20)
+    for group in (separate, jobs, tracks, ops):
+        app.register_blueprint(group.blueprint(services))
+    problems.register(app, services.metrics)
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        response.headers["Content-Security-Policy"] = "default-src 'self'"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        route = request.url_rule.rule if request.url_rule else "none"
+        services.metrics.answered(route=route, status=response.status_code)
+        return response
+
+    return app

@@ -1,0 +1,195 @@
+"""Errors as answers: the one table from codes to HTTP statuses, and the one form that every error has.
+
+An error is RFC 9457 `application/problem+json` with a stable `code`, and `error` and `reason` beside it, which older
+clients look for. Nothing that a client sent is ever repeated in it, and nothing of our insides shown.
+"""
+
+import json
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from flask import Flask, Response, request
+from werkzeug.exceptions import ClientDisconnected, HTTPException
+from werkzeug.routing import RoutingException
+
+from unmix.errors import UnmixError
+from unmix_rest.metrics import Metrics
+
+log = structlog.get_logger()
+
+#: What an error's code is answered with. `rest/README.md` describes each, kept complete by a test.
+STATUS: Final[Mapping[str, int]] = {
+    # the request as such
+    "bad_request": 400,
+    "invalid_json": 400,
+    "invalid_json_shape": 400,
+    "duplicate_key": 400,
+    "incomplete_body": 400,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "payload_too_large": 413,
+    "unsupported_media_type": 415,
+    "unsupported_encoding": 415,
+    "range_not_satisfiable": 416,
+    "headers_too_large": 431,
+    "not_implemented": 501,
+    # its fields
+    "missing_field": 400,
+    "invalid_field": 400,
+    "invalid_base64": 400,
+    "empty_audio": 400,
+    "unknown_model": 422,
+    "unknown_format": 422,
+    "unknown_stem": 400,
+    "out_of_range": 422,
+    "callback_scheme": 422,
+    "callback_forbidden": 422,
+    # the song
+    "not_audio": 415,
+    "unsupported_container": 415,
+    "undecodable": 422,
+    "no_audio_frames": 422,
+    "too_short": 422,
+    "too_long": 422,
+    "bad_sample_rate": 422,
+    "bad_channels": 422,
+    "bad_samples": 422,
+    "too_many_streams": 422,
+    "external_reference": 422,
+    # we ourselves
+    "internal_error": 500,
+    "not_ready": 503,
+    "probe_unavailable": 503,
+    "queue_unavailable": 503,
+    "queue_denied": 503,
+    "store_unavailable": 503,
+    "store_denied": 503,
+    "store_full": 503,
+    "store_read_only": 503,
+    "store_refused": 503,
+    "bucket_missing": 503,
+}
+
+#: Old clients send JSON and expect 400 for a wrong field; multipart forms are answered with 422.
+FORM_STATUS: Final[Mapping[str, int]] = {
+    "missing_field": 422,
+    "invalid_field": 422,
+    "invalid_base64": 422,
+    "empty_audio": 422,
+    "unknown_stem": 422,
+}
+
+RETRY_AFTER_SECONDS: Final = 5
+
+_HTTP_CODES: Final = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    416: "range_not_satisfiable",
+    431: "headers_too_large",
+    501: "not_implemented",
+}
+
+_DETAILS: Final = {
+    "bad_request": "the request is not well-formed HTTP",
+    "incomplete_body": "the body ended before it was complete",
+    "not_found": "there is nothing here",
+    "method_not_allowed": "this route knows other methods, see the header Allow",
+    "payload_too_large": "the body is larger than this service accepts",
+    "unsupported_media_type": "the body is neither JSON nor a multipart form",
+    "range_not_satisfiable": "the stem has no such range; one range of bytes can be asked for",
+    "headers_too_large": "the headers are larger than this service accepts",
+    "not_implemented": "this transfer encoding is not known here",
+    "internal_error": "something is wrong in this service; its log knows the request_id",
+    "probe_unavailable": "songs cannot be checked at the moment; try again",
+    "queue_unavailable": "the queue is away; nothing was accepted, try again",
+    "store_unavailable": "the object store is away; nothing was accepted, try again",
+    "store_full": "the object store is full; nothing was accepted",
+}
+_DETAIL_OF_OURS: Final = "this service cannot do its work at the moment; its operator must look"
+
+
+def problem(code: str, detail: str, *, status: int, request_id: str = "", **more: object) -> Response:
+    """Return an error in the form that all errors have; `more` are further members."""
+    response = Response(problem_json(code, detail, status=status, request_id=request_id, **more), status)
+    response.mimetype = "application/problem+json"
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def problem_json(code: str, detail: str, *, status: int, request_id: str = "", **more: object) -> bytes:
+    """Return the body of an error."""
+    request_id = request_id or new_request_id()
+    members = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": f"urn:uuid:{request_id}",
+        "code": code,
+        "request_id": request_id,
+        "error": detail,
+        "reason": detail,
+        **more,
+    }
+    return json.dumps(members).encode()
+
+
+def http_problem_json(status: int) -> bytes:
+    """Return the body of an error that is known by its status alone."""
+    code = _HTTP_CODES.get(status, "bad_request" if status < 500 else "internal_error")
+    return problem_json(code, _DETAILS[code], status=status)
+
+
+def new_request_id() -> str:
+    """Return a fresh name for one failed request, by which the log can be searched."""
+    return str(uuid.uuid4())
+
+
+def register(app: Flask, metrics: Metrics) -> None:
+    """Make `app` answer every error as a problem."""
+
+    def answer_known(error: UnmixError) -> Response:
+        return _rejected(metrics, error.code, error.message, error)
+
+    def answer_http(error: HTTPException) -> Response | HTTPException:
+        if isinstance(error, RoutingException):
+            return error  # a redirect to the same route in its canonical spelling
+        code = "incomplete_body" if isinstance(error, ClientDisconnected) else _HTTP_CODES.get(error.code or 0)
+        if code is None:
+            return _rejected(metrics, "bad_request", _DETAILS["bad_request"], error)
+        response = _rejected(metrics, code, _DETAILS[code], error)
+        for name, value in error.get_headers():
+            if name in ("Allow", "Content-Range"):
+                response.headers[name] = value
+        return response
+
+    def answer_unknown(error: Exception) -> Response:
+        return _rejected(metrics, "internal_error", "", error)
+
+    app.register_error_handler(UnmixError, answer_known)
+    app.register_error_handler(HTTPException, answer_http)
+    app.register_error_handler(Exception, answer_unknown)
+
+
+def _rejected(metrics: Metrics, code: str, detail: str, error: Exception) -> Response:
+    """Log the error and answer it; what is our own fault is told in our own words only."""
+    code = code if code in STATUS else "internal_error"
+    is_form = request.mimetype == "multipart/form-data"
+    status = FORM_STATUS[code] if is_form and code in FORM_STATUS else STATUS[code]
+    request_id = new_request_id()
+    if status >= 500:
+        detail = _DETAILS.get(code, _DETAIL_OF_OURS)
+        unforeseen = error if code == "internal_error" else None
+        log.error("request failed", code=code, request_id=request_id, error=str(error), exc_info=unforeseen)
+    if request.endpoint == "separate.submit":
+        metrics.rejected(code)
+        if status < 500:
+            log.info("rejected", code=code, request_id=request_id)
+    return problem(code, detail, status=status, request_id=request_id)

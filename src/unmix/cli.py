@@ -1,0 +1,257 @@
+"""The command line `unmix`: separate here, send songs to a server, run the service or one of its parts.
+
+Each command is a thin shell over one module, imported when the command runs, so that the janitor never loads torch.
+An `UnmixError` becomes one line on standard error and the exit code 1.
+"""
+
+import sys
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from unmix.errors import InputError, UnmixError
+from unmix.settings import Settings
+
+app = typer.Typer(
+    help="Track-Unmix: separate songs into their stems.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+#: Progress, warnings and errors; standard output has only what a script could use.
+_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Songs = Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="Songs.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Stems go to DIR/<song>/<stem>.")]
+Stems = Annotated[str, typer.Option(help="Stems to deliver, separated by commas; none: all of the model.")]
+Format = Annotated[Literal["mp3", "wav", "flac"], typer.Option(help="Format of the stems.")]
+Model = Annotated[str | None, typer.Option(help="Model to separate with.", show_default="the configured one")]
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except UnmixError as error:
+        _complain(error)
+        sys.exit(1)
+    except OSError as error:  # a folder that cannot be written, a song that cannot be read
+        _stderr.print(f"error: {error}", markup=False)
+        sys.exit(1)
+
+
+@app.command()
+def separate(
+    songs: Songs,
+    output: Output = Path("stems"),
+    model: Model = None,
+    model_dir: Annotated[Path | None, typer.Option(help="Folder of your own models.")] = None,
+    format: Format = "mp3",
+    stems: Stems = "",
+    device: Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda, mps.", show_default="cpu")] = None,
+) -> None:
+    """Separate songs here, without any service."""
+    from unmix.engine.models import load_model
+    from unmix.engine.separator import Separator
+
+    settings = _settings()
+    _check_names(songs)
+    loaded = load_model(
+        model or settings.model,
+        model_dir=model_dir or settings.model_dir,
+        trusted_weights=settings.trusted_sums,
+    )
+    separator = Separator(loaded, device=device or settings.device, threads=settings.threads)
+    delivered: list[Path] = []
+    failed = False
+    with _progress() as progress:
+        for song in songs:
+            task = progress.add_task(song.name, total=None)
+            try:
+                separation = separator.separate_file(
+                    song,
+                    output / song.stem,
+                    stems=_names(stems),
+                    format=format,
+                    bitrate_kbps=settings.mp3_bitrate_kbps,
+                    on_progress=partial(_advance, progress, task),
+                )
+            except UnmixError as error:
+                failed = True
+                progress.stop_task(task)
+                _complain(error, song)
+            else:
+                delivered += separation.stems.values()
+                _warn(song, separation.warnings)
+    _end(delivered, failed=failed)
+
+
+@app.command()
+def submit(
+    songs: Songs,
+    url: Annotated[str, typer.Option(help="The server.")] = "http://localhost:5000",
+    model: Model = None,
+    stems: Stems = "",
+    format: Format = "mp3",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the stems and save them.")] = False,
+    output: Output = Path("stems"),
+) -> None:
+    """Send songs to a server, and fetch their stems if asked to."""
+    from unmix.client import Client
+
+    _check_names(songs)
+    client = Client(url)
+    jobs: list[tuple[Path, str]] = []
+    delivered: list[Path] = []
+    failed = False
+    for song in songs:
+        try:
+            job_id = client.submit(song, model=model, stems=_names(stems), format=format)
+        except UnmixError as error:
+            failed = True
+            _complain(error, song)
+        else:
+            jobs.append((song, job_id))
+            typer.echo(f"{song}: {job_id}")
+    with _progress() as progress:
+        for song, job_id in jobs if wait else ():
+            task = progress.add_task(song.name, total=1.0)
+            try:
+                for job in client.watch(job_id):
+                    where = f" ({job.position} in the queue)" if job.position else ""
+                    progress.update(task, completed=job.progress, description=f"{song.name} {job.status.value}{where}")
+                if job.status != "done":
+                    raise UnmixError(job.error or job.status.value, code=job.error_code or job.status.value)
+                for stem in job.stems:
+                    delivered.append(client.download(job_id, stem, output / song.stem / f"{stem}.{format}"))
+            except UnmixError as error:
+                failed = True
+                _complain(error, song)
+            else:
+                _warn(song, job.warnings)
+    _end(delivered, failed=failed)
+
+
+@app.command()
+def local(
+    workers: Annotated[int, typer.Option(min=1, help="How many songs are separated at once.")] = 1,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model name; auto: htdemucs if it can be had.", show_default="UNMIX_MODEL or auto"),
+    ] = None,
+    data_dir: Annotated[Path, typer.Option(help="Folder for all data.")] = Path(".unmix"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0: any free one.")] = 5000,
+) -> None:
+    """Run the whole service on this machine until Ctrl-C."""
+    from unmix.auto_model import resolve_model
+    from unmix.local import LocalPlan, free_port, serve
+
+    settings = _settings()
+    chosen, note = resolve_model(model or (settings.model if "model" in settings.model_fields_set else "auto"))
+    if note:
+        typer.echo(note)
+    plan = LocalPlan(data_dir=data_dir.absolute(), port=port or free_port(), workers=workers, model=chosen)
+    serve(settings, plan, say=typer.echo)
+
+
+@app.command(hidden=True)
+def demo(
+    song: Annotated[Path | None, typer.Argument(exists=True, dir_okay=False)] = None,
+    model: Annotated[str, typer.Option()] = "auto",
+    output: Output = Path("stems"),
+) -> None:
+    """Send one song through the whole service, as `make demo` does."""
+    from unmix import demo
+
+    if not demo.run(_settings(), song, model=model, output=output):
+        raise typer.Exit(1)
+
+
+@app.command()
+def janitor() -> None:
+    """Run the janitor: it sweeps leases and delivers callbacks."""
+    from unmix import janitor
+
+    janitor.run(_settings())
+
+
+@app.command()
+def logs(
+    peek: Annotated[bool, typer.Option("--peek", help="Print what is there, and leave it there.")] = False,
+) -> None:
+    """Print the services' log lines from Redis as they come, and take them from there."""
+    from unmix.connect import connect_queue
+    from unmix.local import interruptible
+
+    with connect_queue(_settings()) as queue:
+        if peek:
+            for line in queue.peek_logs():
+                typer.echo(_printable(line))
+            return
+        with interruptible(), suppress(KeyboardInterrupt):
+            while True:
+                next_line = queue.pop_log(block_seconds=5)
+                if next_line is not None:
+                    typer.echo(_printable(next_line))
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValueError as error:  # pydantic's message names each setting and what is wrong with it
+        raise InputError(str(error), code="bad_setting") from error
+
+
+def _names(stems: str) -> list[str]:
+    return [name.strip() for name in stems.split(",") if name.strip()]
+
+
+def _check_names(songs: list[Path]) -> None:
+    """Refuse songs whose stems would overwrite each other's."""
+    seen: dict[str, Path] = {}
+    for song in songs:
+        if song.stem in seen:
+            raise InputError(f"{seen[song.stem]} and {song} would share one folder of stems", code="same_name")
+        seen[song.stem] = song
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=_stderr, redirect_stdout=False)
+
+
+def _advance(progress: Progress, task: TaskID, done: int, total: int) -> None:
+    progress.update(task, completed=done, total=total)
+
+
+def _warn(song: Path, warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
+        _stderr.print(f"warning: {song}: {warning}", markup=False)
+
+
+def _complain(error: UnmixError, song: Path | None = None) -> None:
+    where = f"{song}: " if song else ""
+    _stderr.print(f"error: {where}{error.message} ({error.code})", markup=False)
+
+
+def _end(files: list[Path], *, failed: bool) -> None:
+    """Name the delivered files, and end the command."""
+    for file in files:
+        typer.echo(str(file))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _printable(line: str) -> str:
+    """Return a line of any origin without what could steer a terminal or cannot be encoded."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+
+
+if __name__ == "__main__":
+    main()

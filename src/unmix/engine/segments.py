@@ -1,0 +1,201 @@
+"""Segments: a song as overlapping windows, each separated on its own, and their estimates as one stream again.
+
+Gives what `demucs.apply.apply_model(shifts=0, overlap=0.25)` gives, in memory that does not grow with the song: at any
+time there are about two segments of mixture and one of estimates. A window depends on nothing but the song's length
+and its samples there, so any range of windows can be separated anywhere. Normalisation and files are `separator`'s.
+
+Shapes: mixture (channels, time), estimates (sources, channels, time); float32, at the model's sample rate.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from demucs.apply import BagOfModels
+from demucs.utils import center_trim
+from torch import Tensor
+from torch.nn import functional
+
+from unmix.errors import EngineError
+
+#: Part of a segment that it shares with the next; demucs' default.
+OVERLAP: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One segment: the samples `[offset, offset + length)` are estimated from the mixture `[start, stop)`.
+
+    Models want inputs of certain lengths. The rest is the song around the segment, and silence beyond its ends.
+    """
+
+    offset: int
+    length: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where the windows of one model lie in a song of `total` samples."""
+
+    model: Any  # one model of demucs, no bag
+    total: int
+
+    @property
+    def segment(self) -> int:
+        """Samples of a whole segment."""
+        return int(self.model.samplerate * self.model.segment)
+
+    @property
+    def stride(self) -> int:
+        """Samples from one segment to the next."""
+        return int((1 - OVERLAP) * self.segment)
+
+    def __len__(self) -> int:
+        return -(-self.total // self.stride)
+
+    def window(self, index: int) -> Window:
+        """Return the window number `index`, from 0."""
+        offset = index * self.stride
+        length = min(self.segment, self.total - offset)
+        wanted = self.model.valid_length(length) if hasattr(self.model, "valid_length") else length
+        start = offset - (wanted - length) // 2
+        return Window(offset, length, start, start + wanted)
+
+
+def separate_window(model: Any, mixture: Tensor, window: Window) -> Tensor:
+    """Estimate the sources in one window from `mixture`, the song's samples `[window.start, window.stop)`.
+
+    Runs where the model is and returns (sources, channels, window.length) on the CPU. Pure: what else was separated
+    before, or where, does not matter.
+
+    Raises:
+        EngineError: the device ran out of memory (`out_of_memory`), or the model failed.
+    """
+    device = next(model.parameters()).device
+    try:
+        estimates: Tensor = center_trim(model(mixture[None].to(device)), window.length)[0].cpu()
+    except torch.OutOfMemoryError as error:
+        raise EngineError(f"{device} has too little memory", code="out_of_memory", retryable=True) from error
+    except (RuntimeError, ValueError) as error:
+        raise EngineError(f"the model failed: {error}") from error
+    if not estimates.isfinite().all():
+        raise EngineError("the model gave samples that are not finite")
+    return estimates
+
+
+class SegmentStream:
+    """Separates a song that arrives in chunks and hands on every stretch as soon as it is finished."""
+
+    def __init__(self, bag: BagOfModels, total: int, sources: Sequence[int]) -> None:
+        """Prepare for a song of `total` samples and the sources with these indexes.
+
+        A model of the bag that has no weight in any of them is not run.
+        """
+        models: Any = bag.models
+        self._lanes = [
+            _Lane(Plan(model, total), [weights[source] for source in sources], sources)
+            for model, weights in zip(models, bag.weights, strict=True)
+            if any(weights[source] for source in sources)
+        ]
+        weight_sums = [sum(weights[source] for weights in bag.weights) for source in sources]
+        self._weight_sums = torch.tensor(weight_sums)[:, None, None]
+        self._total = total
+
+    def __len__(self) -> int:
+        """Return how many windows there are to separate."""
+        return sum(len(lane.plan) for lane in self._lanes)
+
+    def estimates(self, chunks: Iterable[Tensor], on_segment: Callable[[int], None]) -> Iterator[Tensor]:
+        """Yield the estimates (sources, channels, time) of consecutive stretches, `total` samples in all.
+
+        `chunks` are consecutive stretches of the mixture; `on_segment` is told how many windows are done.
+
+        Raises:
+            EngineError: a window failed, or the chunks are not `total` samples long (`song_changed`).
+        """
+        mixture = _Mixture()
+        done = 0
+        for chunk in chunks:
+            mixture.append(chunk)
+            while (lane := self._furthest_behind()) and min(lane.todo[0].stop, self._total) <= mixture.end:
+                window = lane.todo[0]
+                lane.add(separate_window(lane.plan.model, mixture.cut(window.start, window.stop), window))
+                done += 1
+                on_segment(done)
+                mixture.forget(min((lane.todo[0].start for lane in self._lanes if lane.todo), default=mixture.end))
+                if length := min(lane.finished.shape[-1] for lane in self._lanes):
+                    yield sum(lane.take(length) for lane in self._lanes) / self._weight_sums
+        if mixture.end != self._total:
+            raise EngineError("the song changed while it was read", code="song_changed", retryable=True)
+
+    def _furthest_behind(self) -> "_Lane | None":
+        waiting = [lane for lane in self._lanes if lane.todo]
+        return min(waiting, key=lambda lane: lane.todo[0].stop, default=None)
+
+
+class _Lane:
+    """One model of a bag on its way through the song: the windows before it, the overlap-add of those behind."""
+
+    def __init__(self, plan: Plan, weights: Sequence[float], sources: Sequence[int]) -> None:
+        self.plan = plan
+        self.todo = deque(plan.window(index) for index in range(len(plan)))
+        self.finished = torch.zeros(len(sources), 2, 0)
+        self._weights = torch.tensor(weights)[:, None, None]
+        self._sources = list(sources)
+        # The triangle of demucs: the middle of a segment counts most, its edges, where context lacks, least.
+        half = plan.segment // 2
+        rising, falling = torch.arange(1, half + 1), torch.arange(plan.segment - half, 0, -1)
+        self._triangle = torch.cat([rising, falling]) / (plan.segment - half)
+        self._sum = torch.zeros(len(sources), 2, plan.segment)
+        self._triangle_sum = torch.zeros(plan.segment)
+
+    def add(self, estimates: Tensor) -> None:
+        """Add the estimates (all sources, channels, time) in the next window, which is then done."""
+        length = estimates.shape[-1]
+        self._sum[..., :length] += self._triangle[:length] * estimates[self._sources]
+        self._triangle_sum[:length] += self._triangle[:length]
+        self.todo.popleft()
+        ready = self.plan.stride if self.todo else length  # no later window reaches back there
+        self.finished = torch.cat([self.finished, self._sum[..., :ready] / self._triangle_sum[:ready]], dim=-1)
+        self._sum = _shifted(self._sum, ready)
+        self._triangle_sum = _shifted(self._triangle_sum, ready)
+
+    def take(self, length: int) -> Tensor:
+        """Hand on the first `length` finished samples of every source, times this model's weight in it."""
+        taken, self.finished = self.finished[..., :length], self.finished[..., length:]
+        return taken * self._weights
+
+
+class _Mixture:
+    """The stretch of the song that windows still need."""
+
+    def __init__(self) -> None:
+        self._samples = torch.zeros(2, 0)
+        self._begin = 0
+
+    @property
+    def end(self) -> int:
+        """How many samples of the song have arrived."""
+        return self._begin + self._samples.shape[-1]
+
+    def append(self, chunk: Tensor) -> None:
+        self._samples = torch.cat([self._samples, chunk], dim=-1)
+
+    def cut(self, start: int, stop: int) -> Tensor:
+        """Return the samples `[start, stop)`, silence where the song has none."""
+        inside = self._samples[:, max(0, start - self._begin) : max(0, stop - self._begin)]
+        left = max(0, self._begin - start)
+        return functional.pad(inside, (left, stop - start - left - inside.shape[-1]))
+
+    def forget(self, before: int) -> None:
+        if before > self._begin:
+            self._samples = self._samples[:, before - self._begin :].clone()
+            self._begin = before
+
+
+def _shifted(tensor: Tensor, by: int) -> Tensor:
+    return functional.pad(tensor[..., by:], (0, by))

@@ -1,0 +1,79 @@
+"""Audio files of every kind, made by code: good ones with PyAV and soundfile, broken ones byte by byte."""
+
+import struct
+from fractions import Fraction
+from io import BytesIO
+from typing import Any
+
+import av
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+#: Muxer, codec and sample format of what the tests encode with PyAV.
+ENCODINGS = {
+    "mp3": ("mp3", "libmp3lame", "fltp"),
+    "wav": ("wav", "pcm_s16le", "s16"),
+    "flac": ("flac", "flac", "s16"),
+    "m4a": ("ipod", "aac", "fltp"),
+    "aac": ("adts", "aac", "fltp"),
+    "opus": ("ogg", "libopus", "flt"),
+    "webm": ("webm", "libopus", "flt"),
+    "aiff": ("aiff", "pcm_s16be", "s16"),
+    "w64": ("w64", "pcm_s16le", "s16"),
+}
+
+
+def music(samples: int, *, channels: int = 2, seed: int = 0, sample_rate: int = 44_100) -> NDArray[np.float32]:
+    """Return a sum of decaying chirps with a clear beginning, (channels, samples), at most 0.5 loud."""
+    rng = np.random.default_rng(seed)
+    seconds = np.arange(samples) / sample_rate
+    song = np.zeros((channels, samples))
+    for onset in np.arange(0.0, max(seconds[-1], 0.01), 0.21):
+        since = seconds - onset
+        note = np.sin(2 * np.pi * (rng.uniform(80, 900) * since + 300 * since**2)) * np.exp(-5 * np.maximum(since, 0))
+        song += rng.uniform(0.3, 1, (channels, 1)) * np.where(since >= 0, note, 0)
+    song += 0.02 * rng.standard_normal(song.shape)
+    return (0.5 * song / np.abs(song).max()).astype(np.float32)
+
+
+def encode(kind: str, samples: NDArray[np.float32], *, sample_rate: int = 44_100, layout: str = "stereo") -> bytes:
+    """Encode (channels, time) with PyAV as one of `ENCODINGS`."""
+    muxer, codec, sample_format = ENCODINGS[kind]
+    buffer = BytesIO()
+    with av.open(buffer, "w", format=muxer) as output:
+        stream: Any = output.add_stream(codec, rate=sample_rate, layout=layout)
+        stream.codec_context.format = sample_format
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+        frame.sample_rate, frame.time_base, frame.pts = sample_rate, Fraction(1, sample_rate), 0
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            output.mux(packet)
+    return buffer.getvalue()
+
+
+def ogg_vorbis(samples: NDArray[np.float32], *, sample_rate: int = 44_100) -> bytes:
+    """Encode (channels, time) as Ogg Vorbis, which PyAV's FFmpeg cannot."""
+    buffer = BytesIO()
+    soundfile.write(buffer, samples.T, sample_rate, format="OGG", subtype="VORBIS")
+    return buffer.getvalue()
+
+
+def wav(
+    samples: NDArray[Any],
+    *,
+    sample_rate: int = 44_100,
+    claimed_channels: int | None = None,
+    claimed_bytes: int | None = None,
+) -> bytes:
+    """Return (channels, time) as a WAV file whose header may lie; int16 or float32 by the type of the samples."""
+    channels = claimed_channels if claimed_channels is not None else samples.shape[0]
+    width = samples.dtype.itemsize
+    data = np.ascontiguousarray(samples.T).tobytes()
+    size = len(data) if claimed_bytes is None else claimed_bytes
+    kind = 3 if samples.dtype.kind == "f" else 1
+    block = channels * width & 0xFFFF
+    header = struct.pack("<HHIIHH", kind, channels, sample_rate, sample_rate * block & 0xFFFFFFFF, block, 8 * width)
+    fmt = b"fmt " + struct.pack("<I", len(header)) + header
+    return (
+        b"RIFF" + struct.pack("<I", 4 + len(fmt) + 8 + size) + b"WAVE" + fmt + b"data" + struct.pack("<I", size) + data
+    )

@@ -1,0 +1,146 @@
+"""Songs that something dies, hangs or freezes over: processes are killed for real, in the middle of a song."""
+
+import os
+import signal
+from collections.abc import Callable
+
+import requests
+
+from stack import Stack
+from support import RedisServer, make_song
+from unmix.song import hash_song
+
+MakeStack = Callable[..., Stack]
+STEMS = {"vocals", "drums", "bass", "other"}
+
+
+def test_a_song_survives_the_kill_of_the_separating_process(make_stack: MakeStack) -> None:
+    stack = make_stack().start(workers=0)
+    worker = stack.start_worker()
+    job_id = stack.post(make_song(60, seed=1))
+    stack.wait_until_half_way(job_id)
+    child = stack.child_of(worker)
+    assert child is not None
+    os.kill(child, signal.SIGKILL)
+    assert stack.wait_until_over(job_id)["status"] == "done"
+    assert stack.outcome(job_id)["attempt"] == 2
+    assert worker.poll() is None
+
+
+def test_a_song_survives_the_kill_of_its_worker_and_gives_the_same_bytes_as_undisturbed(make_stack: MakeStack) -> None:
+    stack = make_stack().start(workers=0)
+    worker = stack.start_worker()
+    song = make_song(60, seed=1)
+    job_id = stack.post(song, format="flac")
+    stack.wait_until_half_way(job_id)
+    worker.kill()
+    worker.wait()
+    stack.start_worker()
+    stack.wait_until_over(job_id)
+    disturbed = {stem: stack.stem(job_id, stem) for stem in STEMS}
+    assert requests.delete(f"{stack.url}/apiv1/remove/{job_id}", timeout=30).status_code == 200
+    assert stack.post(song, format="flac") == job_id
+    stack.wait_until_over(job_id)
+    assert {stem: stack.stem(job_id, stem) for stem in STEMS} == disturbed
+
+
+def test_a_killed_worker_leaves_no_separating_process_behind(make_stack: MakeStack) -> None:
+    stack = make_stack().start(workers=0)
+    worker = stack.start_worker()
+    job_id = stack.post(make_song(60, seed=1))
+    stack.wait_until_half_way(job_id)
+    child = stack.child_of(worker)
+    assert child is not None
+    worker.kill()
+    worker.wait()
+    stack.wait_for(lambda: not _is_alive(child), "the child has ended")
+
+
+def test_a_separating_process_that_hangs_is_killed_and_the_song_tried_again(make_stack: MakeStack) -> None:
+    stack = make_stack(UNMIX_STALL_SECONDS="3").start(workers=0)
+    worker = stack.start_worker()
+    job_id = stack.post(make_song(60, seed=1))
+    stack.wait_until_half_way(job_id)
+    child = stack.child_of(worker)
+    assert child is not None
+    os.kill(child, signal.SIGSTOP)
+    assert stack.wait_until_over(job_id)["status"] == "done"
+    assert stack.outcome(job_id)["attempt"] == 2
+
+
+def test_a_frozen_worker_that_wakes_after_its_lease_changes_nothing(make_stack: MakeStack) -> None:
+    stack = make_stack().start(workers=0)
+    worker = stack.start_worker()
+    job_id = stack.post(make_song(60, seed=1))
+    stack.wait_until_half_way(job_id)
+    child = stack.child_of(worker)
+    assert child is not None
+    for pid in (worker.pid, child):
+        os.kill(pid, signal.SIGSTOP)
+    stack.start_worker()
+    assert stack.wait_until_over(job_id)["status"] == "done"
+    outcome = stack.outcome(job_id)
+    for pid in (worker.pid, child):
+        os.kill(pid, signal.SIGCONT)
+    stack.wait_for(lambda: any(":job lost" in line for line in stack.queue.peek_logs()), "the first worker noticed")
+    assert stack.outcome(job_id) == outcome
+    for stem, file in outcome["stems"].items():
+        assert hash_song(stack.stem(job_id, stem)) == file["sha256"]
+
+
+def test_a_song_survives_the_kill_of_redis(make_stack: MakeStack, own_redis: RedisServer) -> None:
+    stack = make_stack(UNMIX_REDIS_URL=own_redis.url).start()
+    job_id, waiting = stack.post(make_song(24, seed=1)), stack.post(make_song(4, seed=2))
+    stack.wait_until_half_way(job_id)
+    own_redis.kill()
+    own_redis.start()
+    assert stack.wait_until_over(job_id)["status"] == "done"
+    assert stack.wait_until_over(waiting)["status"] == "done"
+
+
+def test_a_song_that_kills_every_separating_process_is_poison_and_its_neighbour_is_served(
+    make_stack: MakeStack,
+) -> None:
+    stack = make_stack(UNMIX_MAX_CRASHES="2").start(workers=0)
+    worker = stack.start_worker()
+    poison, neighbour = stack.post(make_song(60, seed=1)), stack.post(make_song(4, seed=2))
+    for _ in range(2):
+        stack.wait_until_half_way(poison)
+        child = stack.child_of(worker)
+        assert child is not None
+        os.kill(child, signal.SIGKILL)
+        stack.wait_for(lambda: stack.job(poison)["status"] != "running", "the crash was noticed")
+    job = stack.wait_until_over(poison)
+    assert (job["status"], job["error_code"]) == ("failed", "poison")
+    assert stack.wait_until_over(neighbour)["status"] == "done"
+
+
+def test_sigterm_in_the_middle_of_a_song_gives_it_back_uncharged(make_stack: MakeStack) -> None:
+    stack = make_stack(UNMIX_SHUTDOWN_SECONDS="10").start(workers=0)
+    worker = stack.start_worker()
+    job_id = stack.post(make_song(60, seed=1))
+    stack.wait_until_half_way(job_id)
+    worker.terminate()
+    assert worker.wait(timeout=30) == 0
+    assert stack.job(job_id)["status"] == "queued"
+    assert stack.job(job_id)["position"] == 1
+    stack.start_worker()
+    assert stack.wait_until_over(job_id)["status"] == "done"
+    assert stack.outcome(job_id)["attempt"] == 1
+
+
+def test_a_song_many_leases_long_is_separated_once(make_stack: MakeStack) -> None:
+    stack = make_stack(UNMIX_LEASE_SECONDS="0.6", UNMIX_RENEW_SECONDS="0.1", UNMIX_GRACE_SECONDS="0.3")
+    stack.start(workers=2)
+    job_id = stack.post(make_song(24, seed=1))
+    assert stack.wait_until_over(job_id)["status"] == "done"
+    assert stack.outcome(job_id)["attempt"] == 1
+    assert stack.started_jobs() == [job_id]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

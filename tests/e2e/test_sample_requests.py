@@ -1,0 +1,230 @@
+"""What a user types: local mode, the guided tour over plain HTTP, and `unmix submit`."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import requests
+
+from command_line import unmix
+from stack import FAST, PATIENCE_SECONDS
+from support import free_port, make_song
+from unmix.audio import measure
+from unmix.song import hash_song
+
+CLIENT = Path(__file__).parents[2] / "sample-requests.py"
+STEMS = ["bass", "drums", "other", "vocals"]
+
+
+class LocalMode:
+    """`unmix local` as a process of its own, on a free port."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        self.url = f"http://localhost:{self.port}"
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        command = ["local", "--model", "demo", "--port", str(self.port), "--data-dir", str(self.data_dir)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "unmix.cli", *command],
+            env={**os.environ, **FAST, "UNMIX_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        said = []
+        for line in self.process.stdout:
+            said.append(line)
+            if "serves at" in line:
+                return
+        raise AssertionError("".join(said))
+
+    def descendants(self) -> set[int]:
+        """The pids of all processes below the supervisor."""
+        assert self.process is not None
+        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+        parents = {int(pid): int(parent) for pid, parent in (line.split() for line in listing.splitlines())}
+        found = {self.process.pid}
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return found - {self.process.pid}
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.communicate()
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        self.process.communicate()
+        return self.process.returncode
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMode]:
+    """One running local mode for all tests that do not disturb it."""
+    local = LocalMode(tmp_path_factory.mktemp("local"))
+    local.start()
+    yield local
+    local.stop()
+
+
+@pytest.fixture
+def own_local(tmp_path: Path) -> Iterator[LocalMode]:
+    """A local mode for one test, not started yet."""
+    local = LocalMode(tmp_path / "own")
+    yield local
+    if local.process is not None and local.process.poll() is None:
+        local.stop()
+
+
+def tour(*arguments: str | Path, rest: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run sample-requests.py in `folder` against the server `rest`."""
+    return subprocess.run(
+        [sys.executable, CLIENT, *arguments],
+        env={**os.environ, "REST": rest},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.1)
+
+
+def is_alive(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+def test_the_tour_prints_the_hash_and_the_queue_and_brings_all_stems(service: LocalMode, tmp_path: Path) -> None:
+    song = make_song(5, seed=11)
+    (tmp_path / "my song.wav").write_bytes(song)
+    done = tour("my song.wav", "--wait", rest=f"localhost:{service.port}", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f'"hash": "{hash_song(song)}"' in done.stdout
+    assert '"queue": [' in done.stdout
+    stems = sorted((tmp_path / "stems" / "my song").iterdir())
+    assert [stem.name for stem in stems] == [f"{name}.mp3" for name in STEMS]
+    assert {measure(stem).samples for stem in stems} == {5 * 44100}
+
+
+def test_without_arguments_the_tour_sends_every_mp3_in_data(service: LocalMode, tmp_path: Path) -> None:
+    songs = {name: make_song(2, seed=seed) for seed, name in enumerate(("one", "two"), start=20)}
+    (tmp_path / "data").mkdir()
+    for name, song in songs.items():
+        (tmp_path / "data" / f"{name}.mp3").write_bytes(song)
+    (tmp_path / "data" / "notes.txt").write_text("not to be sent")
+    done = tour(rest=f"http://localhost:{service.port}/", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for song in songs.values():
+        assert requests.get(f"{service.url}/apiv1/jobs/{hash_song(song)}", timeout=30).status_code == 200
+    assert not (tmp_path / "stems").exists()
+
+
+def test_a_file_that_is_no_song_fails_the_tour_but_not_the_other_song(service: LocalMode, tmp_path: Path) -> None:
+    (tmp_path / "junk.mp3").write_text("this is not music " * 100)
+    (tmp_path / "song.mp3").write_bytes(make_song(2, seed=30))
+    done = tour("junk.mp3", "song.mp3", "--wait", rest=f"localhost:{service.port}", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("junk.mp3: ")
+    assert "Traceback" not in done.stderr
+    assert len(list((tmp_path / "stems" / "song").iterdir())) == 4
+
+
+def test_the_tour_says_how_to_start_a_server_that_is_not_there(tmp_path: Path, unused_port: int) -> None:
+    (tmp_path / "song.mp3").write_bytes(make_song(1, seed=1))
+    done = tour("song.mp3", rest=f"localhost:{unused_port}", folder=tmp_path)
+    assert done.returncode == 1
+    assert "make run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_tour_without_songs_says_where_to_put_them(tmp_path: Path) -> None:
+    done = tour(rest="localhost:1", folder=tmp_path)
+    assert done.returncode == 2
+    assert "data/" in done.stderr
+
+
+def test_submit_brings_the_asked_stems_in_the_asked_format(service: LocalMode, tmp_path: Path) -> None:
+    (tmp_path / "song.wav").write_bytes(make_song(3, seed=40))
+    options = ("--url", service.url, "--stems", "vocals,bass", "--format", "wav", "--wait", "-o", tmp_path / "out")
+    assert unmix("submit", tmp_path / "song.wav", *options) == 0
+    stems = sorted((tmp_path / "out" / "song").iterdir())
+    assert [stem.name for stem in stems] == ["bass.wav", "vocals.wav"]
+    assert {measure(stem).samples for stem in stems} == {3 * 44100}
+    assert measure(stems[0]).container == "wav"
+
+
+def test_submit_passes_on_why_the_server_refuses(
+    service: LocalMode, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "song.wav").write_bytes(make_song(1, seed=41))
+    assert unmix("submit", tmp_path / "song.wav", "--url", service.url, "--model", "no-such-model") == 1
+    errors = capsys.readouterr().err
+    assert "(unknown_model)" in errors
+    assert errors.startswith(f"error: {tmp_path / 'song.wav'}: ")
+
+
+def test_submit_says_that_nobody_answers(tmp_path: Path, unused_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "song.wav").write_bytes(make_song(1, seed=42))
+    assert unmix("submit", tmp_path / "song.wav", "--url", f"http://localhost:{unused_port}") == 1
+    assert "(rest_unavailable)" in capsys.readouterr().err
+
+
+def test_local_mode_is_ready_when_its_workers_have_loaded_the_model(own_local: LocalMode) -> None:
+    sign_of_life = own_local.data_dir / "run" / "worker-1.alive"
+    sign_of_life.parent.mkdir(parents=True)
+    sign_of_life.touch()
+    os.utime(sign_of_life, (0, 0))  # left by an earlier run
+    own_local.start()
+    assert sign_of_life.stat().st_mtime > 0
+
+
+def test_local_mode_ends_all_its_processes_on_sigterm(own_local: LocalMode) -> None:
+    own_local.start()
+    processes = own_local.descendants()
+    assert len(processes) >= 5  # guard, Redis, REST, janitor, worker and its child
+    assert own_local.stop() == 0
+    assert not any(is_alive(pid) for pid in processes)
+
+
+def test_a_song_goes_on_after_local_mode_was_killed_and_started_again(own_local: LocalMode, tmp_path: Path) -> None:
+    song = make_song(25, seed=50)
+    (tmp_path / "song.wav").write_bytes(song)
+    own_local.start()
+    assert unmix("submit", tmp_path / "song.wav", "--url", own_local.url) == 0
+    job = f"{own_local.url}/apiv1/jobs/{hash_song(song)}"
+    until(lambda: requests.get(job, timeout=30).json()["progress"] > 0, "the song makes progress")
+    processes = own_local.descendants()
+    own_local.kill()
+    until(lambda: not any(is_alive(pid) for pid in processes), "the guard has ended all")
+    own_local.start()
+    until(lambda: requests.get(job, timeout=30).json()["status"] == "done", "the song is done")
+
+
+def test_a_killed_process_is_started_again_and_songs_are_served(own_local: LocalMode, tmp_path: Path) -> None:
+    own_local.start()
+    for pid in own_local.descendants():
+        command = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True).stdout
+        if "unmix.guard" not in command:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    song = make_song(2, seed=60)
+    (tmp_path / "song.wav").write_bytes(song)
+    until(lambda: unmix("submit", tmp_path / "song.wav", "--url", own_local.url) == 0, "REST accepts a song again")
+    job = f"{own_local.url}/apiv1/jobs/{hash_song(song)}"
+    until(lambda: requests.get(job, timeout=30).json()["status"] == "done", "the song is done")

@@ -1,0 +1,5 @@
+"""Fixtures of the service tests: the S3 servers, beside the Redis server of `tests/conftest.py`."""
+
+from s3_servers import moto, rclone, shared_moto, shared_rclone
+
+__all__ = ["moto", "rclone", "shared_moto", "shared_rclone"]

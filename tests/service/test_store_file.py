@@ -1,0 +1,352 @@
+"""The file store among crashing, racing processes, full disks and file systems that lack something."""
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from unmix import store_file
+from unmix.errors import ObjectChangedError, ObjectMissingError, StoreError
+from unmix.song import ObjectName
+from unmix.store import open_store
+from unmix.store_file import FileStore
+
+MIB = 1 << 20
+SONG = ObjectName("queue", "song.mp3")
+OUTCOME = ObjectName("output", "job.json")
+
+#: Writes what comes through a pipe, so that the test decides how far the writer gets.
+WRITER = """
+import sys
+from pathlib import Path
+from unmix.song import ObjectName
+from unmix.store_file import FileStore
+
+FileStore(Path(sys.argv[1])).put_file(ObjectName("queue", "song.mp3"), Path(sys.argv[2]))
+"""
+
+#: Tries to create 50 objects and says which ones it created; starts when it is told to.
+CONTESTANT = """
+import sys
+from pathlib import Path
+from unmix.errors import ObjectChangedError
+from unmix.song import ObjectName
+from unmix.store_file import FileStore
+
+store = FileStore(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for contest in range(50):
+    try:
+        store.put_if(ObjectName("output", f"{contest}/outcome.json"), sys.argv[2].encode(), etag=None)
+        print(contest)
+    except ObjectChangedError:
+        pass
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    store = FileStore(tmp_path / "store")
+    store.prepare()
+    return store
+
+
+@pytest.fixture
+def half_written(store: FileStore, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that hangs in the middle of writing `SONG`."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(store.root), str(pipe)])
+    try:
+        with pipe.open("wb") as source:
+            source.write(b"new" * MIB)
+            source.flush()
+            wait_until(lambda: any(file.stat().st_size >= MIB for file in files_under(store.root)))
+            yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def files_under(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():  # pytest-timeout ends this
+        time.sleep(0.01)
+
+
+def test_a_reader_sees_nothing_of_an_object_that_is_being_written(
+    store: FileStore, half_written: subprocess.Popen[bytes]
+) -> None:
+    assert store.stat(SONG) is None
+    assert list(store.list("queue")) == []
+    half_written.kill()
+    half_written.wait()
+    with pytest.raises(ObjectMissingError):
+        store.get(SONG)
+
+
+def test_a_writer_killed_half_way_leaves_the_old_object(
+    store: FileStore, half_written: subprocess.Popen[bytes]
+) -> None:
+    store.put(SONG, b"old")
+    half_written.kill()
+    half_written.wait()
+    assert store.get(SONG)[0] == b"old"
+    assert [info.name.key for info in store.list("queue")] == ["song.mp3"]
+
+
+def test_what_a_killed_writer_left_is_cleaned_up_after_an_hour(
+    store: FileStore, half_written: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_written.kill()
+    half_written.wait()
+    store.prepare()
+    assert len(files_under(store.root)) == 1  # it might still be at work
+    monkeypatch.setattr(store_file, "LEFTOVER_SECONDS", -1.0)
+    store.prepare()
+    assert files_under(store.root) == []
+
+
+def test_nothing_temporary_stays_behind(store: FileStore, tmp_path: Path) -> None:
+    (tmp_path / "song").write_bytes(b"la la")
+    store.put_file(SONG, tmp_path / "song")
+    store.copy(SONG, OUTCOME)
+    store.copy(SONG, OUTCOME)  # onto a link to the same file: renaming would leave both names
+    with pytest.raises(ObjectChangedError):
+        store.put_if(OUTCOME, b"x", etag=None)
+    with pytest.raises(ObjectChangedError):
+        store.put_if(OUTCOME, b"x", etag="another")
+    assert sorted(files_under(store.root)) == [store.root / "output/job.json", store.root / "queue/song.mp3"]
+
+
+def test_among_processes_each_contest_has_exactly_one_winner(store: FileStore) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", CONTESTANT, str(store.root), f"process {number}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    won = [process.communicate()[0].split() for process in processes]
+    assert sorted(int(contest) for contests in won for contest in contests) == list(range(50))
+    for number, contests in enumerate(won):
+        for contest in contests:
+            assert store.get(ObjectName("output", f"{contest}/outcome.json"))[0] == b"process %d" % number
+
+
+@pytest.mark.parametrize("act", ["put", "copy", "remove"])
+def test_what_comes_between_the_look_and_the_replacement_is_not_undone(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    """A thread is held after it has found the etag unchanged, while another one changes the object."""
+    store.put(OUTCOME, b"first")
+    store.put(SONG, b"the other's")
+    _, etag = store.get(OUTCOME)
+    looked, acted = threading.Event(), threading.Event()
+    real_replace = os.replace
+
+    def held_replace(source: Path, target: Path) -> None:
+        if threading.current_thread() is replacer:
+            looked.set()
+            acted.wait(0.5)  # the other one cannot act before we are through, unless nothing holds it
+        real_replace(source, target)
+
+    monkeypatch.setattr(os, "replace", held_replace)
+    replacer = threading.Thread(target=lambda: store.put_if(OUTCOME, b"mine", etag=etag))
+    replacer.start()
+    looked.wait()
+    if act == "put":
+        store.put(OUTCOME, b"the other's")
+    elif act == "copy":
+        store.copy(SONG, OUTCOME)
+    else:
+        store.remove(OUTCOME)
+    acted.set()
+    replacer.join()
+    if act == "remove":
+        assert store.stat(OUTCOME) is None
+    else:
+        assert store.get(OUTCOME)[0] == b"the other's"
+
+
+def test_a_folder_that_empties_does_not_take_a_newcomer_with_it(store: FileStore) -> None:
+    errors: list[Exception] = []
+
+    def come_and_go(key: str) -> None:
+        name = ObjectName("output", f"deep/er/{key}")
+        try:
+            for _ in range(50):
+                store.put_if(name, b"x", etag=None)
+                store.remove(name)
+        except Exception as error:  # whatever it is, the test must hear of it
+            errors.append(error)
+
+    threads = [threading.Thread(target=come_and_go, args=(key,)) for key in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert list((store.root / "output").iterdir()) == []
+
+
+def test_several_processes_may_prepare_one_store(tmp_path: Path) -> None:
+    errors: list[Exception] = []
+
+    def prepare() -> None:
+        try:
+            FileStore(tmp_path / "new" / "store").prepare()
+        except Exception as error:  # whatever it is, the test must hear of it
+            errors.append(error)
+
+    threads = [threading.Thread(target=prepare) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_a_relative_folder_stays_where_it_was_when_the_process_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store("file://.unmix/store", access_key="", secret_key="")
+    store.prepare()
+    store.put(SONG, b"la la")
+    monkeypatch.chdir("/")
+    assert store.get(SONG)[0] == b"la la"
+    assert (tmp_path / ".unmix/store/queue/song.mp3").read_bytes() == b"la la"
+
+
+def test_an_object_is_stamped_by_the_clock_to_the_nanosecond(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The etag rests on it: kernels stamp files more coarsely, and ext4, unlike XFS, would not show it."""
+    monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_123_456_789)
+    store.put(SONG, b"la la")
+    assert (store.root / "queue/song.mp3").stat().st_mtime_ns == 1_700_000_000_123_456_789
+
+
+def test_a_copy_takes_no_room_on_disk(store: FileStore) -> None:
+    store.put(SONG, b"la la")
+    store.copy(SONG, OUTCOME)
+    assert (store.root / "output/job.json").samefile(store.root / "queue/song.mp3")
+
+
+def test_a_file_system_without_hard_links_will_do(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    store.put_if(SONG, b"la la", etag=None)
+    with pytest.raises(ObjectChangedError):
+        store.put_if(SONG, b"other", etag=None)
+    store.copy(SONG, OUTCOME)
+    store.remove(SONG)
+    assert store.get(OUTCOME)[0] == b"la la"
+    assert files_under(store.root) == [store.root / "output/job.json"]
+
+
+def test_an_object_being_read_can_be_replaced_and_removed(store: FileStore) -> None:
+    store.put(SONG, b"x" * MIB + b"old")
+    with store.open(SONG) as stream:
+        stream.read(1)
+        store.put(SONG, b"new")
+        store.remove(SONG)
+        assert stream.read().endswith(b"old")
+
+
+@pytest.mark.parametrize(("there", "wanted"), [("a", "a/b"), ("a", "a/b/c"), ("a/b", "a"), ("a/b/c", "a/b")])
+def test_a_key_that_needs_a_folder_where_a_file_is_gets_a_clear_error(
+    store: FileStore, there: str, wanted: str
+) -> None:
+    name, other = ObjectName("output", wanted), ObjectName("output", there)
+    store.put(other, b"x")
+    calls: list[Callable[[], object]] = [
+        lambda: store.put(name, b"y"),
+        lambda: store.put_if(name, b"y", etag=None),
+        lambda: store.copy(other, name),
+    ]
+    for call in calls:
+        with pytest.raises(StoreError, match="beside what is there") as caught:
+            call()
+        assert (caught.value.code, caught.value.retryable) == ("bad_object_name", False)
+    with pytest.raises(ObjectMissingError):
+        store.get(name)
+    assert store.stat(name) is None
+    store.remove(name)
+    assert [info.name.key for info in store.list("output")] == [there]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "retryable"),
+    [
+        (errno.ENOSPC, "store_full", True),
+        (errno.EDQUOT, "store_full", True),
+        (errno.EROFS, "store_read_only", False),
+        (errno.EACCES, "store_read_only", False),
+        (errno.EIO, "store_unavailable", True),
+    ],
+)
+def test_a_disk_that_refuses_a_write_leaves_the_old_object_and_says_why(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, number: int, code: str, retryable: bool
+) -> None:
+    store.put(SONG, b"old")
+
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        with pytest.raises(StoreError, match=os.strerror(number)) as caught:
+            store.put(SONG, b"new")
+    assert (caught.value.code, caught.value.retryable) == (code, retryable)
+    assert store.get(SONG)[0] == b"old"
+    assert files_under(store.root) == [store.root / "queue/song.mp3"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_the_start(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StoreError) as caught:
+        FileStore(store.root).prepare()
+    assert caught.value.code == "store_read_only"
+
+
+def test_a_disk_that_vanished_does_not_look_like_a_store_without_songs(store: FileStore) -> None:
+    store.put(SONG, b"la la")
+    store.root.rename(store.root.with_name("elsewhere"))
+    calls: list[Callable[[], object]] = [
+        lambda: store.get(SONG),
+        lambda: store.stat(SONG),
+        lambda: list(store.list("queue")),
+        lambda: store.put(SONG, b"x"),
+    ]
+    for call in calls:
+        with pytest.raises(StoreError) as caught:
+            call()
+        assert not isinstance(caught.value, ObjectMissingError)
+        assert caught.value.retryable
+    assert not store.root.exists()

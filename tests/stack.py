@@ -1,0 +1,145 @@
+"""The whole service as processes: Redis, REST, janitor and as many workers as a test wants, with scaled intervals."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from support import free_port
+from unmix.job_queue import JobQueue
+
+#: Every wait of a test ends after this many seconds, on however busy a machine.
+PATIENCE_SECONDS = 90
+
+#: Intervals scaled down, so that what takes a minute in production takes seconds here.
+FAST = {
+    "UNMIX_LEASE_SECONDS": "2",
+    "UNMIX_RENEW_SECONDS": "0.4",
+    "UNMIX_SWEEP_SECONDS": "0.2",
+    "UNMIX_GRACE_SECONDS": "1",
+    "UNMIX_TAKE_SECONDS": "0.5",
+    "UNMIX_RETRY_SECONDS": "0.2",
+    "UNMIX_CALLBACK_RETRY_SECONDS": "0.2",
+}
+
+
+class Stack:
+    """A running service; everything it started ends with it."""
+
+    def __init__(self, folder: Path, redis_url: str, **settings: str) -> None:
+        self._folder = folder
+        self.store = folder / "store"
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._workers = 0
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        self.settings = {
+            **FAST,
+            "UNMIX_REDIS_URL": redis_url,
+            "UNMIX_STORE_URL": f"file://{self.store}",
+            "UNMIX_MODEL": "demo",
+            "UNMIX_THREADS": "1",
+            "UNMIX_PORT": str(port),
+            **settings,
+        }
+        self.queue = JobQueue(self.settings["UNMIX_REDIS_URL"])
+
+    def start(self, *, workers: int = 1) -> "Stack":
+        self._spawn("rest", "unmix_rest")
+        self._spawn("janitor", "unmix.cli", "janitor")
+        for _ in range(workers):
+            self.start_worker()
+        self.wait_for(self._rest_answers, "REST is ready")
+        return self
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        self._workers += 1
+        heartbeat = self._folder / f"worker-{self._workers}.heartbeat"
+        return self._spawn(f"worker-{self._workers}", "unmix_worker", UNMIX_WORKER_HEARTBEAT=str(heartbeat))
+
+    def child_of(self, worker: subprocess.Popen[bytes]) -> int | None:
+        """The pid of the process that separates."""
+        found = subprocess.run(["pgrep", "-P", str(worker.pid)], capture_output=True, text=True)
+        return int(found.stdout.split()[0]) if found.stdout.strip() else None
+
+    def post(self, song: bytes, **fields: Any) -> str:
+        """Send a song in the way of the old clients, and return its job id."""
+        body = {"mp3": base64.b64encode(song).decode(), **fields}
+        answer = requests.post(f"{self.url}/apiv1/separate", json=body, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["hash"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        answer = requests.get(f"{self.url}/apiv1/jobs/{job_id}", timeout=30)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def stem(self, job_id: str, stem: str) -> bytes:
+        answer = requests.get(f"{self.url}/apiv1/track/{job_id}/{stem}", timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    def wait_until_over(self, job_id: str) -> dict[str, Any]:
+        self.wait_for(lambda: self.job(job_id)["status"] in ("done", "failed", "cancelled"), f"{job_id} is over")
+        return self.job(job_id)
+
+    def wait_until_half_way(self, job_id: str) -> None:
+        """Return in the middle of the separation."""
+
+        def running() -> bool:
+            job = self.job(job_id)
+            assert job["status"] in ("queued", "running"), f"over too soon to be disturbed\n{job}\n{self.logs()}"
+            return job["status"] == "running" and job["progress"] > 0
+
+        self.wait_for(running, f"{job_id} makes progress")
+
+    def wait_for(self, condition: Any, what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            if condition():
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"waited in vain until {what}\n{self.logs()}")
+
+    def outcome(self, job_id: str) -> dict[str, Any]:
+        """The outcome document as it lies in the file store."""
+        return dict(json.loads((self.store / "output" / f"{job_id}.json").read_text()))
+
+    def started_jobs(self) -> list[str]:
+        """Job ids in the order in which workers started them."""
+        lines = [line for line in self.queue.peek_logs() if ":job started" in line]
+        return [line.partition("job_id=")[2].split()[0] for line in lines]
+
+    def logs(self) -> str:
+        return "\n".join(f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self._folder.glob("*.log")))
+
+    def stop(self) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.queue.close()
+
+    def _spawn(self, name: str, module: str, *args: str, **settings: str) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, **self.settings, **settings}
+        with (self._folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen([sys.executable, "-m", module, *args], env=environment, stdout=log, stderr=log)
+        self._processes.append(process)
+        return process
+
+    def _rest_answers(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/readyz", timeout=5).status_code == 200
+        except requests.ConnectionError:
+            return False

@@ -1,0 +1,97 @@
+"""`unmix separate`: the engine from the command line, with the demo model and real audio files."""
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from command_line import unmix
+from support import make_song
+from unmix.audio import measure
+
+STEMS = ["bass", "drums", "other", "vocals"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNMIX_THREADS", "1")  # two of torch's threads on a busy machine are slower than one
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    """A song of 3 s."""
+    path = tmp_path / "song.wav"
+    path.write_bytes(make_song(3, seed=1))
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_stem_is_as_long_as_the_song(song: Path, tmp_path: Path) -> None:
+    assert unmix("separate", song, "--model", "demo", "-o", tmp_path / "out") == 0
+    stems = sorted((tmp_path / "out" / "song").iterdir())
+    assert [stem.name for stem in stems] == [f"{name}.mp3" for name in STEMS]
+    assert {measure(stem).samples for stem in stems} == {3 * 44100}
+
+
+def test_only_the_asked_stems_come_and_in_the_asked_format(song: Path, tmp_path: Path) -> None:
+    options = ("--stems", "vocals, drums", "--format", "flac")
+    assert unmix("separate", song, "--model", "demo", "-o", tmp_path / "out", *options) == 0
+    assert names(tmp_path / "out" / "song") == ["drums.flac", "vocals.flac"]
+    assert measure(tmp_path / "out" / "song" / "vocals.flac").container == "flac"
+
+
+def test_a_file_that_is_no_song_does_not_stop_the_others(
+    song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    junk = tmp_path / "junk.mp3"
+    junk.write_text("this is not music " * 100)
+    assert unmix("separate", junk, song, "--model", "demo", "-o", tmp_path / "out") == 1
+    assert names(tmp_path / "out" / "song") == [f"{name}.mp3" for name in STEMS]
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "junk.mp3: " in errors[0]
+    assert "(not_audio)" in errors[0]
+
+
+def test_the_models_of_the_operators_folder_can_be_used(
+    song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--model", "ours", "--model-dir", tmp_path)
+    assert unmix("separate", song, "-o", tmp_path / "out", *options) == 1
+    assert "(model_unavailable)" in capsys.readouterr().err
+    demo = resources.files("unmix.engine") / "weights" / "demo.safetensors"
+    (tmp_path / "ours.safetensors").write_bytes(demo.read_bytes())
+    assert unmix("separate", song, "-o", tmp_path / "out", *options) == 0
+    assert names(tmp_path / "out" / "song") == [f"{name}.mp3" for name in STEMS]
+
+
+def test_the_configured_model_is_the_default(
+    song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UNMIX_MODEL", "no-such-model")
+    assert unmix("separate", song, "-o", tmp_path / "out") == 1
+    assert "'no-such-model'" in capsys.readouterr().err
+
+
+def test_songs_whose_stems_would_overwrite_each_other_are_refused(
+    song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other").mkdir()
+    namesake = tmp_path / "other" / "song.mp3"
+    namesake.write_bytes(song.read_bytes())
+    assert unmix("separate", song, namesake, "--model", "demo", "-o", tmp_path / "out") == 1
+    assert "(same_name)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_in_one_line(
+    song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+    assert unmix("separate", song, "--model", "demo", "-o", tmp_path / "out") == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert str(tmp_path / "out") in errors[0]

@@ -1,0 +1,156 @@
+"""Songs of every accepted kind become the same samples."""
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from audio_files import ENCODINGS, encode, music, ogg_vorbis, wav
+from unmix.audio import SAMPLE_RATE, SongReader, measure
+from unmix.engine.sdr import sdr_db
+
+SONG = music(3 * 44_100 + 18)
+
+
+def decoded(data: bytes) -> NDArray[np.float32]:
+    return np.concatenate(list(SongReader(BytesIO(data))), axis=1)
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "aiff", "w64"])
+def test_lossless_songs_come_out_as_they_went_in(kind: str) -> None:
+    samples = decoded(encode(kind, SONG))
+    assert samples.dtype == np.float32
+    assert samples.shape == SONG.shape
+    assert sdr_db(SONG, samples) > 75
+
+
+@pytest.mark.parametrize("kind", ["mp3", "m4a", "aac", "opus", "webm", "vorbis"])
+def test_lossy_songs_come_out_in_time_and_alike(kind: str) -> None:
+    sample_rate = 48_000 if kind in ("opus", "webm") else 44_100
+    song = music(3 * sample_rate, sample_rate=sample_rate)
+    data = ogg_vorbis(song) if kind == "vorbis" else encode(kind, song, sample_rate=sample_rate)
+    samples = decoded(data)
+    assert samples.shape[0] == 2
+    # ADTS states no padding: what the encoder added at the beginning stays. Others trim it.
+    delay = 1024 if kind == "aac" else 0
+    reference = decoded(wav(song, sample_rate=sample_rate))
+    assert sdr_db(reference[:, :100_000], samples[:, delay : delay + 100_000]) > 10
+
+
+def test_an_mp3_with_an_info_tag_has_its_exact_length() -> None:
+    assert decoded(encode("mp3", SONG)).shape == SONG.shape
+
+
+def test_every_accepted_kind_is_told_by_its_bytes_not_its_name(tmp_path: Path) -> None:
+    containers = {}
+    for kind in ENCODINGS:
+        sample_rate = 48_000 if kind in ("opus", "webm") else 44_100
+        path = tmp_path / f"{kind}.mp3"
+        path.write_bytes(encode(kind, music(sample_rate), sample_rate=sample_rate))
+        containers[kind] = measure(path).container
+    assert containers == {
+        "mp3": "mp3",
+        "wav": "wav",
+        "flac": "flac",
+        "m4a": "mp4",
+        "aac": "aac",
+        "opus": "ogg",
+        "webm": "matroska",
+        "aiff": "aiff",
+        "w64": "w64",
+    }
+
+
+def test_a_path_that_looks_like_a_protocol_is_only_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("concat:song.mp3|other.mp3")
+    path.write_bytes(encode("mp3", SONG))
+    assert measure(path).samples == SONG.shape[1]
+
+
+def test_a_mono_song_is_on_both_channels_at_its_own_level() -> None:
+    mono = music(44_100, channels=1)
+    samples = decoded(wav(mono))
+    assert np.array_equal(samples, np.repeat(mono, 2, axis=0))
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 22_050, 48_000, 96_000, 192_000])
+def test_other_sample_rates_are_resampled_with_a_warning(sample_rate: int) -> None:
+    seconds = np.arange(sample_rate) / sample_rate
+    tone = np.sin(2 * np.pi * 440 * seconds)[None].astype(np.float32) * 0.5
+    data = wav(tone, sample_rate=sample_rate)
+    info = measure(BytesIO(data))
+    assert info.samples == SAMPLE_RATE
+    assert info.sample_rate == sample_rate
+    assert info.warnings == (f"resampled from {sample_rate} Hz to 44100 Hz",)
+    expected = np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE) / SAMPLE_RATE) * 0.5
+    middle = slice(2_000, -2_000)
+    assert sdr_db(expected[middle], decoded(data)[0, middle]) > 60
+
+
+@pytest.mark.parametrize("channels", [6, 8])
+def test_surround_is_mixed_down_without_clipping_and_with_a_warning(channels: int) -> None:
+    loud = np.ones((channels, 44_100), np.float32) * 0.9
+    info = measure(BytesIO(wav(loud)))
+    assert info.channels == channels
+    assert info.warnings == (f"mixed down from {channels} channels to stereo",)
+    samples = decoded(wav(loud))
+    assert samples.shape == (2, 44_100)
+    assert 0.85 < samples.max() <= 0.9001
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_every_width_of_sample_is_read(subtype: str) -> None:
+    buffer = BytesIO()
+    soundfile.write(buffer, SONG.T, SAMPLE_RATE, format="WAV", subtype=subtype)
+    assert sdr_db(SONG, decoded(buffer.getvalue())) > (25 if subtype == "PCM_U8" else 90)
+
+
+def test_a_song_can_be_read_twice_and_gives_the_same_samples() -> None:
+    reader = SongReader(BytesIO(encode("mp3", SONG)))
+    first = np.concatenate(list(reader), axis=1)
+    assert np.array_equal(first, np.concatenate(list(reader), axis=1))
+
+
+def test_a_song_comes_in_small_chunks() -> None:
+    assert max(chunk.shape[1] for chunk in SongReader(BytesIO(encode("flac", SONG)))) < 100_000
+
+
+def test_nothing_is_known_of_a_song_before_it_was_read() -> None:
+    reader = SongReader(BytesIO(encode("flac", SONG)))
+    with pytest.raises(RuntimeError, match="decoded to its end"):
+        reader.info  # noqa: B018
+
+
+def test_a_song_glued_together_from_different_rates_is_read_to_its_end() -> None:
+    glued = encode("mp3", music(44_100)) + encode("mp3", music(48_000, sample_rate=48_000), sample_rate=48_000)
+    assert abs(measure(BytesIO(glued)).duration_seconds - 2) < 0.1
+
+
+@pytest.mark.parametrize("kind", ["mp3", "flac"])
+def test_a_tag_with_a_large_picture_is_skipped(kind: str) -> None:
+    size = 300_000
+    tag = b"ID3\x04\x00\x00" + bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0)) + bytes(size)
+    assert measure(BytesIO(tag + encode(kind, SONG))).samples == SONG.shape[1]
+
+
+def test_the_end_of_a_stream_recorded_in_the_middle_of_a_frame_is_found() -> None:
+    cut = encode("mp3", SONG)[1_700:]
+    info = measure(BytesIO(cut))
+    assert info.container == "mp3"
+    assert info.duration_seconds > 2.5
+
+
+def as_path(data: bytes, folder: Path) -> Path:
+    path = folder / "song"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("home", [lambda data, _: BytesIO(data), as_path])
+def test_files_and_paths_are_read_alike(home: Callable[[bytes, Path], Path], tmp_path: Path) -> None:
+    assert measure(home(encode("flac", SONG), tmp_path)).samples == SONG.shape[1]

@@ -1,0 +1,114 @@
+"""A stem is as long as what was written, in time with it, and as loud."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from audio_files import music
+from unmix.audio import SongReader
+from unmix.encode import FORMATS, StemWriter
+from unmix.engine.sdr import sdr_db
+from unmix.errors import EngineError
+
+#: Around the lengths where mp3 frames begin and end, and where LAME adds a frame of padding.
+LENGTHS = [47, 576, 1151, 1152, 1153, 1198, 1199, 2304, 2305, 2350, 2351, 44_100, 100_001, 123_456]
+
+
+def write(path: Path, samples: NDArray[np.float32], *, format: str, pieces: int = 1) -> StemWriter:
+    writer = StemWriter(path, format=format)
+    for piece in np.array_split(samples, pieces, axis=1):
+        writer.write(piece)
+    writer.close()
+    return writer
+
+
+def decoded(path: Path) -> NDArray[np.float32]:
+    return np.concatenate(list(SongReader(path)), axis=1)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_stem_has_the_length_of_what_was_written_to_the_sample(format: str, tmp_path: Path) -> None:
+    for samples in LENGTHS:
+        path = tmp_path / "stem"
+        write(path, music(samples), format=format)
+        by_ffmpeg, by_libsndfile = decoded(path).shape[1], len(soundfile.read(path)[0])
+        assert (by_ffmpeg, by_libsndfile) == (samples, samples)
+
+
+@pytest.mark.parametrize("format", ["wav", "flac"])
+def test_even_a_single_sample_is_a_lossless_stem(format: str, tmp_path: Path) -> None:
+    write(tmp_path / "stem", music(1), format=format)
+    assert decoded(tmp_path / "stem").shape == (2, 1)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_stem_is_aligned_with_what_was_written(format: str, tmp_path: Path) -> None:
+    song = music(60_000)
+    write(tmp_path / "stem", song, format=format)
+    for stem in (decoded(tmp_path / "stem"), soundfile.read(tmp_path / "stem")[0].T):
+        lags = range(-40, 41)
+        likeness = [float((song[0, 100:-100] * stem[0, 100 + lag : 59_900 + lag]).sum()) for lag in lags]
+        assert lags[int(np.argmax(likeness))] == 0
+        assert sdr_db(song, stem) > (15 if format == "mp3" else 75)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_pieces_of_a_stem_do_not_matter(format: str, tmp_path: Path) -> None:
+    song = music(50_000)
+    write(tmp_path / "whole", song, format=format)
+    write(tmp_path / "pieces", song, format=format, pieces=13)
+    assert np.array_equal(decoded(tmp_path / "whole"), decoded(tmp_path / "pieces"))
+
+
+@pytest.mark.parametrize("format", ["wav", "flac"])
+def test_lossless_stems_are_the_nearest_16_bit_samples(format: str, tmp_path: Path) -> None:
+    song = music(20_000)
+    write(tmp_path / "stem", song, format=format)
+    stem, _ = soundfile.read(tmp_path / "stem", dtype="int16")
+    assert np.array_equal(stem.T, np.rint(song * 32_768))
+
+
+def test_what_exceeds_full_scale_is_clamped_and_counted_and_the_rest_keeps_its_level(tmp_path: Path) -> None:
+    song = music(20_000)
+    song[0, 100] = 1.7
+    song[1, 200:210] = -3.0
+    writer = write(tmp_path / "stem", song, format="wav")
+    stem = decoded(tmp_path / "stem")
+    assert writer.clipped == 11
+    assert stem[0, 100] == pytest.approx(1, abs=1e-4)
+    assert np.all(stem[1, 200:210] == -1)
+    assert np.abs(stem[:, 300:] - song[:, 300:]).max() < 1 / 32_768
+
+
+def test_an_mp3_has_the_asked_bit_rate(tmp_path: Path) -> None:
+    for bitrate_kbps in (128, 320):
+        writer = StemWriter(tmp_path / "stem", format="mp3", bitrate_kbps=bitrate_kbps)
+        writer.write(music(5 * 44_100))
+        writer.close()
+        assert (tmp_path / "stem").stat().st_size == pytest.approx(5 * bitrate_kbps * 125, rel=0.03)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_full_disk_is_an_error_that_may_pass(format: str, tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    full = tmp_path / "stem"
+    full.symlink_to("/dev/full")
+    writer = StemWriter(full, format=format)
+    with pytest.raises(EngineError) as caught:  # noqa: PT012 — where it is noticed depends on the buffers
+        writer.write(music(200_000))
+        writer.close()
+    assert caught.value.code == "write_failed"
+    assert caught.value.retryable
+    writer.discard()
+    assert not full.is_symlink()
+
+
+def test_a_discarded_stem_leaves_no_file(tmp_path: Path) -> None:
+    writer = StemWriter(tmp_path / "stem", format="flac")
+    writer.write(music(50_000))
+    writer.discard()
+    assert not list(tmp_path.iterdir())

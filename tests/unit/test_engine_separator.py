@@ -1,0 +1,291 @@
+"""A song goes in, stems of its exact length come out: the asked ones, the same every time, or none."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import julius
+import numpy as np
+import pytest
+import torch
+from demucs.apply import apply_model
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audio_files import encode, music, wav
+from demucs_models import FOUR, SIX, demucs, hdemucs, htdemucs, save_bag, save_ft, save_mdx
+from demucs_models import save_safetensors as save
+from unmix.audio import SongReader
+from unmix.engine.models import LoadedModel, load_model
+from unmix.engine.sdr import sdr_db
+from unmix.engine.separator import Separator
+from unmix.errors import AudioError, EngineError, InputError
+
+
+def model_in(folder: Path) -> LoadedModel:
+    save(htdemucs(), folder / "small.safetensors")
+    return load_model("small", model_dir=folder)
+
+
+@pytest.fixture
+def separator(tmp_path: Path) -> Separator:
+    return Separator(model_in(tmp_path))
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    path = tmp_path / "song.mp3"
+    path.write_bytes(encode("mp3", music(60_001)))
+    return path
+
+
+def decoded(path: Path) -> NDArray[np.float32]:
+    return np.concatenate(list(SongReader(path)), axis=1)
+
+
+def test_every_source_of_the_model_becomes_a_stem(separator: Separator, song: Path, tmp_path: Path) -> None:
+    separation = separator.separate_file(song, tmp_path / "out")
+    assert separation.stems == {stem: tmp_path / "out" / f"{stem}.mp3" for stem in FOUR}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(f"{stem}.mp3" for stem in FOUR)
+
+
+@pytest.mark.parametrize("format", ["mp3", "wav", "flac"])
+@pytest.mark.parametrize("kind", ["mp3", "m4a", "opus", "flac"])
+def test_every_stem_has_the_exact_length_of_the_song(
+    kind: str, format: str, separator: Separator, tmp_path: Path
+) -> None:
+    sample_rate = 48_000 if kind == "opus" else 44_100
+    song = tmp_path / "song"
+    song.write_bytes(encode(kind, music(30_011, sample_rate=sample_rate), sample_rate=sample_rate))
+    samples = decoded(song).shape[1]
+    separation = separator.separate_file(song, tmp_path / "out", format=format)
+    assert separation.samples == samples
+    assert {decoded(path).shape[1] for path in separation.stems.values()} == {samples}
+
+
+def test_stems_are_what_demucs_makes_of_the_song(separator: Separator, song: Path, tmp_path: Path) -> None:
+    separation = separator.separate_file(song, tmp_path / "out", format="wav")
+    mixture = torch.from_numpy(decoded(song))
+    reference = mixture.mean(0)
+    mean, std = reference.mean(), reference.std() + 1e-8
+    estimates = apply_model(separator.model.module, ((mixture - mean) / std)[None], shifts=0)[0] * std + mean
+    for stem, estimate in zip(FOUR, estimates.numpy(), strict=True):
+        rounded = np.rint(estimate * 32_768).clip(-32_768, 32_767) / 32_768
+        assert np.abs(decoded(separation.stems[stem]) - rounded).max() <= 1 / 32_768
+
+
+@pytest.mark.parametrize(
+    ("name", "save_as", "stems"),
+    [
+        ("htdemucs", lambda folder: save_bag(folder, "htdemucs", {"955717e8": htdemucs()}), FOUR),
+        ("htdemucs_ft", save_ft, FOUR),
+        ("htdemucs_6s", lambda folder: save_bag(folder, "htdemucs_6s", {"5c90dfd2": htdemucs(sources=SIX)}), SIX),
+        ("hdemucs_mmi", lambda folder: save_bag(folder, "hdemucs_mmi", {"75fc33f5": hdemucs()}, segment=1), FOUR),
+        ("mdx", save_mdx, FOUR),
+        ("mdx_time", lambda folder: save_bag(folder, "mdx_time", {"9a6b4851": demucs()}), FOUR),
+    ],
+)
+def test_models_of_every_published_shape_separate(
+    name: str, save_as: Callable[[Path], None], stems: list[str], song: Path, tmp_path: Path
+) -> None:
+    save_as(tmp_path)
+    separator = Separator(load_model(name, model_dir=tmp_path))
+    separation = separator.separate_file(song, tmp_path / "out", format="flac")
+    assert list(separation.stems) == stems
+    assert {decoded(path).shape[1] for path in separation.stems.values()} == {60_001}
+
+
+def test_only_asked_stems_are_made_and_only_their_models_run(song: Path, tmp_path: Path) -> None:
+    save_ft(tmp_path)
+    separator = Separator(load_model("htdemucs_ft", model_dir=tmp_path))
+    whole = separator.separate_file(song, tmp_path / "whole", format="wav")
+    vocals = separator.separate_file(song, tmp_path / "vocals", format="wav", stems=["vocals", "vocals"])
+    assert list(vocals.stems) == ["vocals"]
+    assert vocals.segments * 4 == whole.segments
+    assert np.array_equal(decoded(vocals.stems["vocals"]), decoded(whole.stems["vocals"]))
+
+
+def test_the_same_song_gives_the_same_samples_again(separator: Separator, song: Path, tmp_path: Path) -> None:
+    first = separator.separate_file(song, tmp_path / "first", format="wav")
+    separator.separate_file(song, tmp_path / "between", stems=["bass"])
+    second = separator.separate_file(song, tmp_path / "second", format="wav")
+    for stem in FOUR:
+        assert first.stems[stem].read_bytes() == second.stems[stem].read_bytes()
+
+
+def test_progress_is_reported_per_segment(separator: Separator, song: Path, tmp_path: Path) -> None:
+    reports: list[tuple[int, int]] = []
+    separation = separator.separate_file(
+        song, tmp_path / "out", on_progress=lambda done, total: reports.append((done, total))
+    )
+    assert reports == [(done, separation.segments) for done in range(separation.segments + 1)]
+    assert separation.segments == 8
+
+
+@pytest.mark.parametrize("level", [0.0, 0.25])
+def test_a_song_without_any_sound_gives_silence(level: float, separator: Separator, tmp_path: Path) -> None:
+    (tmp_path / "song").write_bytes(wav(np.full((2, 30_000), level, np.float32)))
+    separation = separator.separate_file(tmp_path / "song", tmp_path / "out", format="wav")
+    for path in separation.stems.values():
+        # A constant level is no sound either: demucs gives it back in every stem.
+        assert np.all(decoded(path) == level)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 100])
+def test_the_shortest_songs_are_separated(samples: int, separator: Separator, tmp_path: Path) -> None:
+    (tmp_path / "song").write_bytes(wav(music(100)[:, :samples]))
+    separation = separator.separate_file(tmp_path / "song", tmp_path / "out", format="wav")
+    assert {decoded(path).shape for path in separation.stems.values()} == {(2, samples)}
+
+
+def test_an_unknown_stem_is_refused_by_naming_the_models_own(separator: Separator, song: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="drums, bass, other, vocals") as caught:
+        separator.separate_file(song, tmp_path / "out", stems=["vocals", "guitar"])
+    assert caught.value.code == "unknown_stem"
+    with pytest.raises(InputError) as caught:
+        separator.separate_file(song, tmp_path / "out", format="exe")
+    assert caught.value.code == "unknown_format"
+
+
+class Stopped(Exception):
+    """Raised from within a separation."""
+
+
+@pytest.mark.parametrize("fault", ["progress", "model", "song", "disk"])
+def test_a_separation_that_fails_leaves_no_file(
+    fault: str, separator: Separator, song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    if fault == "disk":
+        (out / ".vocals.wav.part").symlink_to("/dev/full")
+
+    def interfere(done: int, total: int) -> None:
+        if fault == "song" and done == 0:  # between the two readings
+            song.write_bytes(encode("mp3", music(50_000)))
+        if fault == "model" and done == 5:
+            monkeypatch.setattr(type(separator.model.module.models[0]), "forward", lambda *_: torch.zeros(1, 0))
+        if fault == "progress" and done == 5:
+            raise Stopped
+
+    with pytest.raises((Stopped, EngineError)):
+        separator.separate_file(song, out, format="wav", on_progress=interfere)
+    assert not list(out.iterdir())
+
+
+def test_stems_of_an_earlier_separation_survive_one_that_fails(
+    separator: Separator, song: Path, tmp_path: Path
+) -> None:
+    separator.separate_file(song, tmp_path / "out", format="wav")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    def stop(done: int, total: int) -> None:
+        if done == 5:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        separator.separate_file(song, tmp_path / "out", format="wav", on_progress=stop)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_song_that_cannot_be_decoded_makes_nothing(separator: Separator, tmp_path: Path) -> None:
+    (tmp_path / "song.mp3").write_bytes(b"words")
+    with pytest.raises(AudioError):
+        separator.separate_file(tmp_path / "song.mp3", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_cannot_be_made_is_an_error(separator: Separator, song: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(EngineError) as caught:
+        separator.separate_file(song, tmp_path / "file" / "out")
+    assert caught.value.code == "write_failed"
+
+
+def test_the_songs_warnings_are_passed_on(separator: Separator, tmp_path: Path) -> None:
+    (tmp_path / "song").write_bytes(wav(music(8_000, channels=6), sample_rate=8_000))
+    separation = separator.separate_file(tmp_path / "song", tmp_path / "out")
+    assert separation.warnings == (
+        "resampled from 8000 Hz to 44100 Hz",
+        "mixed down from 6 channels to stereo",
+    )
+
+
+def test_memory_does_not_grow_with_the_song(tmp_path: Path) -> None:
+    save(demucs(), tmp_path / "small.safetensors")
+    for seconds in (10, 90):
+        (tmp_path / f"{seconds}.flac").write_bytes(encode("flac", np.tile(music(44_100), seconds)))
+    program = """
+import resource, sys
+from pathlib import Path
+from unmix.engine.models import load_model
+from unmix.engine.separator import Separator
+folder = Path(sys.argv[1])
+separator = Separator(load_model("small", model_dir=folder), threads=1)
+for seconds in (10, 90):
+    separator.separate_file(folder / f"{seconds}.flac", folder / "out", format="wav")
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+    run = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, capture_output=True, text=True)
+    short_mib, long_mib = map(int, run.stdout.split())
+    # The longer song has 27 MiB more of mixture and 108 MiB more of stems.
+    assert long_mib - short_mib < 15
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "warp", "meta"])
+def test_a_device_that_is_not_there_is_an_error_and_not_the_cpu(device: str, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=device) as caught:
+        Separator(model_in(tmp_path), device=device)
+    assert caught.value.code == "device_unavailable"
+
+
+def slow_model(folder: Path) -> LoadedModel:
+    save(htdemucs(samplerate=22_050), folder / "slow.safetensors")
+    return load_model("slow", model_dir=folder)
+
+
+def test_a_model_of_another_rate_without_torchaudio_is_an_error_that_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchaudio", None)
+    monkeypatch.setitem(sys.modules, "torchaudio.functional", None)
+    with pytest.raises(EngineError, match=r"44100 Hz.*\[torchaudio\]") as caught:
+        Separator(slow_model(tmp_path))
+    assert caught.value.code == "torchaudio_needed"
+
+
+def resampled(samples: Tensor, old_rate: int, new_rate: int) -> Tensor:
+    return julius.resample_frac(samples, old_rate, new_rate, full=True)
+
+
+def test_a_model_of_another_rate_is_fed_resampled_songs(
+    song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # torchaudio's wheels need a CUDA build of torch: in its place stands the resampler that demucs itself uses.
+    functional = ModuleType("torchaudio.functional")
+    functional.resample = resampled  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchaudio", ModuleType("torchaudio"))
+    monkeypatch.setitem(sys.modules, "torchaudio.functional", functional)
+    separator = Separator(slow_model(tmp_path))
+    separation = separator.separate_file(song, tmp_path / "out", format="wav")
+    mixture = torch.from_numpy(decoded(song))
+    slow = resampled(mixture, 44_100, 22_050)
+    mean, std = slow.mean(0).mean(), slow.mean(0).std() + 1e-8
+    estimates = apply_model(separator.model.module, ((slow - mean) / std)[None], shifts=0)[0] * std + mean
+    vocals = resampled(estimates[3], 22_050, 44_100)[:, :60_001].numpy()
+    assert separation.samples == 60_001
+    assert sdr_db(vocals, decoded(separation.stems["vocals"])) > 40
+
+
+def test_clipped_samples_are_counted_per_stem(tmp_path: Path) -> None:
+    model = htdemucs()
+    with torch.no_grad():
+        model.decoder[-1].conv_tr.weight *= 3_000
+        model.tdecoder[-1].conv_tr.weight *= 3_000
+    save(model, tmp_path / "loud.safetensors")
+    (tmp_path / "song").write_bytes(wav(music(30_000)))
+    separation = Separator(load_model("loud", model_dir=tmp_path)).separate_file(tmp_path / "song", tmp_path / "out")
+    assert list(separation.clipped) == FOUR
+    assert sum(separation.clipped.values()) > 0

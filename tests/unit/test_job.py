@@ -1,0 +1,104 @@
+"""Jobs: ids, effective options, and the two documents."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unmix.job import Callback, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
+from unmix.song import hash_song, is_job_id, is_stem, song_hash_of
+
+DEFAULTS = SeparationOptions(model="htdemucs")
+SONG = hash_song(b"a song")
+
+options = st.builds(
+    SeparationOptions,
+    model=st.sampled_from(["htdemucs", "demo"]),
+    stems=st.lists(st.sampled_from(["vocals", "drums"]), unique=True).map(tuple),
+    format=st.sampled_from(["mp3", "wav", "flac"]),
+)
+
+
+def test_a_job_with_default_options_is_named_by_its_song_alone() -> None:
+    assert DEFAULTS.job_id(SONG, DEFAULTS) == SONG
+
+
+@given(options, options)
+def test_two_jobs_of_a_song_share_an_id_exactly_if_they_give_the_same_stems(
+    one: SeparationOptions, other: SeparationOptions
+) -> None:
+    assert (one.job_id(SONG, DEFAULTS) == other.job_id(SONG, DEFAULTS)) == one.same_result_as(other)
+
+
+@given(options)
+def test_every_job_id_is_one_by_pattern_and_names_its_song(chosen: SeparationOptions) -> None:
+    job_id = chosen.job_id(SONG, DEFAULTS)
+    assert is_job_id(job_id)
+    assert song_hash_of(job_id) == SONG
+
+
+def test_stems_of_the_demo_model_are_never_taken_for_those_of_htdemucs() -> None:
+    assert not SeparationOptions(model="demo").same_result_as(SeparationOptions(model="htdemucs"))
+
+
+def test_other_weights_of_the_same_model_give_other_stems() -> None:
+    old, new = replace(DEFAULTS, weights_sha256="aa"), replace(DEFAULTS, weights_sha256="bb")
+    assert not old.same_result_as(new)
+    assert old.same_result_as(DEFAULTS)  # nobody announced the weights yet
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        SONG.upper(),
+        SONG[:-1],
+        SONG + "0",
+        SONG + ".",
+        SONG + ".12345",
+        SONG + "/..",
+        "../" + SONG,
+        SONG + "\n",
+    ],
+)
+def test_what_is_no_job_id_is_refused_by_pattern(text: str) -> None:
+    assert not is_job_id(text)
+    with pytest.raises(ValueError, match="not a job id"):
+        song_hash_of(text)
+
+
+@pytest.mark.parametrize("text", ["", "../x", "Vocals", "vocals.mp3", "a" * 33, "vo cals", "vocals\n"])
+def test_what_is_no_stem_is_refused_by_pattern(text: str) -> None:
+    assert not is_stem(text)
+
+
+def test_a_request_reads_back_as_it_was_written() -> None:
+    request = JobRequest(
+        job_id=SONG,
+        options=replace(DEFAULTS, stems=("vocals",), weights_sha256="ab"),
+        submitted_at="2026-01-01T00:00:00.000+00:00",
+        callbacks=(Callback("http://example.org/done", {"deep": [1, {"ü": None}]}),),
+        duration_seconds=12.5,
+        warnings=("downmixed",),
+    )
+    assert JobRequest.from_json(request.to_json()) == request
+
+
+def test_an_outcome_reads_back_as_it_was_written() -> None:
+    outcome = Outcome(
+        job_id=SONG,
+        generation="g",
+        status=JobStatus.DONE,
+        finished_at="2026-01-01T00:00:00.000+00:00",
+        token="t",
+        stems={"vocals": StemFile("k", 10, "ab")},
+        ran=Ran("demo", "cd", "cpu", 44100, 12.5, 1.5),
+    )
+    assert Outcome.from_json(outcome.to_json()) == outcome
+
+
+def test_each_submission_is_a_generation_of_its_own() -> None:
+    first, second = (JobRequest(SONG, DEFAULTS, "now") for _ in range(2))
+    assert first.generation != second.generation

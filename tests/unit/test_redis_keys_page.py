@@ -1,0 +1,31 @@
+"""docs/redis-keys.md lists every key and every field that the code uses, and no other."""
+
+import re
+from pathlib import Path
+
+from unmix import job_queue
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "redis-keys.md").read_text()
+
+
+def rows(section: str) -> set[str]:
+    return set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
+
+
+def test_every_key_is_documented() -> None:
+    keys = {
+        value
+        for name, value in vars(job_queue).items()
+        if name.isupper() and isinstance(value, str) and name != "JOB_PREFIX"
+    }
+    assert rows(PAGE.partition("## The record")[0]) == keys | {job_queue.JOB_PREFIX + "<job_id>"}
+
+
+def test_every_field_of_a_job_record_is_documented() -> None:
+    scripts = "\n".join(path.read_text() for path in (ROOT / "src" / "unmix" / "scripts").glob("*.lua"))
+    commands = re.findall(r"call\('H(?:SET|GET|MGET|SETNX|INCRBY|DEL)', ([^\n]*(?:\n {15,}[^\n]*)?)", scripts)
+    words = {word for command in commands for word in re.findall(r"'([a-z_]+)'", command)}
+    fields = words - {"lease", "taken", "queued", "running", "done", "failed", "cancelled"}
+    # The counter that `fail` is told to raise comes as an argument.
+    assert rows(PAGE.partition("## The record")[2]) == fields | {"failures", "crashes"}

@@ -1,0 +1,329 @@
+"""Where callbacks may go, and how one is delivered: against real servers on this machine."""
+
+import datetime
+import ipaddress
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import CallbackServer, free_port
+from unmix import callbacks
+from unmix.callbacks import check_callback_url, deliver
+from unmix.errors import CallbackError, InputError
+from unmix.job import Callback
+
+FIELDS = {"hash": "h", "songhash": "h", "status": "done", "tracks": ["bass", "vocals"]}
+HERE = "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/latest/meta-data/",
+        "http://localhost:5000",
+        "localhost:5000",
+        "http://LOCALHOST./",
+        "http://127.0.0.1/",
+        "http://127.1:80/",
+        "http://2130706433/",
+        "http://0x7f.1/",
+        "http://017700000001/",
+        "http://0/",
+        "http://0.0.0.0/",
+        "http://10.0.0.1/",
+        "http://172.16.5.5/",
+        "http://192.168.1.1/",
+        "http://100.64.0.1/",
+        "http://224.0.0.1/",
+        "http://255.255.255.255/",
+        "http://[::1]/",
+        "http://[::]/",
+        "http://[fc00::1]/",
+        "http://[fe80::1]/",
+        "http://[fe80::1%25eth0]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://[::ffff:7f00:1]/",
+        "http://[::127.0.0.1]/",
+        "http://[64:ff9b::7f00:1]/",
+        "http://[2002:7f00:1::]/",
+        "http://①②⑦.⓪.⓪.①/",
+        "http://redis:6379/",
+        "http://rest-service/",
+        "http://rest.default.svc/",
+        "http://redis.track-unmix.svc.cluster.local:6379/",
+        "http://metadata.google.internal/",
+        "http://printer.local/",
+        "http://user:secret@example.com/",
+        "http://example.com@127.0.0.1/",
+        "http://example.com/\r\nX-Evil: 1",
+        "http://example.com/ GET",
+        "http://example.com\\@127.0.0.1/",
+        "http://example.com:99999/",
+        "http:///path",
+        "http://",
+        "",
+        "http://example.com/" + "a" * 3000,
+    ],
+    ids=lambda url: url[:40],
+)
+def test_places_where_nobody_is_called(url: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_callback_url(url, allow="")
+    assert caught.value.code == "callback_forbidden"
+
+
+@pytest.mark.parametrize(
+    "url", ["gopher://example.com/", "file:///etc/passwd", "ftp://example.com/", "gopher:x", "javascript:alert(1)"]
+)
+def test_schemes_that_are_not_spoken(url: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_callback_url(url, allow="")
+    assert caught.value.code == "callback_scheme"
+
+
+@pytest.mark.parametrize(
+    ("url", "called"),
+    [
+        ("http://example.com/done?a=b", "http://example.com/done?a=b"),
+        ("https://example.com:8443", "https://example.com:8443"),
+        ("example.com/done", "http://example.com/done"),
+        ("example.com:8080/done", "http://example.com:8080/done"),
+        ("http://93.184.215.14/", "http://93.184.215.14/"),
+        ("http://[2606:2800:21f:cb07::1]:80/", "http://[2606:2800:21f:cb07::1]:80/"),
+    ],
+)
+def test_places_in_the_open_internet(url: str, called: str) -> None:
+    assert check_callback_url(url, allow="") == called
+
+
+@pytest.mark.parametrize(
+    ("allow", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:5000/"),
+        ("10.0.0.0/8, hooks.svc", "http://10.9.8.7/"),
+        ("10.0.0.0/8, hooks.svc", "http://hooks.svc/"),
+        ("LOCALHOST", "http://localhost:5000/"),
+        ("fd00::/8", "http://[fd00::5]/"),
+    ],
+)
+def test_an_operator_may_name_private_places(allow: str, url: str) -> None:
+    assert check_callback_url(url, allow=allow)
+    with pytest.raises(InputError):
+        check_callback_url("http://192.168.0.1/", allow=allow)
+
+
+def test_a_delivery_carries_the_data_and_the_end_of_the_job() -> None:
+    with CallbackServer() as server:
+        data = {"ticket": 1, "status": "mine"}
+        deliver(Callback(server.url, data), FIELDS, allow=HERE, delivery_id="job-0")
+        assert server.bodies == [{"ticket": 1, **FIELDS}]
+
+
+def raw_server(answer: Callable[[socket.socket], None]) -> Any:
+    """Serve connections by `answer` on a free port; yields the port and what was received."""
+
+    @contextmanager
+    def serving() -> Iterator[tuple[int, list[bytes]]]:
+        received: list[bytes] = []
+        listener = socket.create_server((HERE, 0))
+
+        def accept() -> None:
+            while True:
+                try:
+                    peer, _ = listener.accept()
+                except OSError:
+                    return
+                with peer:
+                    request = peer.recv(65536)
+                    while b"\r\n\r\n" not in request or not request.rstrip().endswith(b"}"):
+                        more = peer.recv(65536)
+                        if not more:
+                            break
+                        request += more
+                    received.append(request)
+                    with suppress(OSError):
+                        answer(peer)
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        try:
+            yield listener.getsockname()[1], received
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            thread.join(timeout=30)
+
+    return serving()
+
+
+def deliver_to(port: int, host: str = HERE, **options: Any) -> None:
+    callback = Callback(f"http://{host}:{port}/done?x=1", {})
+    deliver(callback, FIELDS, **{"allow": HERE, "delivery_id": "job-0", **options})
+
+
+def test_the_request_names_host_and_delivery() -> None:
+    with raw_server(lambda peer: peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as (port, received):
+        deliver_to(port)
+        deliver_to(port)
+    head, _, body = received[0].partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "POST /done?x=1 HTTP/1.1"
+    assert f"Host: {HERE}:{port}" in lines
+    assert "Webhook-Id: job-0" in lines
+    assert "Content-Type: application/json" in lines
+    assert json.loads(body) == FIELDS
+    assert received[0] == received[1]
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with CallbackServer() as elsewhere:
+        answer = f"HTTP/1.1 307 Go\r\nLocation: {elsewhere.url}\r\nContent-Length: 0\r\n\r\n".encode()
+        with raw_server(lambda peer: peer.sendall(answer)) as (port, _), pytest.raises(CallbackError) as caught:
+            deliver_to(port)
+        assert caught.value.retryable
+        assert elsewhere.bodies == []
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "500 Oh", "100 Continue"])
+def test_another_answer_than_yes_is_a_failure_that_may_pass(status: str) -> None:
+    answer = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+    with raw_server(lambda peer: peer.sendall(answer)) as (port, _), pytest.raises(CallbackError) as caught:
+        deliver_to(port)
+    assert caught.value.retryable
+
+
+def test_nobody_there_is_a_failure_that_may_pass() -> None:
+    with pytest.raises(CallbackError) as caught:
+        deliver_to(free_port())
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    "drip", [b"", b"H", b"HTTP/1.1 200 OK\r\nX: "], ids=["silence", "a dripping status", "dripping headers"]
+)
+def test_a_server_that_does_not_come_to_an_end_is_left(monkeypatch: pytest.MonkeyPatch, drip: bytes) -> None:
+    monkeypatch.setattr(callbacks, "ANSWER_SECONDS", 1.0)
+    gone = threading.Event()
+
+    def answer(peer: socket.socket) -> None:
+        peer.sendall(drip)
+        while not gone.wait(0.2):
+            if drip:
+                peer.sendall(b"a")
+
+    with raw_server(answer) as (port, _):
+        try:
+            with pytest.raises(CallbackError) as caught:
+                deliver_to(port)
+        finally:
+            gone.set()
+    assert caught.value.retryable
+
+
+def test_of_an_endless_answer_little_is_read() -> None:
+    sent = 0
+
+    def answer(peer: socket.socket) -> None:
+        nonlocal sent
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
+        while True:
+            sent += peer.send(bytes(65536))
+
+    with raw_server(answer) as (port, _):
+        deliver_to(port)
+    assert sent < 100_000_000
+
+
+def test_a_name_that_leads_to_a_private_address_is_not_called() -> None:
+    with raw_server(lambda peer: None) as (port, received), pytest.raises(CallbackError) as caught:
+        deliver_to(port, "rebound.example.com", allow="", resolve=lambda host, port: [HERE])
+    assert caught.value.code == "callback_forbidden"
+    assert received == []
+
+
+def test_one_private_address_among_public_ones_is_enough_to_refuse() -> None:
+    with pytest.raises(CallbackError) as caught:
+        deliver_to(80, "example.com", allow="", resolve=lambda host, port: ["93.184.215.14", "10.0.0.1"])
+    assert caught.value.code == "callback_forbidden"
+
+
+def test_a_name_is_resolved_once_and_the_checked_address_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([[HERE], ["10.0.0.1"]])
+
+    def no_more_lookups(*args: Any, **options: Any) -> Any:
+        if args[0] != HERE:
+            raise AssertionError("the name was looked up again")
+        return real(*args, **options)
+
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", no_more_lookups)
+    with raw_server(lambda peer: peer.sendall(b"HTTP/1.1 204 No\r\n\r\n")) as (port, received):
+        deliver_to(port, "hooks.example.com", resolve=lambda host, port: next(answers))
+    assert f"Host: hooks.example.com:{port}".encode() in received[0]
+    assert next(answers) == ["10.0.0.1"]
+
+
+def test_a_callback_that_is_allowed_no_more_is_given_up() -> None:
+    with pytest.raises(CallbackError) as caught:
+        deliver(Callback("http://10.0.0.1/"), FIELDS, allow="", delivery_id="job-0")
+    assert (caught.value.code, caught.value.retryable) == ("callback_forbidden", False)
+
+
+def test_https_asks_for_the_certificate_of_the_named_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = self_signed(tmp_path, "hooks.example.com")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    names: list[str] = []
+    context.sni_callback = lambda _, name, __: names.append(str(name))
+    with CallbackServer() as server:
+        server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+        port = server._server.server_port
+        here = {"allow": HERE, "delivery_id": "job-0", "resolve": lambda host, port: [HERE]}
+        deliver(Callback(f"https://hooks.example.com:{port}/"), FIELDS, **here)  # type: ignore[arg-type]
+        assert server.bodies == [FIELDS]
+        assert names == ["hooks.example.com"]
+        with pytest.raises(CallbackError):
+            deliver(Callback(f"https://other.example.com:{port}/"), FIELDS, **here)  # type: ignore[arg-type]
+        assert len(server.bodies) == 1
+
+
+def self_signed(folder: Path, host: str) -> Path:
+    x509 = pytest.importorskip("cryptography.x509", reason="makes the certificate")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+def test_addresses_of_a_host_are_tried_in_turn() -> None:
+    unreachable = str(ipaddress.ip_address("127.0.0.2"))
+    with raw_server(lambda peer: peer.sendall(b"HTTP/1.1 204 No\r\n\r\n")) as (port, received):
+        deliver_to(port, "hooks.example.com", allow="127.0.0.0/8", resolve=lambda host, port: [unreachable, HERE])
+    assert len(received) == 1

@@ -1,0 +1,139 @@
+"""`GET /apiv1/jobs/<job_id>` and `GET /apiv1/queue`."""
+
+from pathlib import Path
+
+import redis
+
+from rest_support import SONG, Rest
+from support import RedisServer, song_hash_number
+from unmix.job import JobStatus
+from unmix.song import hash_song
+
+JOB_ID = hash_song(SONG)
+
+
+def test_a_waiting_job_tells_its_place(rest: Rest) -> None:
+    rest.queue.submit(song_hash_number(1), "g")
+    rest.post_form(SONG)
+    job = rest.client.get(f"/apiv1/jobs/{JOB_ID}").json
+    assert (job["hash"], job["songhash"], job["status"]) == (JOB_ID, JOB_ID, "queued")
+    assert (job["position"], job["progress"], job["attempt"]) == (2, 0.0, 0)
+    assert job["options"] == {"model": "demo", "stems": [], "format": "mp3"}
+    assert job["stems"] == {}
+    assert job["ran"] is None
+
+
+def test_a_running_job_tells_its_progress(rest: Rest) -> None:
+    rest.post_form(SONG)
+    claim = rest.queue.claim(str(rest.queue.take(block_seconds=1)), JOB_ID, "worker-1")
+    assert claim is not None
+    rest.queue.renew(claim, progress=0.25)
+    job = rest.client.get(f"/apiv1/jobs/{JOB_ID}").json
+    assert (job["status"], job["progress"], job["attempt"], job["position"]) == ("running", 0.25, 1, None)
+
+
+def test_a_job_that_waits_for_a_retry_tells_when_and_why(rest: Rest) -> None:
+    rest.post_form(SONG)
+    claim = rest.queue.claim(str(rest.queue.take(block_seconds=1)), JOB_ID, "worker-1")
+    assert claim is not None
+    rest.queue.fail(claim, error_code="store_unavailable")
+    job = rest.client.get(f"/apiv1/jobs/{JOB_ID}").json
+    assert (job["status"], job["error_code"]) == ("queued", "store_unavailable")
+    assert job["retry_at"].startswith("20")
+
+
+def test_a_done_job_tells_its_stems_and_what_ran(rest: Rest) -> None:
+    rest.post_form(SONG)
+    rest.finish(JOB_ID, {"vocals": b"voice", "drums": b"boom"})
+    job = rest.client.get(f"/apiv1/jobs/{JOB_ID}").json
+    assert (job["status"], job["progress"], job["attempt"]) == ("done", 1.0, 1)
+    assert job["stems"]["vocals"]["size_bytes"] == 5
+    assert job["stems"]["vocals"]["sha256"] == hash_song(b"voice")
+    assert rest.client.get(job["stems"]["drums"]["url"]).data == b"boom"
+    assert (job["ran"]["model"], job["ran"]["weights_sha256"], job["ran"]["device"]) == ("demo", "ab" * 32, "cpu")
+
+
+def test_what_the_demo_model_made_is_labelled(rest: Rest) -> None:
+    rest.post_form(SONG)
+    rest.finish(JOB_ID, {"vocals": b"voice"})
+    assert "demo" in rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["label"]
+
+
+def test_a_failed_job_tells_why(rest: Rest) -> None:
+    rest.post_form(SONG)
+    rest.finish(JOB_ID, status=JobStatus.FAILED, error_code="poison", error="it crashed three times", ran=None)
+    job = rest.client.get(f"/apiv1/jobs/{JOB_ID}").json
+    assert (job["status"], job["error_code"], job["error"]) == ("failed", "poison", "it crashed three times")
+    assert job["stems"] == {}
+
+
+def test_a_removed_stem_is_listed_no_more(rest: Rest) -> None:
+    rest.post_form(SONG)
+    rest.finish(JOB_ID, {"vocals": b"voice", "drums": b"boom"})
+    rest.client.get(f"/apiv1/remove/{JOB_ID}/drums")
+    assert list(rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["stems"]) == ["vocals"]
+
+
+def test_a_done_job_is_told_while_redis_is_away_and_an_open_one_is_not(own_redis: RedisServer, tmp_path: Path) -> None:
+    rest = Rest(tmp_path, own_redis.url)
+    rest.post_form(SONG)
+    rest.finish(JOB_ID, {"vocals": b"voice"})
+    waiting = rest.post_form(SONG, format="wav").json["hash"]
+    own_redis.kill()
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["status"] == "done"
+    assert rest.client.get(f"/apiv1/track/{JOB_ID}/vocals.mp3").data == b"voice"
+    answer = rest.client.get(f"/apiv1/jobs/{waiting}")
+    assert (answer.status_code, answer.json["code"]) == (503, "queue_unavailable")
+
+
+def test_an_owed_job_that_redis_lost_counts_as_queued(rest: Rest, redis_url: str) -> None:
+    rest.post_form(SONG)
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    job = rest.client.get(f"/apiv1/jobs/{JOB_ID}").json
+    assert (job["status"], job["position"]) == ("queued", None)
+
+
+def test_an_element_that_another_producer_pushed_is_told(rest: Rest, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush("toWorker", JOB_ID)
+    job = rest.client.get(f"/apiv1/jobs/{JOB_ID}").json
+    assert (job["status"], job["position"], job["options"]) == ("queued", 1, None)
+
+
+def test_an_outcome_of_an_earlier_submission_counts_as_none(rest: Rest) -> None:
+    rest.post_form(SONG)
+    rest.finish(JOB_ID, status=JobStatus.FAILED, error_code="gave_up", ran=None)
+    rest.post_form(SONG)
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["status"] == "queued"
+
+
+def test_an_unknown_job_is_404(rest: Rest) -> None:
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}").status_code == 404
+
+
+def test_the_queue_is_listed_in_the_order_of_service(rest: Rest) -> None:
+    jobs = [song_hash_number(number) for number in range(5)]
+    for job_id in jobs:
+        rest.queue.submit(job_id, "g")
+    assert rest.client.get("/apiv1/queue").json == {"queue": jobs, "total": 5}
+
+
+def test_an_old_client_may_send_null_with_its_get(rest: Rest) -> None:
+    for path in ("/apiv1/queue", "/apiv1/queue/"):
+        answer = rest.client.get(path, data="null", headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.json) == (200, {"queue": [], "total": 0})
+
+
+def test_at_most_a_thousand_are_listed_and_all_are_counted(rest: Rest, redis_url: str) -> None:
+    jobs = [song_hash_number(number) for number in range(1005)]
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush("toWorker", *jobs)
+    answer = rest.client.get("/apiv1/queue").json
+    assert (answer["queue"], answer["total"]) == (jobs[:1000], 1005)
+
+
+def test_what_is_no_job_is_counted_and_not_shown(rest: Rest, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush("toWorker", b"\xff\xfe", "../../etc/passwd", JOB_ID, "<script>")
+    assert rest.client.get("/apiv1/queue").json == {"queue": [JOB_ID], "total": 4}

@@ -1,0 +1,154 @@
+"""The check of an upload in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from rest_support import SONG, encoded
+from support import make_song
+from unmix.errors import AudioError, UnmixError
+from unmix.probe import AT_ONCE, Probe
+
+
+@pytest.fixture
+def song_file(tmp_path: Path) -> Path:
+    path = tmp_path / "song"
+    path.write_bytes(SONG)
+    return path
+
+
+def probe(**limits: float) -> Probe:
+    return Probe(**{"min_seconds": 0.1, "max_seconds": 60, "limit_seconds": 30, "memory_mb": 1024, **limits})  # type: ignore[arg-type]
+
+
+def impostor(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Let `code` run in the place of the check."""
+    run = subprocess.run
+
+    def run_code(command: list[str], **options: object) -> object:
+        return run([sys.executable, "-c", f"print('ready', flush=True)\n{code}"], **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("unmix.probe.subprocess.run", run_code)
+
+
+def test_a_song_is_measured_by_its_samples(song_file: Path) -> None:
+    assert probe().check(song_file).duration_seconds == pytest.approx(2.0)
+
+
+def test_a_cut_song_comes_with_a_warning(song_file: Path) -> None:
+    whole = encoded(4, "mp3", "libmp3lame")
+    song_file.write_bytes(whole[: len(whole) // 2])
+    assert probe().check(song_file).warnings
+
+
+def test_the_code_of_a_refusal_is_the_decoder_s(song_file: Path) -> None:
+    for data, code in ((b"no song" * 100, "not_audio"), (make_song(0.05, 1), "too_short")):
+        song_file.write_bytes(data)
+        with pytest.raises(AudioError) as caught:
+            probe().check(song_file)
+        assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import os; os.kill(os.getpid(), 11)", "import os; os._exit(3)", "raise MemoryError", "print('{}x'[:0])"],
+    ids=["crash", "exit", "error", "silence"],
+)
+def test_a_check_that_dies_says_undecodable(song_file: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    impostor(monkeypatch, code)
+    with pytest.raises(AudioError) as caught:
+        probe().check(song_file)
+    assert caught.value.code == "undecodable"
+
+
+def test_a_check_that_hangs_is_ended_and_says_undecodable(song_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    impostor(monkeypatch, "import time; time.sleep(600)")
+    with pytest.raises(AudioError) as caught:
+        probe(limit_seconds=1).check(song_file)
+    assert caught.value.code == "undecodable"
+
+
+def test_a_check_that_cannot_start_is_not_the_song_s_fault(song_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unmix.probe.sys.executable", "/bin/false")
+    with pytest.raises(UnmixError) as caught:
+        probe().check(song_file)
+    assert (caught.value.code, caught.value.retryable) == ("probe_unavailable", True)
+    monkeypatch.setattr("unmix.probe.sys.executable", "/no/such/python")
+    with pytest.raises(UnmixError) as caught:
+        probe().check(song_file)
+    assert caught.value.code == "probe_unavailable"
+
+
+def test_the_limits_hold_while_a_song_is_decoded(tmp_path: Path) -> None:
+    # Stands in for the decoder: tells what the process may do at the moment at which it would decode.
+    (tmp_path / "spy.py").write_text(
+        """
+import json, resource, unmix.audio, unmix.probe
+from unmix.errors import AudioError
+
+def spy(path, **limits):
+    names = ("AS", "CPU", "FSIZE", "CORE")
+    raise AudioError(json.dumps([resource.getrlimit(getattr(resource, "RLIMIT_" + name)) for name in names]))
+
+unmix.audio.measure = spy
+unmix.probe.main()
+"""
+    )
+    command = [sys.executable, str(tmp_path / "spy.py"), "song", "0.1", "60", "7", "512"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    limits = json.loads(json.loads(run.stdout.splitlines()[1])["message"])
+    assert limits == [[512 << 20] * 2, [7, 7], [0, 0], [0, 0]]
+
+
+def test_the_check_knows_no_secrets(song_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNMIX_STORE_SECRET_KEY", "secret")
+    seen: dict[str, str] = {}
+    run = subprocess.run
+
+    def look(command: list[str], *, env: dict[str, str], **options: object) -> object:
+        seen.update(env)
+        return run(command, env=env, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("unmix.probe.subprocess.run", look)
+    probe().check(song_file)
+    assert "PATH" in seen
+    assert not [name for name in seen if name.startswith(("UNMIX_", "AWS_", "MINIO_"))]
+
+
+def test_only_so_many_checks_run_at_once(song_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = 0
+    most = 0
+    lock = threading.Lock()
+    several = threading.Barrier(AT_ONCE, timeout=30)
+    run = subprocess.run
+
+    def count(*args: object, **options: object) -> object:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        several.wait()
+        try:
+            return run(*args, **options)  # type: ignore[call-overload]
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr("unmix.probe.subprocess.run", count)
+    shared = probe()
+    threads = [threading.Thread(target=shared.check, args=(song_file,)) for _ in range(3 * AT_ONCE)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == AT_ONCE
+
+
+def test_nothing_is_left_beside_the_song(song_file: Path) -> None:
+    probe().check(song_file)
+    assert os.listdir(song_file.parent) == ["song"]

@@ -1,0 +1,73 @@
+"""Settings: the environment, the names of older deployments, and the page that lists them."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from unmix.settings import OLD_NAMES, Settings
+
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+def test_every_setting_and_every_old_name_is_documented() -> None:
+    page = PAGE.read_text()
+    for name, field in Settings.model_fields.items():
+        row = f"| `UNMIX_{name.upper()}` |"
+        assert row in page, f"{row} is missing"
+        line = next(line for line in page.splitlines() if line.startswith(row))
+        assert field.description in line
+    for old in OLD_NAMES:
+        assert f"`{old}`" in page
+
+
+def test_the_page_lists_no_setting_that_is_gone() -> None:
+    rows = [line.split("`")[1] for line in PAGE.read_text().splitlines() if line.startswith("| `UNMIX_")]
+    assert {row.removeprefix("UNMIX_").lower() for row in rows} == set(Settings.model_fields)
+
+
+def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNMIX_LEASE_SECONDS", "2.5")
+    assert Settings().lease_seconds == 2.5
+
+
+def test_names_of_older_deployments_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_HOST", "redis")
+    monkeypatch.setenv("REDIS_PORT", "6380")
+    monkeypatch.setenv("MINIO_HOST", "minio:9000")
+    monkeypatch.setenv("MINIO_ACCESS_KEY", "key")
+    settings = Settings()
+    assert settings.redis_url == "redis://redis:6380/0"
+    assert settings.store_url == "s3+http://minio:9000"
+    assert settings.store_access_key.get_secret_value() == "key"
+    monkeypatch.setenv("MINIO_SECURE", "true")
+    assert Settings().store_url == "s3://minio:9000"
+
+
+def test_the_port_that_kubernetes_injects_is_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_HOST", "redis")
+    monkeypatch.setenv("REDIS_PORT", "tcp://10.0.0.1:6379")
+    assert Settings().redis_url == "redis://redis:6379/0"
+
+
+def test_a_new_name_wins_over_an_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_HOST", "old")
+    monkeypatch.setenv("UNMIX_REDIS_URL", "redis://new:6379/0")
+    assert Settings().redis_url == "redis://new:6379/0"
+
+
+def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNMIX_FETCH", "rpop")
+    with pytest.raises(ValidationError, match="fetch"):
+        Settings()
+
+
+def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNMIX_STORE_SECRET_KEY", "hunter2")
+    assert "hunter2" not in repr(Settings())
+
+
+def test_the_default_model_is_always_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNMIX_MODEL", "demo")
+    monkeypatch.setenv("UNMIX_MODELS", "htdemucs, demo,htdemucs_ft")
+    assert Settings().allowed_models == ("demo", "htdemucs", "htdemucs_ft")

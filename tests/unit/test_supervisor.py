@@ -1,0 +1,195 @@
+"""The supervisor of local mode, on real processes."""
+
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from unmix import supervisor
+from unmix.supervisor import ProcessPlan, Supervisor
+
+
+class Stage:
+    """Makes plans of small Python programs that share one folder, and hears what the supervisor says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.said: list[str] = []
+
+    def plan(self, name: str, program: str) -> ProcessPlan:
+        """A process called `name` whose program sees its name as `name` and the folder as `folder`."""
+        prelude = f"import os, signal, subprocess, sys, time\nname = {name!r}\nfolder = {str(self.folder)!r}\n"
+        return ProcessPlan(name, [sys.executable, "-c", prelude + program], os.environ, self.folder / f"{name}.log")
+
+    def supervise(self, *plans: ProcessPlan, shutdown_seconds: float = 20) -> Supervisor:
+        """A supervisor of `plans`, one stage each."""
+        return Supervisor([[plan] for plan in plans], shutdown_seconds=shutdown_seconds, say=self.said.append)
+
+    def read(self, name: str) -> str:
+        """The text of a file in the folder, empty if there is none yet."""
+        with suppress(FileNotFoundError):
+            return (self.folder / name).read_text()
+        return ""
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(supervisor, "LONGEST_PAUSE_SECONDS", 0.2)
+
+
+def until(condition: Callable[[], object], meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Wait for `condition`; a hang is ended by the test's time limit."""
+    while not condition():
+        meanwhile()
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+DIES = "print('the last words of', name); sys.exit(3)"
+#: Ends on SIGTERM, and says so in the shared file `ended`.
+ENDS = """
+def end(*_):
+    open(folder + "/ended", "a").write(name + " ")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+open(folder + "/" + name + ".up", "w").write(str(os.getpid()))
+while True:
+    time.sleep(0.05)
+"""
+#: Ignores SIGTERM, and has a child that does too.
+STAYS = """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen(["sleep", "100"], preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+open(folder + "/pids.part", "w").write(f"{os.getpid()} {child.pid}")
+os.rename(folder + "/pids.part", folder + "/pids")
+while True:
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_what_dies_is_started_again_after_pauses_that_double_up_to_a_limit(stage: Stage) -> None:
+    with stage.supervise(stage.plan("rest", DIES)) as supervisor_:
+        supervisor_.start()
+        until(lambda: len(stage.said) >= 4, supervisor_.check)
+    pauses = [re.findall(r"again in (\S+) s", text)[0] for text in stage.said[:4]]
+    assert pauses == ["0.05", "0.1", "0.2", "0.2"]
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_a_long_life_resets_the_pause(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "LONG_LIFE_SECONDS", 0)
+    with stage.supervise(stage.plan("rest", DIES)) as supervisor_:
+        supervisor_.start()
+        until(lambda: len(stage.said) >= 3, supervisor_.check)
+    assert [re.findall(r"again in (\S+) s", text)[0] for text in stage.said[:3]] == ["0.05"] * 3
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_a_death_is_reported_with_its_status_and_the_end_of_the_log(stage: Stage) -> None:
+    with stage.supervise(stage.plan("rest", DIES)) as supervisor_:
+        supervisor_.start()
+        until(lambda: stage.said, supervisor_.check)
+    assert "rest ended with status 3" in stage.said[0]
+    assert "the last words of rest" in stage.said[0]
+
+
+def test_stages_end_in_the_reverse_order_of_their_start(stage: Stage) -> None:
+    names = ("redis", "rest", "worker")
+    with stage.supervise(*(stage.plan(name, ENDS) for name in names)) as supervisor_:
+        supervisor_.start()
+        until(lambda: all(stage.read(f"{name}.up") for name in names))
+    assert stage.read("ended").split() == ["worker", "rest", "redis"]
+    assert stage.said == []
+
+
+def test_what_ignores_sigterm_is_killed_with_its_children(stage: Stage) -> None:
+    with stage.supervise(stage.plan("worker", STAYS), shutdown_seconds=0.2) as supervisor_:
+        supervisor_.start()
+        until(lambda: stage.read("pids"))
+    for pid in map(int, stage.read("pids").split()):
+        until(lambda pid=pid: not is_alive(pid))
+    assert stage.said == ["worker did not end within 0.2 s: killed"]
+
+
+#: A supervisor in a process of its own, to be killed.
+SUPERVISOR = """
+import fcntl, os, pathlib, sys, time
+from unmix.supervisor import ProcessPlan, Supervisor
+folder = pathlib.Path(sys.argv[1])
+lock = open(folder / "lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+plan = ProcessPlan("worker", [sys.executable, "-c", sys.argv[2]], os.environ, folder / "worker.log")
+with Supervisor([[plan]], shutdown_seconds=20, say=print, held_files=[lock.fileno()]) as supervisor:
+    (folder / "guard").write_text(str(supervisor._guard.pid))
+    supervisor.start()
+    while True:
+        supervisor.check()
+        time.sleep(0.05)
+"""
+
+
+@dataclass
+class KilledSupervisor:
+    """What a supervisor left behind when it was killed, its guard held still for the moment."""
+
+    guard: int
+    orphans: list[int]
+
+    def let_the_guard_go_on(self) -> None:
+        os.kill(self.guard, signal.SIGCONT)
+
+
+@pytest.fixture
+def killed_supervisor(stage: Stage) -> Iterator[KilledSupervisor]:
+    program = stage.plan("worker", STAYS).command[2]
+    process = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(stage.folder), program])
+    until(lambda: stage.read("pids"))
+    killed = KilledSupervisor(int(stage.read("guard")), [int(pid) for pid in stage.read("pids").split()])
+    os.kill(killed.guard, signal.SIGSTOP)
+    process.kill()
+    process.wait()
+    yield killed
+    for pid in (killed.guard, *killed.orphans):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.timeout(30)
+def test_a_killed_supervisor_leaves_no_orphans(killed_supervisor: KilledSupervisor) -> None:
+    killed_supervisor.let_the_guard_go_on()
+    for pid in killed_supervisor.orphans:
+        until(lambda pid=pid: not is_alive(pid))
+
+
+@pytest.mark.timeout(30)
+def test_held_files_stay_open_until_the_last_orphan_is_dead(stage: Stage, killed_supervisor: KilledSupervisor) -> None:
+    with (stage.folder / "lock").open() as lock:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        killed_supervisor.let_the_guard_go_on()
+        fcntl.flock(lock, fcntl.LOCK_EX)  # waits
+    assert not any(is_alive(pid) for pid in killed_supervisor.orphans)

@@ -1,0 +1,64 @@
+"""What may stand in `toWorker`."""
+
+import json
+
+import pytest
+
+from unmix.errors import InputError
+from unmix.job import Callback
+from unmix.settings import Settings
+from unmix.song import hash_song
+from unmix_worker.elements import parse_element
+
+SETTINGS = Settings(model="demo", models="htdemucs")
+SONG = hash_song(b"a song")
+
+
+def test_a_plain_hash_asks_for_the_default_options() -> None:
+    push = parse_element(SONG, SETTINGS)
+    assert (push.job_id, push.options) == (SONG, SETTINGS.default_options)
+
+
+@pytest.mark.parametrize("key", ["hash", "songhash"])
+def test_json_of_the_old_contract_is_understood(key: str) -> None:
+    push = parse_element(json.dumps({key: SONG, "model": None, "callback": None}), SETTINGS)
+    assert (push.job_id, push.options, push.callbacks) == (SONG, SETTINGS.default_options, ())
+
+
+def test_a_public_callback_is_kept_and_a_private_one_becomes_a_warning() -> None:
+    public = {"url": "http://93.184.215.14/done", "data": {"ticket": 1}}
+    push = parse_element(json.dumps({"hash": SONG, "callback": public}), SETTINGS)
+    assert push.callbacks == (Callback(public["url"], {"ticket": 1}),)
+    private = parse_element(json.dumps({"hash": SONG, "callback": {"url": "http://127.0.0.1/"}}), SETTINGS)
+    assert private.callbacks == ()
+    assert private.warnings[0].startswith("callback_forbidden")
+
+
+def test_another_allowed_model_is_another_job() -> None:
+    push = parse_element(json.dumps({"hash": SONG, "model": "htdemucs"}), SETTINGS)
+    assert push.options.model == "htdemucs"
+    assert push.job_id != SONG
+
+
+def test_a_model_that_is_not_allowed_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        parse_element(json.dumps({"hash": SONG, "model": "/etc/passwd"}), SETTINGS)
+    assert caught.value.code == "unknown_model"
+
+
+def test_audio_inside_an_element_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        parse_element(json.dumps({"hash": SONG, "mp3": "QUJD"}), SETTINGS)
+    assert caught.value.code == "audio_in_element"
+
+
+@pytest.mark.parametrize(
+    "element",
+    ["", "x", SONG.upper(), "../" + SONG, "[]", "{}", '{"hash": 5}', '{"hash": "../x"}', "[" * 10_000, "x" * 10_000_000,
+     json.dumps({"hash": SONG, "data": "x" * 20_000}), "\udcff\udcfe"],
+    ids=lambda element: element[:12].encode(errors="replace").decode(),
+)  # fmt: skip
+def test_everything_else_is_refused_by_its_form(element: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_element(element, SETTINGS)
+    assert caught.value.code == "bad_hash"
