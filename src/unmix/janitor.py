@@ -12,9 +12,9 @@ from typing import Final
 
 import structlog
 
-from unmix.callbacks import CallbackError, deliver
+from unmix.callbacks import deliver
 from unmix.connect import connect_queue, connect_store, wait_for_services
-from unmix.errors import QueueError, StoreError
+from unmix.errors import CallbackError, QueueError, StoreError
 from unmix.job_queue import JobQueue
 from unmix.ledger import Ledger
 from unmix.logs import configure_logs

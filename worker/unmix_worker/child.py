@@ -54,8 +54,7 @@ def _with_model(name: str, separator: Separator, settings: Settings) -> Separato
 
 
 def _load(name: str, settings: Settings) -> Separator:
-    trusted = frozenset(part.strip().lower() for part in settings.trusted_weights.split(",") if part.strip())
-    model = load_model(name, model_dir=settings.model_dir, trusted_weights=trusted)
+    model = load_model(name, model_dir=settings.model_dir, trusted_weights=settings.trusted_sums)
     return Separator(model, device=settings.device, threads=settings.threads)
 
 

@@ -8,9 +8,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from unmix.callbacks import check_callback_url
-
 from unmix import song
+from unmix.callbacks import check_callback_url
 from unmix.errors import InputError
 from unmix.job import Callback, SeparationOptions
 from unmix.settings import Settings
