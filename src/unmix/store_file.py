@@ -111,7 +111,7 @@ class FileStore:
             return None
 
     def copy(self, source: ObjectName, target: ObjectName) -> None:
-        """Give `target` the bytes of `source`, by a hard link where the file system has them."""
+        """Give `target` the bytes of `source`, and its `modified_at`, by a hard link where there are hard links."""
         link = self._new_temporary_path()
         with self.open(source) as file, self._errors(f"write {target}"):
             try:
@@ -174,8 +174,8 @@ class FileStore:
             with path.open("xb") as file:
                 shutil.copyfileobj(source, file, CHUNK_BYTES)
                 file.flush()
-                # Kernels stamp files by a tick of some milliseconds, and XFS hands out the inode of a removed file again
-                # at once: two objects could get the same etag. The clock's nanoseconds tell them apart.
+                # Kernels stamp files by a tick of some milliseconds, and XFS gives the inode of a removed file out
+                # again at once: two objects could get the same etag. The clock's nanoseconds tell them apart.
                 now = time.time_ns()
                 os.utime(file.fileno(), ns=(now, now))
                 os.fsync(file.fileno())

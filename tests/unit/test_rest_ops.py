@@ -1,5 +1,6 @@
 """The routes of operation, and what is true of every answer."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,14 @@ def test_every_code_is_described() -> None:
     page = (ROOT / "rest" / "README.md").read_text()
     missing = [code for code in STATUS if f"`{code}`" not in page]
     assert not missing
+
+
+def test_every_code_that_a_request_can_meet_has_a_status() -> None:
+    sources = [ROOT / "src" / "unmix" / f"{name}.py" for name in ("audio", "sniff", "callbacks", "probe", "job_queue")]
+    sources += [*(ROOT / "src" / "unmix").glob("store_*.py"), *(ROOT / "rest" / "unmix_rest").glob("*.py")]
+    raised = {code for path in sources for code in re.findall(r'\bcode="([a-z0-9_]+)"', path.read_text())}
+    raised |= {kind.code for kind in (errors.NotFoundError, errors.QueueError, errors.StoreError, errors.AudioError)}
+    # These are raised at the start, by a worker, or by the command line only.
+    ours = {"bad_object_name", "scratch_unwritable", "unknown_store", "unreadable"}
+    assert len(raised) > 20
+    assert raised - ours <= set(STATUS)
