@@ -112,16 +112,17 @@ def deliver(
     }
     connection = _connect(target, _checked_addresses(target, allow, resolve or _resolve))
     # Socket time-outs count from byte to byte; only the watchdog ends an answer that drips.
-    watchdog = threading.Timer(ANSWER_SECONDS, _shut, [connection])
+    expired = threading.Event()
+    watchdog = threading.Timer(ANSWER_SECONDS, _end, [connection.sock, expired])
     watchdog.daemon = True
     watchdog.start()
     try:
         connection.request("POST", target.path, body=body, headers=headers, preload_content=False)
-        response = connection.getresponse()
-        if watchdog.finished.is_set():  # what was read until then may look like an answer
-            raise TimeoutError
-        with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):  # the status is all that counts
-            response.read(MAX_ANSWER_BYTES, decode_content=False)
+        with contextlib.closing(connection.getresponse()) as response:
+            if expired.is_set():  # what was read until then may look like an answer
+                raise TimeoutError
+            with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):  # the status is all that counts
+                response.read(MAX_ANSWER_BYTES, decode_content=False)
     except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
         raise CallbackError("the callback's server broke off or took too long") from error
     finally:
@@ -232,9 +233,10 @@ def _connect(target: _Target, addresses: list[str]) -> HTTPConnection:
     raise CallbackError("the callback's server cannot be reached")
 
 
-def _shut(connection: HTTPConnection) -> None:
-    with contextlib.suppress(OSError, AttributeError):  # closed meanwhile, or never open
-        connection.sock.shutdown(socket.SHUT_RDWR)
+def _end(peer: socket.socket, expired: threading.Event) -> None:
+    expired.set()
+    with contextlib.suppress(OSError):  # closed meanwhile
+        peer.shutdown(socket.SHUT_RDWR)
 
 
 def _forbidden(message: str) -> InputError:

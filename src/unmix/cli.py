@@ -106,20 +106,18 @@ def submit(
     from unmix.client import Client
 
     _check_names(songs)
-    client = Client(url)
     jobs: list[tuple[Path, str]] = []
     delivered: list[Path] = []
     failed = False
-    for song in songs:
-        try:
-            job_id = client.submit(song, model=model, stems=_names(stems), format=format)
-        except UnmixError as error:
-            failed = True
-            _complain(error, song)
-        else:
-            jobs.append((song, job_id))
-            typer.echo(f"{song}: {job_id}")
-    with _progress() as progress:
+    with Client(url) as client, _progress() as progress:
+        for song in songs:
+            try:
+                jobs.append((song, client.submit(song, model=model, stems=_names(stems), format=format)))
+            except UnmixError as error:
+                failed = True
+                _complain(error, song)
+            else:
+                typer.echo(f"{song}: {jobs[-1][1]}")
         for song, job_id in jobs if wait else ():
             task = progress.add_task(song.name, total=1.0)
             try:

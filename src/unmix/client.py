@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import requests
 
@@ -34,7 +34,10 @@ class JobView:
 
 
 class Client:
-    """One REST server, named by its URL. Every method raises `UnmixError` when it refuses or does not answer."""
+    """One REST server, named by its URL. Every method raises `UnmixError` when it refuses or does not answer.
+
+    As a context it closes its connections when it is left.
+    """
 
     def __init__(self, url: str) -> None:
         self._api = (url if "://" in url else f"http://{url}").rstrip("/") + "/apiv1"
@@ -87,6 +90,12 @@ class Client:
             raise UnmixError(f"the download of {stem} broke off: {error}", code="rest_unavailable") from error
         finally:
             part.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
 
     def _ask(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:

@@ -1,8 +1,8 @@
 """Local mode: the whole service on one machine, as the processes that a cluster would run.
 
-A Redis-protocol server, REST, the janitor and the workers are started as subprocesses and told of each other by
-`UNMIX_*` variables; `unmix.supervisor` keeps them running. All data lies in one folder, so that what was unfinished
-at Ctrl-C (or at a crash) goes on at the next start. No service is imported here.
+A Redis-protocol server (unless `UNMIX_REDIS_URL` names one), REST, the janitor and the workers are started as
+subprocesses and told of each other by `UNMIX_*` variables; `unmix.supervisor` keeps them running. All data lies in one
+folder, so that what was unfinished at Ctrl-C (or at a crash) goes on at the next start. No service is imported here.
 """
 
 import fcntl
@@ -174,12 +174,11 @@ def _stages(settings: Settings, plan: LocalPlan) -> list[list[ProcessPlan]]:
         **os.environ,
         "UNMIX_MODEL": plan.model,
         "UNMIX_PORT": str(plan.port),
+        "UNMIX_STORE_URL": f"file://{plan.data_dir / 'store'}",
         "UNMIX_TAKE_SECONDS": str(min(settings.take_seconds, TAKE_SECONDS)),
     }
     if settings.threads == 0 and plan.workers > 1:  # left alone, each worker would take every core
         environment["UNMIX_THREADS"] = str(max(1, (os.cpu_count() or 1) // plan.workers))
-    if "store_url" not in settings.model_fields_set:
-        environment["UNMIX_STORE_URL"] = f"file://{plan.data_dir / 'store'}"
     if "redis_url" not in settings.model_fields_set:
         port = free_port()
         environment["UNMIX_REDIS_URL"] = f"redis://127.0.0.1:{port}/0"

@@ -35,7 +35,8 @@ class LocalMode:
         command = ["local", "--model", "demo", "--port", str(self.port), "--data-dir", str(self.data_dir)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "unmix.cli", *command],
-            env={**os.environ, **FAST, "UNMIX_THREADS": "1"},
+            # The store of some deployment in the environment is not for local mode, which has its own.
+            env={**os.environ, **FAST, "UNMIX_THREADS": "1", "MINIO_HOST": "minio.invalid:9000"},
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -15,6 +15,8 @@ import requests
 from s3_servers import ACCESS_KEY, SECRET_KEY, S3Server
 from stack import Stack
 from support import CallbackServer, make_song
+from unmix.demo import decode
+from unmix.engine.sdr import sdr_db
 from unmix.song import hash_song, stem_object
 
 MakeStack = Callable[..., Stack]
@@ -48,6 +50,23 @@ def test_an_old_client_gets_its_stems(service: Stack) -> None:
         assert copy.read_bytes() == track.content
     assert requests.get(f"{service.url}/apiv1/remove/{hash_song(song)}/vocals.mp3", timeout=30).status_code == 200
     assert requests.get(f"{service.url}/apiv1/track/{hash_song(song)}/vocals.mp3", timeout=30).status_code == 404
+
+
+def test_the_bundled_song_comes_back_as_its_own_stems_and_as_long_as_it_was(service: Stack, tmp_path: Path) -> None:
+    folder = Path(str(resources.files("unmix") / "demo_song"))
+    song = folder / "demo-song.mp3"
+    mixture = decode(song)
+    sources = {stem: decode(folder / f"demo-song-{stem}.flac") for stem in STEMS}
+    job_id = service.post(song.read_bytes())
+    job = service.wait_until_over(job_id)
+    assert job["label"]  # nobody shall take the demo model for the real one
+    for stem in STEMS:
+        delivered = tmp_path / f"{stem}.mp3"
+        delivered.write_bytes(service.stem(job_id, stem))
+        estimate = decode(delivered)
+        assert estimate.shape == mixture.shape
+        assert max(STEMS, key=lambda name: sdr_db(sources[name], estimate)) == stem
+        assert sdr_db(sources[stem], estimate) - sdr_db(sources[stem], mixture) > 5
 
 
 @pytest.mark.parametrize("form", ["hash", "json_hash", "json_songhash"])
@@ -115,6 +134,16 @@ def test_a_callback_is_delivered_once_the_stems_are_there(service: Stack) -> Non
     body = receiver.bodies[0]
     assert (body["ticket"], body["hash"], body["status"]) == (7, job_id, "done")
     assert set(body["tracks"]) == STEMS
+
+
+def test_a_pushed_song_that_is_too_long_fails_as_an_uploaded_one_would(make_stack: MakeStack) -> None:
+    stack = make_stack(UNMIX_MAX_SONG_SECONDS="3").start()
+    song = make_song(4, seed=1)
+    job_id = hash_song(song)
+    (stack.store / "queue" / f"{job_id}.mp3").write_bytes(song)
+    _push(stack, job_id)
+    stack.wait_for(lambda: (stack.store / "output" / f"{job_id}.json").exists(), "the outcome is there")
+    assert stack.job(job_id)["error_code"] == "too_long"
 
 
 def test_two_workers_start_five_songs_in_the_order_of_submission_and_each_once(make_stack: MakeStack) -> None:

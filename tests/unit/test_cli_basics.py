@@ -51,6 +51,16 @@ def test_local_mode_refuses_a_data_folder_in_use(tmp_path: Path, capsys: pytest.
     assert "(data_dir_in_use)" in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_made_is_an_error_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").write_text("a file where the folder should be")
+    assert unmix("local", "--model", "demo", "--port", "0", "--data-dir", tmp_path / "data") == 1
+    errors = capsys.readouterr().err
+    assert len(errors.splitlines()) == 1
+    assert str(tmp_path / "data") in errors
+
+
 def test_logs_prints_the_lines_oldest_first_and_leaves_them_when_it_only_peeks(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

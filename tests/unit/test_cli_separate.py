@@ -85,13 +85,3 @@ def test_songs_whose_stems_would_overwrite_each_other_are_refused(
     assert unmix("separate", song, namesake, "--model", "demo", "-o", tmp_path / "out") == 1
     assert "(same_name)" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-def test_a_folder_that_cannot_be_written_is_an_error_in_one_line(
-    song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "out").write_text("a file where the folder should be")
-    assert unmix("separate", song, "--model", "demo", "-o", tmp_path / "out") == 1
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert str(tmp_path / "out") in errors[0]

@@ -20,7 +20,7 @@ from demucs_models import save_safetensors as save
 from unmix.audio import SongReader
 from unmix.engine.models import LoadedModel, load_model
 from unmix.engine.sdr import sdr_db
-from unmix.engine.separator import Separator
+from unmix.engine.separator import Level, Separator
 from unmix.errors import AudioError, EngineError, InputError
 
 
@@ -65,7 +65,19 @@ def test_every_stem_has_the_exact_length_of_the_song(
     assert {decoded(path).shape[1] for path in separation.stems.values()} == {samples}
 
 
-def test_stems_are_what_demucs_makes_of_the_song(separator: Separator, song: Path, tmp_path: Path) -> None:
+def test_a_song_is_measured_in_chunks_as_demucs_measures_it_whole() -> None:
+    song = torch.from_numpy(music(100_001)) + torch.linspace(-0.3, 0.4, 100_001)
+    level, whole = Level.of(song.split(7_000, dim=-1)), song.double().mean(0)
+    assert level.samples == 100_001
+    assert level.mean == pytest.approx(float(whole.mean()), abs=1e-12)
+    assert level.std == pytest.approx(float(whole.std()) + 1e-8, rel=1e-12)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.2])
+def test_stems_are_what_demucs_makes_of_the_song(offset: float, separator: Separator, tmp_path: Path) -> None:
+    song = tmp_path / "song"
+    # The offset changes in the middle, so that the mean of a part is not the mean of the song.
+    song.write_bytes(wav(music(150_001) + np.where(np.arange(150_001) < 70_000, offset, -offset).astype(np.float32)))
     separation = separator.separate_file(song, tmp_path / "out", format="wav")
     mixture = torch.from_numpy(decoded(song))
     reference = mixture.mean(0)
@@ -213,20 +225,22 @@ def test_the_songs_warnings_are_passed_on(separator: Separator, tmp_path: Path) 
     )
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak of a process there")
 def test_memory_does_not_grow_with_the_song(tmp_path: Path) -> None:
     save(demucs(), tmp_path / "small.safetensors")
     for seconds in (10, 90):
         (tmp_path / f"{seconds}.flac").write_bytes(encode("flac", np.tile(music(44_100), seconds)))
     program = """
-import resource, sys
+import sys
 from pathlib import Path
 from unmix.engine.models import load_model
-from unmix.engine.separator import Separator
+from unmix.engine.separator import Level, Separator
 folder = Path(sys.argv[1])
 separator = Separator(load_model("small", model_dir=folder), threads=1)
 for seconds in (10, 90):
     separator.separate_file(folder / f"{seconds}.flac", folder / "out", format="wav")
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    (peak,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    print(int(peak.split()[1]) // 1024)
 """
     run = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, capture_output=True, text=True)
     short_mib, long_mib = map(int, run.stdout.split())

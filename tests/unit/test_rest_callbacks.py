@@ -227,6 +227,20 @@ def test_a_server_that_does_not_come_to_an_end_is_left(monkeypatch: pytest.Monke
     assert caught.value.retryable
 
 
+def test_a_body_that_drips_after_a_yes_does_not_hold_up_the_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callbacks, "ANSWER_SECONDS", 1.0)
+    gone = threading.Event()
+
+    def answer(peer: socket.socket) -> None:
+        peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not gone.wait(0.2):
+            peer.sendall(b"a")
+
+    with raw_server(answer) as (port, _):
+        deliver_to(port)  # without the watchdog it would read on for hours
+        gone.set()
+
+
 def test_of_an_endless_answer_little_is_read() -> None:
     sent = 0
 
@@ -284,7 +298,9 @@ def test_https_asks_for_the_certificate_of_the_named_host(tmp_path: Path, monkey
     names: list[str] = []
     context.sni_callback = lambda _, name, __: names.append(str(name))
     with CallbackServer() as server:
-        server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+        server._server.socket = context.wrap_socket(
+            server._server.socket, server_side=True, do_handshake_on_connect=False
+        )
         port = server._server.server_port
         here = {"allow": HERE, "delivery_id": "job-0", "resolve": lambda host, port: [HERE]}
         deliver(Callback(f"https://hooks.example.com:{port}/"), FIELDS, **here)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -133,6 +134,17 @@ def test_what_ignores_sigterm_is_killed_with_its_children(stage: Stage) -> None:
     for pid in map(int, stage.read("pids").split()):
         until(lambda pid=pid: not is_alive(pid))
     assert stage.said == ["worker did not end within 0.2 s: killed"]
+
+
+def test_a_second_ctrl_c_kills_what_does_not_end(stage: Stage) -> None:
+    interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    plan = stage.plan("worker", STAYS)
+    with suppress(KeyboardInterrupt), stage.supervise(plan, shutdown_seconds=1000) as supervisor_:
+        supervisor_.start()
+        until(lambda: stage.read("pids"))
+        interrupt.start()
+    for pid in map(int, stage.read("pids").split()):
+        until(lambda pid=pid: not is_alive(pid))
 
 
 #: A supervisor in a process of its own, to be killed.

@@ -41,7 +41,7 @@ def main() -> None:
         try:
             separator = _with_model(task["model"], separator, settings)
             emit({"event": "loaded"})
-            emit(_separate(task, separator, emit))
+            emit(_separate(task, separator, settings.max_song_seconds, emit))
         except UnmixError as error:
             emit(_error(error))
 
@@ -58,7 +58,7 @@ def _load(name: str, settings: Settings) -> Separator:
     return Separator(model, device=settings.device, threads=settings.threads)
 
 
-def _separate(task: dict[str, Any], separator: Separator, emit: Emit) -> dict[str, Any]:
+def _separate(task: dict[str, Any], separator: Separator, max_seconds: float, emit: Emit) -> dict[str, Any]:
     model = separator.model
     if task["weights_sha256"] not in (None, model.weights_sha256):
         # Another worker may have the weights that were promised when the song was accepted.
@@ -73,6 +73,7 @@ def _separate(task: dict[str, Any], separator: Separator, emit: Emit) -> dict[st
         stems=task["stems"],
         format=task["format"],
         bitrate_kbps=task["bitrate_kbps"],
+        max_seconds=max_seconds,  # REST has checked it, a foreign producer has not
         on_progress=lambda done, total: emit({"event": "progress", "done": done, "total": total}),
     )
     ran = Ran(

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import huggingface_hub
 import torch
-import yaml  # type: ignore[import-untyped]
+import yaml
 from demucs.apply import BagOfModels
 from demucs.hf import DEFAULT_NAMESPACE, hf_repo_name
 from demucs.pretrained import REMOTE_ROOT, _parse_remote_files

@@ -73,6 +73,7 @@ class Separator:
         stems: Sequence[str] = (),
         format: str = "mp3",
         bitrate_kbps: int = 192,
+        max_seconds: float = math.inf,
         on_progress: OnProgress | None = None,
     ) -> Separation:
         """Separate `song` into `out_dir/<stem>.<format>`, all stems of the model if none are named.
@@ -88,7 +89,7 @@ class Separator:
         asked = self._asked_stems(stems)
         if format not in FORMATS:
             raise InputError(f"no format {format!r}; there are {', '.join(FORMATS)}", code="unknown_format")
-        reader = SongReader(song)
+        reader = SongReader(song, max_seconds=max_seconds)
         segments = 0
 
         def report(done: int, total: int) -> None:
@@ -123,18 +124,18 @@ class Separator:
     def _estimates(self, reader: SongReader, stems: Sequence[str], on_progress: OnProgress) -> Iterator[Tensor]:
         """Yield consecutive stretches (stems, 2, time) at 44.1 kHz."""
         if self._resample is None:
-            level = _Level.of(_tensors(reader))
+            level = Level.of(_tensors(reader))
             yield from self._separated(_tensors(reader), level, stems, on_progress)
             return
         # Rare, so simple: a song for a model of another rate is held in memory as a whole.
         song = torch.cat(list(_tensors(reader)), dim=-1)
         mixture = self._resample(song, SAMPLE_RATE, self.model.sample_rate)
-        stretches = self._separated([mixture], _Level.of([mixture]), stems, on_progress)
+        stretches = self._separated([mixture], Level.of([mixture]), stems, on_progress)
         estimates = torch.cat(list(stretches), dim=-1)
         yield self._resample(estimates, self.model.sample_rate, SAMPLE_RATE)[..., : song.shape[-1]]
 
     def _separated(
-        self, mixture: Iterable[Tensor], level: "_Level", stems: Sequence[str], on_progress: OnProgress
+        self, mixture: Iterable[Tensor], level: "Level", stems: Sequence[str], on_progress: OnProgress
     ) -> Iterator[Tensor]:
         """Yield consecutive stretches (stems, 2, time) at the model's rate."""
         stream = SegmentStream(self.model.module, level.samples, [self.model.sources.index(stem) for stem in stems])
@@ -145,7 +146,7 @@ class Separator:
 
 
 @dataclass(frozen=True, slots=True)
-class _Level:
+class Level:
     """What demucs normalises a song by: mean and standard deviation of its mono mix."""
 
     samples: int

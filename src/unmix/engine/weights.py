@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-import yaml  # type: ignore[import-untyped]
+import yaml
 from demucs.apply import BagOfModels
 from demucs.hf import load_safetensors_model
 from demucs.states import load_model
