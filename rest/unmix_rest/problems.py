@@ -47,6 +47,7 @@ STATUS: Final[Mapping[str, int]] = {
     "out_of_range": 422,
     "callback_scheme": 422,
     "callback_forbidden": 422,
+    "too_many_callbacks": 422,
     # the song
     "not_audio": 415,
     "unsupported_container": 415,

@@ -42,8 +42,8 @@ def blueprint(services: Services) -> Blueprint:
 def _accept(upload: Upload, services: Services) -> dict[str, Any]:
     callback, warnings = _callback(upload, services.settings.callback_allow)
     options = _options(upload.fields, services)
-    services.queue.ping()  # nothing is stored that could not be queued, but for a failure just now
     probed = services.probe.check(upload.path)
+    services.queue.ping()  # nothing is stored that could not be queued, unless Redis goes at this very moment
     wanted = JobRequest(
         job_id=options.job_id(upload.song_hash, services.settings.default_options),
         options=options,

@@ -99,7 +99,7 @@ def serve(app: Flask, *, host: str, port: int, threads: int, max_upload_mb: int)
         cleanup_interval=5,
         connection_limit=CONNECTIONS,
         recv_bytes=64 * 1024,
-
+        outbuf_high_watermark=1 << 30,  # stems wait on disk for slow clients, not in threads
         asyncore_use_poll=True,
         ident="",
         clear_untrusted_proxy_headers=True,

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from unmix.errors import InputError, UnmixError
 from unmix.settings import Settings
+
+if TYPE_CHECKING:
+    from unmix.client import Client
 
 app = typer.Typer(
     help="Track-Unmix: separate songs into their stems.",
@@ -109,30 +112,23 @@ def submit(
     jobs: list[tuple[Path, str]] = []
     delivered: list[Path] = []
     failed = False
-    with Client(url) as client, _progress() as progress:
+    with Client(url) as client:
         for song in songs:
             try:
-                jobs.append((song, client.submit(song, model=model, stems=_names(stems), format=format)))
+                job_id = client.submit(song, model=model, stems=_names(stems), format=format)
             except UnmixError as error:
                 failed = True
                 _complain(error, song)
             else:
-                typer.echo(f"{song}: {jobs[-1][1]}")
-        for song, job_id in jobs if wait else ():
-            task = progress.add_task(song.name, total=1.0)
-            try:
-                for job in client.watch(job_id):
-                    where = f" ({job.position} in the queue)" if job.position else ""
-                    progress.update(task, completed=job.progress, description=f"{song.name} {job.status.value}{where}")
-                if job.status != "done":
-                    raise UnmixError(job.error or job.status.value, code=job.error_code or job.status.value)
-                for stem in job.stems:
-                    delivered.append(client.download(job_id, stem, output / song.stem / f"{stem}.{format}"))
-            except UnmixError as error:
-                failed = True
-                _complain(error, song)
-            else:
-                _warn(song, job.warnings)
+                jobs.append((song, job_id))
+                typer.echo(f"{song}: {job_id}")
+        with _progress() as progress:
+            for song, job_id in jobs if wait else ():
+                try:
+                    delivered += _fetch(client, song, job_id, output / song.stem, progress)
+                except UnmixError as error:
+                    failed = True
+                    _complain(error, song)
     _end(delivered, failed=failed)
 
 
@@ -217,6 +213,18 @@ def _check_names(songs: list[Path]) -> None:
         if song.stem in seen:
             raise InputError(f"{seen[song.stem]} and {song} would share one folder of stems", code="same_name")
         seen[song.stem] = song
+
+
+def _fetch(client: "Client", song: Path, job_id: str, folder: Path, progress: Progress) -> list[Path]:
+    """Wait until a job is over and save its stems in `folder`."""
+    task = progress.add_task(song.name, total=1.0)
+    for job in client.watch(job_id):
+        where = f" ({job.position} in the queue)" if job.position else ""
+        progress.update(task, completed=job.progress, description=f"{song.name} {job.status.value}{where}")
+    if job.status != "done":
+        raise UnmixError(job.error or job.status.value, code=job.error_code or job.status.value)
+    _warn(song, job.warnings)
+    return [client.download(job_id, stem, folder / f"{stem}.{job.format}") for stem in job.stems]
 
 
 def _progress() -> Progress:

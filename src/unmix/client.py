@@ -28,6 +28,7 @@ class JobView:
     position: int | None  # in the queue, from 1; None when it does not wait
     progress: float  # 0..1
     stems: tuple[str, ...]
+    format: str  # of the stems
     error: str | None
     error_code: str | None
     warnings: tuple[str, ...]
@@ -63,6 +64,7 @@ class Client:
             position=fields.get("position"),
             progress=float(fields.get("progress") or 0),
             stems=tuple(fields.get("stems") or ()),
+            format=(fields.get("options") or {}).get("format", "mp3"),
             error=fields.get("error"),
             error_code=fields.get("error_code"),
             warnings=tuple(fields.get("warnings") or ()),

@@ -7,11 +7,15 @@ other adopts what stands there. Songs and stems are plain objects beside the doc
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 from unmix import song
-from unmix.errors import LeaseLostError, ObjectChangedError, ObjectMissingError, StoreError
+from unmix.errors import InputError, LeaseLostError, ObjectChangedError, ObjectMissingError, StoreError
 from unmix.job import JobRequest, JobStatus, Outcome, StemFile
 from unmix.store import ObjectStore
+
+#: Callbacks of one job, so that posting a song again and again does not make its request grow for ever.
+MAX_CALLBACKS: Final = 16
 
 
 def utc_now() -> str:
@@ -43,6 +47,9 @@ class Ledger:
 
         Returns the request that counts now, and whether it is the given one. When it joins, the given callbacks are
         added to the earlier request's.
+
+        Raises:
+            InputError: the request would have more than `MAX_CALLBACKS` (`too_many_callbacks`).
         """
 
         def join_or_replace(known: JobRequest | None) -> JobRequest:
@@ -51,6 +58,8 @@ class Ledger:
             for callback in request.callbacks:
                 if callback not in known.callbacks:
                     known = known.with_callback(callback)
+            if len(known.callbacks) > MAX_CALLBACKS:
+                raise InputError("this job has callbacks enough", code="too_many_callbacks")
             return known
 
         accepted = self._swap_request(request.job_id, join_or_replace)

@@ -100,6 +100,9 @@ class Supervisor:
         try:
             self.stop()
         finally:
+            for stage in reversed(self._stages):
+                for process in stage:
+                    process.kill()  # has an effect only if `stop` was interrupted
             assert self._guard.stdin is not None
             self._guard.stdin.close()
             self._guard.wait()

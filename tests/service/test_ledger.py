@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unmix import song
-from unmix.errors import LeaseLostError, StoreError
+from unmix.errors import InputError, LeaseLostError, StoreError
 from unmix.job import Callback, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
 from unmix.ledger import Ledger
 from unmix.store_file import FileStore
@@ -151,6 +151,15 @@ def test_a_second_callback_is_added_to_the_request_once(ledger: Ledger) -> None:
     ledger.accept(request(callbacks=(two,)))
     joined, _ = ledger.accept(request(callbacks=(two,)))
     assert joined.callbacks == (one, two)
+
+
+def test_a_job_takes_sixteen_callbacks_and_no_more(ledger: Ledger) -> None:
+    for number in range(16):
+        ledger.accept(request(callbacks=(Callback(f"http://{number}.example"),)))
+    with pytest.raises(InputError) as caught:
+        ledger.accept(request(callbacks=(Callback("http://one-more.example"),)))
+    assert caught.value.code == "too_many_callbacks"
+    assert len(ledger.request(JOB).callbacks) == 16
 
 
 def test_a_removed_job_leaves_nothing(ledger: Ledger) -> None:

@@ -293,6 +293,13 @@ def test_a_body_without_end_is_cut_off_at_the_limit(start: Callable[..., RestPro
     assert rest.stored() == []
 
 
+def test_an_old_client_may_send_null_with_its_get(shared: RestProcess) -> None:
+    headers = {"content-type": "application/json"}
+    with requests.Session() as session:  # over one connection: the body must not be taken for the next request
+        for path in ("/apiv1/queue", "/apiv1/queue/", "/"):
+            assert session.get(f"{shared.url}{path}", data="null", headers=headers, timeout=30).status_code == 200
+
+
 def test_a_chunked_upload_is_accepted(shared: RestProcess) -> None:
     connection = HTTPConnection("127.0.0.1", shared.port, timeout=PATIENCE_SECONDS)
     before, after = form_head(len(SONG))

@@ -96,6 +96,7 @@ def test_schemes_that_are_not_spoken(url: str) -> None:
         ("example.com/done", "http://example.com/done"),
         ("example.com:8080/done", "http://example.com:8080/done"),
         ("http://93.184.215.14/", "http://93.184.215.14/"),
+        ("http://[::ffff:93.184.215.14]/", "http://[::ffff:93.184.215.14]/"),
         ("http://[2606:2800:21f:cb07::1]:80/", "http://[2606:2800:21f:cb07::1]:80/"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import redis
 
 from rest_support import SONG, Rest
@@ -99,6 +100,19 @@ def test_an_element_that_another_producer_pushed_is_told(rest: Rest, redis_url: 
         client.lpush("toWorker", JOB_ID)
     job = rest.client.get(f"/apiv1/jobs/{JOB_ID}").json
     assert (job["status"], job["position"], job["options"]) == ("queued", 1, None)
+
+
+def test_a_job_that_ends_while_it_is_asked_for_is_told_as_ended(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest.post_form(SONG)
+    record = rest.queue.record
+
+    def end_and_look(job_id: str) -> object:
+        rest.finish(job_id, {"vocals": b"voice"})
+        return record(job_id)
+
+    monkeypatch.setattr(rest.queue, "record", end_and_look)
+    job = rest.client.get(f"/apiv1/jobs/{JOB_ID}").json
+    assert (job["status"], list(job["stems"])) == ("done", ["vocals"])
 
 
 def test_an_outcome_of_an_earlier_submission_counts_as_none(rest: Rest) -> None:

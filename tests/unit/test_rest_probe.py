@@ -56,8 +56,14 @@ def test_the_code_of_a_refusal_is_the_decoder_s(song_file: Path) -> None:
 
 @pytest.mark.parametrize(
     "code",
-    ["import os; os.kill(os.getpid(), 11)", "import os; os._exit(3)", "raise MemoryError", "print('{}x'[:0])"],
-    ids=["crash", "exit", "error", "silence"],
+    [
+        "import os; os.kill(os.getpid(), 11)",
+        "import os; os._exit(3)",
+        "raise MemoryError",
+        "print()",
+        """print('{"duration_seconds": 1, "warnings": []}'); raise MemoryError""",
+    ],
+    ids=["crash", "exit", "error", "silence", "report before an error"],
 )
 def test_a_check_that_dies_says_undecodable(song_file: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     impostor(monkeypatch, code)

@@ -12,6 +12,7 @@ import pytest
 from rest_support import DEMO_CARD, SONG, Rest, encoded
 from support import RedisServer
 from unmix.job import Callback, JobStatus
+from unmix.probe import Probe, ProbedSong
 from unmix.song import hash_song, song_object
 
 PUBLIC = {"url": "http://93.184.215.14/done", "data": {"ticket": 1}}
@@ -205,6 +206,21 @@ def test_nothing_is_stored_while_redis_is_away(own_redis: RedisServer, tmp_path:
         assert (answer.status_code, answer.json["code"]) == (503, "queue_unavailable")
         assert int(answer.headers["Retry-After"]) > 0
         assert "127.0.0.1" not in answer.text
+    assert rest.stored() == []
+
+
+def test_nothing_is_stored_when_redis_goes_while_the_song_is_checked(
+    own_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = Probe.check
+
+    def check_and_lose_redis(probe: Probe, path: Path) -> ProbedSong:
+        own_redis.kill()
+        return check(probe, path)
+
+    rest = Rest(tmp_path, own_redis.url)
+    monkeypatch.setattr(Probe, "check", check_and_lose_redis)
+    assert rest.post_form(SONG).status_code == 503
     assert rest.stored() == []
 
 
