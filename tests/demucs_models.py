@@ -26,6 +26,12 @@ def htdemucs(seed: int = 0, *, sources: list[str] = FOUR, segment: Fraction = Fr
     return HTDemucs(sources, **shape, segment=segment, dconv_mode=0, **changes).eval()
 
 
+def full_htdemucs(seed: int = 0) -> Any:
+    """Return a model of the architecture of `htdemucs` itself: 41,984,456 parameters."""
+    torch.manual_seed(seed)
+    return HTDemucs(FOUR, bottom_channels=512, t_layers=5, dconv_mode=3, segment=Fraction(39, 5)).eval()
+
+
 def hdemucs(seed: int = 0, *, segment: float = 1) -> Any:
     """Return a hybrid model, the class of `hdemucs_mmi`."""
     torch.manual_seed(seed)

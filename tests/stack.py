@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Stack:
         self._folder = folder
         self.store = folder / "store"
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._workers = 0
+        self._workers: list[subprocess.Popen[bytes]] = []
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         self.settings = {
             **FAST,
@@ -59,9 +60,12 @@ class Stack:
         return self
 
     def start_worker(self) -> subprocess.Popen[bytes]:
-        self._workers += 1
-        heartbeat = self._folder / f"worker-{self._workers}.heartbeat"
-        return self._spawn(f"worker-{self._workers}", "unmix_worker", UNMIX_WORKER_HEARTBEAT=str(heartbeat))
+        name = f"worker-{len(self._workers) + 1}"
+        self._workers.append(self._spawn(name, "unmix_worker"))
+        return self._workers[-1]
+
+    def living_workers(self) -> list[subprocess.Popen[bytes]]:
+        return [worker for worker in self._workers if worker.poll() is None]
 
     def child_of(self, worker: subprocess.Popen[bytes]) -> int | None:
         """The pid of the process that separates."""
@@ -85,8 +89,16 @@ class Stack:
         assert answer.status_code == 200, answer.text
         return answer.content
 
-    def wait_until_over(self, job_id: str) -> dict[str, Any]:
-        self.wait_for(lambda: self.job(job_id)["status"] in ("done", "failed", "cancelled"), f"{job_id} is over")
+    def remove(self, job_id: str) -> None:
+        answer = requests.delete(f"{self.url}/apiv1/remove/{job_id}", timeout=30)
+        assert answer.status_code == 200, answer.text
+
+    def wait_until_over(self, job_id: str, *, patience_seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+        self.wait_for(
+            lambda: self.job(job_id)["status"] in ("done", "failed", "cancelled"),
+            f"{job_id} is over",
+            patience_seconds=patience_seconds,
+        )
         return self.job(job_id)
 
     def wait_until_half_way(self, job_id: str) -> None:
@@ -99,8 +111,8 @@ class Stack:
 
         self.wait_for(running, f"{job_id} makes progress")
 
-    def wait_for(self, condition: Any, what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def wait_for(self, condition: Callable[[], Any], what: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        deadline = time.monotonic() + patience_seconds
         while time.monotonic() < deadline:
             if condition():
                 return
@@ -131,8 +143,8 @@ class Stack:
                 process.wait()
         self.queue.close()
 
-    def _spawn(self, name: str, module: str, *args: str, **settings: str) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, **self.settings, **settings}
+    def _spawn(self, name: str, module: str, *args: str) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, **self.settings}
         with (self._folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen([sys.executable, "-m", module, *args], env=environment, stdout=log, stderr=log)
         self._processes.append(process)

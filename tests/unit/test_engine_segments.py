@@ -11,7 +11,7 @@ from demucs.apply import BagOfModels, apply_model
 from torch import Tensor
 
 from audio_files import music
-from demucs_models import demucs, hdemucs, htdemucs, save_ft, save_mdx
+from demucs_models import demucs, full_htdemucs, hdemucs, htdemucs, save_ft, save_mdx
 from unmix.engine.models import load_model
 from unmix.engine.sdr import sdr_db
 from unmix.engine.segments import Plan, SegmentStream, separate_window
@@ -57,6 +57,13 @@ def test_songs_of_every_length_come_out_as_from_apply_model(samples: int) -> Non
     estimates = stream(bag, mixture)
     assert estimates.shape == (4, 2, samples)
     assert sdr_db(reference(bag, mixture).numpy(), estimates.numpy()) > 100
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_model_of_the_full_size_comes_out_as_from_apply_model() -> None:
+    bag, mixture = BagOfModels([full_htdemucs()]), mixture_of(20 * 44_100 + 1)
+    assert sdr_db(reference(bag, mixture).numpy(), stream(bag, mixture).numpy()) > 100
 
 
 @pytest.mark.parametrize("samples", [50, 44_100, 33_076, 60_001, 100_003])
