@@ -59,6 +59,16 @@ class Stack:
         self.wait_for(self._rest_answers, "REST is ready")
         return self
 
+    def start_half_way(self, song: bytes, **fields: Any) -> tuple[subprocess.Popen[bytes], int, str]:
+        """Start with one worker, and return it, the pid of its child, and the job that both are in the middle of."""
+        self.start(workers=0)
+        worker = self.start_worker()
+        job_id = self.post(song, **fields)
+        self.wait_until_half_way(job_id)
+        child = self.child_of(worker)
+        assert child is not None
+        return worker, child, job_id
+
     def start_worker(self) -> subprocess.Popen[bytes]:
         name = f"worker-{len(self._workers) + 1}"
         self._workers.append(self._spawn(name, "unmix_worker"))

@@ -32,6 +32,9 @@ def run(settings: Settings) -> None:
     Raises:
         QueueError, StoreError: a service refuses us, or was not there at the start.
     """
+    queue, store = connect_queue(settings), connect_store(settings)
+    configure_logs("janitor", settings, queue)
+    wait_for_services(queue, store)
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -39,9 +42,6 @@ def run(settings: Settings) -> None:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    queue, store = connect_queue(settings), connect_store(settings)
-    configure_logs("janitor", settings, queue)
-    wait_for_services(queue, store)
     log.info("janitor ready")
     with Deliveries(settings, queue, Ledger(store)) as deliveries:
         while not stop.wait(settings.sweep_seconds):

@@ -7,12 +7,14 @@ other adopts what stands there. Songs and stems are plain objects beside the doc
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from unmix import song
 from unmix.errors import InputError, LeaseLostError, ObjectChangedError, ObjectMissingError, StoreError
 from unmix.job import JobRequest, JobStatus, Outcome, StemFile
 from unmix.store import ObjectStore
+
+Document = TypeVar("Document", JobRequest, Outcome)
 
 #: Callbacks of one job, so that posting a song again and again does not make its request grow for ever.
 MAX_CALLBACKS: Final = 16
@@ -143,21 +145,18 @@ class Ledger:
             return request
 
     def _request(self, job_id: str) -> tuple[JobRequest | None, str | None]:
-        try:
-            data, etag = self.store.get(song.request_object(job_id))
-        except ObjectMissingError:
-            return None, None
-        try:
-            return JobRequest.from_json(data), etag
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"the request document of {job_id} is damaged: {error}", code="bad_document") from error
+        return self._document(song.request_object(job_id), JobRequest.from_json)
 
     def _outcome(self, job_id: str) -> tuple[Outcome | None, str | None]:
+        return self._document(song.outcome_object(job_id), Outcome.from_json)
+
+    def _document(self, name: song.ObjectName, read: Callable[[bytes], Document]) -> tuple[Document | None, str | None]:
+        """Return a document and its etag, two times None if there is none."""
         try:
-            data, etag = self.store.get(song.outcome_object(job_id))
+            data, etag = self.store.get(name)
         except ObjectMissingError:
             return None, None
         try:
-            return Outcome.from_json(data), etag
+            return read(data), etag
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"the outcome document of {job_id} is damaged: {error}", code="bad_document") from error
+            raise StoreError(f"the document {name} is damaged: {error}", code="bad_document") from error

@@ -4,8 +4,6 @@ import os
 import signal
 from collections.abc import Callable
 
-import requests
-
 from stack import Stack
 from support import RedisServer, make_song
 from unmix.song import hash_song
@@ -15,12 +13,8 @@ STEMS = {"vocals", "drums", "bass", "other"}
 
 
 def test_a_song_survives_the_kill_of_the_separating_process(make_stack: MakeStack) -> None:
-    stack = make_stack().start(workers=0)
-    worker = stack.start_worker()
-    job_id = stack.post(make_song(60, seed=1))
-    stack.wait_until_half_way(job_id)
-    child = stack.child_of(worker)
-    assert child is not None
+    stack = make_stack()
+    worker, child, job_id = stack.start_half_way(make_song(60, seed=1))
     os.kill(child, signal.SIGKILL)
     assert stack.wait_until_over(job_id)["status"] == "done"
     assert stack.outcome(job_id)["attempt"] == 2
@@ -28,53 +22,39 @@ def test_a_song_survives_the_kill_of_the_separating_process(make_stack: MakeStac
 
 
 def test_a_song_survives_the_kill_of_its_worker_and_gives_the_same_bytes_as_undisturbed(make_stack: MakeStack) -> None:
-    stack = make_stack().start(workers=0)
-    worker = stack.start_worker()
+    stack = make_stack()
     song = make_song(60, seed=1)
-    job_id = stack.post(song, format="flac")
-    stack.wait_until_half_way(job_id)
+    worker, _, job_id = stack.start_half_way(song, format="flac")
     worker.kill()
     worker.wait()
     stack.start_worker()
     stack.wait_until_over(job_id)
     disturbed = {stem: stack.stem(job_id, stem) for stem in STEMS}
-    assert requests.delete(f"{stack.url}/apiv1/remove/{job_id}", timeout=30).status_code == 200
+    stack.remove(job_id)
     assert stack.post(song, format="flac") == job_id
     stack.wait_until_over(job_id)
     assert {stem: stack.stem(job_id, stem) for stem in STEMS} == disturbed
 
 
 def test_a_killed_worker_leaves_no_separating_process_behind(make_stack: MakeStack) -> None:
-    stack = make_stack().start(workers=0)
-    worker = stack.start_worker()
-    job_id = stack.post(make_song(60, seed=1))
-    stack.wait_until_half_way(job_id)
-    child = stack.child_of(worker)
-    assert child is not None
+    stack = make_stack()
+    worker, child, _ = stack.start_half_way(make_song(60, seed=1))
     worker.kill()
     worker.wait()
     stack.wait_for(lambda: not _is_alive(child), "the child has ended")
 
 
 def test_a_separating_process_that_hangs_is_killed_and_the_song_tried_again(make_stack: MakeStack) -> None:
-    stack = make_stack(UNMIX_STALL_SECONDS="3").start(workers=0)
-    worker = stack.start_worker()
-    job_id = stack.post(make_song(60, seed=1))
-    stack.wait_until_half_way(job_id)
-    child = stack.child_of(worker)
-    assert child is not None
+    stack = make_stack(UNMIX_STALL_SECONDS="3")
+    _, child, job_id = stack.start_half_way(make_song(60, seed=1))
     os.kill(child, signal.SIGSTOP)
     assert stack.wait_until_over(job_id)["status"] == "done"
     assert stack.outcome(job_id)["attempt"] == 2
 
 
 def test_a_frozen_worker_that_wakes_after_its_lease_changes_nothing(make_stack: MakeStack) -> None:
-    stack = make_stack().start(workers=0)
-    worker = stack.start_worker()
-    job_id = stack.post(make_song(60, seed=1))
-    stack.wait_until_half_way(job_id)
-    child = stack.child_of(worker)
-    assert child is not None
+    stack = make_stack()
+    worker, child, job_id = stack.start_half_way(make_song(60, seed=1))
     for pid in (worker.pid, child):
         os.kill(pid, signal.SIGSTOP)
     stack.start_worker()
@@ -116,10 +96,8 @@ def test_a_song_that_kills_every_separating_process_is_poison_and_its_neighbour_
 
 
 def test_sigterm_in_the_middle_of_a_song_gives_it_back_uncharged(make_stack: MakeStack) -> None:
-    stack = make_stack(UNMIX_SHUTDOWN_SECONDS="10").start(workers=0)
-    worker = stack.start_worker()
-    job_id = stack.post(make_song(60, seed=1))
-    stack.wait_until_half_way(job_id)
+    stack = make_stack(UNMIX_SHUTDOWN_SECONDS="10")
+    worker, _, job_id = stack.start_half_way(make_song(60, seed=1))
     worker.terminate()
     assert worker.wait(timeout=30) == 0
     assert stack.job(job_id)["status"] == "queued"

@@ -119,7 +119,7 @@ def test_removing_a_running_song_stops_it_for_good_and_it_can_be_sent_again(serv
     song = make_song(30, seed=15)
     job_id = service.post(song)
     service.wait_until_half_way(job_id)
-    assert requests.delete(f"{service.url}/apiv1/remove/{job_id}", timeout=30).status_code == 200
+    service.remove(job_id)
     service.wait_for(lambda: any(":job lost" in line for line in service.queue.peek_logs()), "the worker noticed")
     assert requests.get(f"{service.url}/apiv1/jobs/{job_id}", timeout=30).status_code == 404
     assert not {name for name in _queue_bucket(service) if name.startswith(job_id)}

@@ -6,6 +6,7 @@ import secrets
 import sys
 
 import structlog
+from pydantic import ValidationError
 
 from unmix.connect import connect_queue, connect_store, wait_for_services
 from unmix.errors import UnmixError
@@ -20,10 +21,12 @@ log = structlog.get_logger()
 
 
 def main() -> int:
-    """Serve the queue until SIGTERM; 1 if the model cannot be had or a service refuses us."""
-    settings = Settings()
-    shutdown = Shutdown(settings.shutdown_seconds)
-    shutdown.listen()
+    """Serve the queue until SIGTERM; the exit status is 1 if a setting, a service or the model is wrong or missing."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        print(error, file=sys.stderr)
+        return 1
     queue = connect_queue(settings)
     configure_logs("worker", settings, queue)
     process = SeparationProcess(settings)
@@ -31,6 +34,8 @@ def main() -> int:
     try:
         store = connect_store(settings)
         wait_for_services(queue, store)
+        shutdown = Shutdown(settings.shutdown_seconds)
+        shutdown.listen()  # only now: before there is work, a signal may end the process at once
         Worker(settings, queue, Ledger(store), process, worker_id=worker_id).run(shutdown)
     except UnmixError as error:
         log.error("worker stops", code=error.code, error=error.message)

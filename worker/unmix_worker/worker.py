@@ -8,6 +8,7 @@ that, so a worker may die between any two lines. It does not import torch: Demuc
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -107,21 +108,9 @@ class Worker:
                 separated = self._process.separate(task, lease, shutdown)
                 stems = self._upload(request, claim, separated)
             lease.confirm()
-            outcome = self._ledger.commit(
-                Outcome(
-                    job_id=request.job_id,
-                    generation=request.generation,
-                    status=JobStatus.DONE,
-                    finished_at=utc_now(),
-                    token=claim.token,
-                    attempt=claim.attempt,
-                    worker=self._worker_id,
-                    format=request.options.format,
-                    stems=stems,
-                    ran=separated.ran,
-                    warnings=(*request.warnings, *separated.warnings),
-                )
-            )
+            warnings = (*request.warnings, *separated.warnings)
+            ended = self._ended(request, claim, JobStatus.DONE)
+            outcome = self._ledger.commit(replace(ended, stems=stems, ran=separated.ran, warnings=warnings))
             if outcome.token != claim.token:  # another attempt was first, and its stems count
                 self._ledger.discard(stems)
         self._conclude(request, claim, outcome)
@@ -151,6 +140,18 @@ class Worker:
         self._queue.finish(claim, outcome.status, error_code=outcome.error_code, callbacks=len(request.callbacks))
         log.info("job over", job_id=claim.job_id, status=outcome.status.value, code=outcome.error_code)
 
+    def _ended(self, request: JobRequest, claim: Claim, status: JobStatus) -> Outcome:
+        return Outcome(
+            job_id=request.job_id,
+            generation=request.generation,
+            status=status,
+            finished_at=utc_now(),
+            token=claim.token,
+            attempt=claim.attempt,
+            worker=self._worker_id,
+            format=request.options.format,
+        )
+
     def _fail(self, request: JobRequest, claim: Claim, error: UnmixError) -> None:
         """Try the job again later, or commit its failure if that is no use."""
         code, message = error.code, error.message
@@ -165,19 +166,8 @@ class Worker:
                     code, message = "poison", f"the song ended the separating process each time; last: {message}"
                 elif code != "input_missing":
                     code, message = "gave_up", f"given up after the last try; its error: {code}: {message}"
-            outcome = self._ledger.commit(
-                Outcome(
-                    job_id=request.job_id,
-                    generation=request.generation,
-                    status=JobStatus.FAILED,
-                    finished_at=utc_now(),
-                    token=claim.token,
-                    attempt=claim.attempt,
-                    worker=self._worker_id,
-                    error_code=code,
-                    error=message,
-                )
-            )
+            ended = self._ended(request, claim, JobStatus.FAILED)
+            outcome = self._ledger.commit(replace(ended, error_code=code, error=message))
             self._conclude(request, claim, outcome)
         except (StoreError, QueueError) as failure:
             # Nothing is lost: the lease lapses, and the job is taken again.
