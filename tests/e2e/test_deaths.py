@@ -24,7 +24,7 @@ def test_a_song_survives_the_kill_of_the_separating_process(make_stack: MakeStac
 def test_a_song_survives_the_kill_of_its_worker_and_gives_the_same_bytes_as_undisturbed(make_stack: MakeStack) -> None:
     stack = make_stack()
     song = make_song(60, seed=1)
-    worker, _, job_id = stack.start_half_way(song, format="flac")
+    worker, _, job_id = stack.start_half_way(song)
     worker.kill()
     worker.wait()
     stack.start_worker()
@@ -104,6 +104,15 @@ def test_sigterm_in_the_middle_of_a_song_gives_it_back_uncharged(make_stack: Mak
     assert stack.job(job_id)["position"] == 1
     stack.start_worker()
     assert stack.wait_until_over(job_id)["status"] == "done"
+    assert stack.outcome(job_id)["attempt"] == 1
+
+
+def test_sigterm_with_time_left_lets_the_song_be_finished(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    worker, _, job_id = stack.start_half_way(make_song(60, seed=1))
+    worker.terminate()
+    assert worker.wait(timeout=50) == 0
+    assert stack.job(job_id)["status"] == "done"
     assert stack.outcome(job_id)["attempt"] == 1
 
 

@@ -117,20 +117,20 @@ class SeparationProcess:
         pace: _Pace | None = None
         try:
             while True:
-                event = self._next_event()
-                if event is None:
-                    lease.check()
-                    if shutdown.requested and not (pace and pace.ends_within(shutdown.seconds_left)):
-                        raise ReleasedError
-                    if pace and pace.stalled(self._settings.stall_seconds):
-                        raise CrashedError("no segment was finished for too long", code="stalled")
-                elif event["event"] == "loaded":
+                event = self._next_event() or {"event": "tick"}
+                if event["event"] == "done":
+                    return _separated(event)
+                if event["event"] == "loaded":
                     pace = _Pace()
                 elif event["event"] == "progress" and pace:
                     pace.advance(event["done"], event["total"])
                     lease.progress = event["done"] / event["total"]
-                elif event["event"] == "done":
-                    return _separated(event)
+                # After every event and tick: segments may come faster than ticks.
+                lease.check()
+                if shutdown.requested and not (pace and pace.ends_within(shutdown.seconds_left)):
+                    raise ReleasedError
+                if pace and pace.stalled(self._settings.stall_seconds):
+                    raise CrashedError("no segment was finished for too long", code="stalled")
         except EngineError as error:
             if isinstance(error, CrashedError):
                 self.close()
