@@ -54,7 +54,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)-rest/.installed: pyproject.toml | $(VENV)-rest/bin/python
-	$(VENV)-rest/bin/pip install --quiet -e '.[rest,local]' pytest pytest-timeout cryptography
+	$(VENV)-rest/bin/pip install --quiet -e '.[rest,local]' pytest pytest-timeout cryptography psutil
 	@touch $@
 
 $(VENV)/bin/python $(VENV)-rest/bin/python:

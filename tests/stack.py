@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 
 from support import free_port
@@ -82,8 +83,8 @@ class Stack:
 
     def child_of(self, worker: subprocess.Popen[bytes]) -> int | None:
         """The pid of the process that separates."""
-        found = subprocess.run(["pgrep", "-P", str(worker.pid)], capture_output=True, text=True)
-        return int(found.stdout.split()[0]) if found.stdout.strip() else None
+        children = psutil.Process(worker.pid).children()
+        return children[0].pid if children else None
 
     def post(self, song: bytes, **fields: Any) -> str:
         """Send a song in the way of the old clients, and return its job id."""

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable
 
 from stack import Stack
-from support import RedisServer, make_song
+from support import RedisServer, is_alive, make_song
 from unmix.song import hash_song
 
 MakeStack = Callable[..., Stack]
@@ -41,7 +41,7 @@ def test_a_killed_worker_leaves_no_separating_process_behind(make_stack: MakeSta
     worker, child, _ = stack.start_half_way(make_song(60, seed=1))
     worker.kill()
     worker.wait()
-    stack.wait_for(lambda: not _is_alive(child), "the child has ended")
+    stack.wait_for(lambda: not is_alive(child), "the child has ended")
 
 
 def test_a_separating_process_that_hangs_is_killed_and_the_song_tried_again(make_stack: MakeStack) -> None:
@@ -123,11 +123,3 @@ def test_a_song_many_leases_long_is_separated_once(make_stack: MakeStack) -> Non
     assert stack.wait_until_over(job_id)["status"] == "done"
     assert stack.outcome(job_id)["attempt"] == 1
     assert stack.started_jobs() == [job_id]
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -1,7 +1,6 @@
 """What a user types: local mode, the guided tour over plain HTTP, and `unmix submit`."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -9,12 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
 from command_line import unmix
 from stack import FAST, PATIENCE_SECONDS
-from support import free_port, make_song
+from support import free_port, is_alive, make_song
 from unmix.audio import measure
 from unmix.song import hash_song
 
@@ -51,12 +51,7 @@ class LocalMode:
     def descendants(self) -> set[int]:
         """The pids of all processes below the supervisor."""
         assert self.process is not None
-        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-        parents = {int(pid): int(parent) for pid, parent in (line.split() for line in listing.splitlines())}
-        found = {self.process.pid}
-        while more := {pid for pid, parent in parents.items() if parent in found} - found:
-            found |= more
-        return found - {self.process.pid}
+        return {process.pid for process in psutil.Process(self.process.pid).children(recursive=True)}
 
     def kill(self) -> None:
         assert self.process is not None
@@ -104,11 +99,6 @@ def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain until {what}"
         time.sleep(0.1)
-
-
-def is_alive(pid: int) -> bool:
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
-    return bool(state) and not state.startswith("Z")
 
 
 def test_the_tour_prints_the_hash_and_the_queue_and_brings_all_stems(service: LocalMode, tmp_path: Path) -> None:
@@ -220,10 +210,10 @@ def test_a_song_goes_on_after_local_mode_was_killed_and_started_again(own_local:
 def test_a_killed_process_is_started_again_and_songs_are_served(own_local: LocalMode, tmp_path: Path) -> None:
     own_local.start()
     for pid in own_local.descendants():
-        command = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True).stdout
-        if "unmix.guard" not in command:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            if "unmix.guard" not in process.cmdline():
+                process.kill()
     song = make_song(2, seed=60)
     (tmp_path / "song.wav").write_bytes(song)
     until(lambda: unmix("submit", tmp_path / "song.wav", "--url", own_local.url) == 0, "REST accepts a song again")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from support import is_alive
 from unmix import supervisor
 from unmix.supervisor import ProcessPlan, Supervisor
 
@@ -58,15 +59,6 @@ def until(condition: Callable[[], object], meanwhile: Callable[[], None] = lambd
     while not condition():
         meanwhile()
         time.sleep(0.01)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 DIES = "print('the last words of', name); sys.exit(3)"
