@@ -57,8 +57,9 @@ class LocalPlan:
 class LocalStack:
     """The running service. `check` has to be called several times a second; `wait_until_ready` does so itself."""
 
-    def __init__(self, plan: LocalPlan, supervisor: Supervisor, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: LocalPlan, redis_url: str, supervisor: Supervisor, say: Callable[[str], None]) -> None:
         self.plan = plan
+        self.redis_url = redis_url
         self._supervisor = supervisor
         self._say = say
 
@@ -112,7 +113,8 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
             workers = "1 worker" if plan.workers == 1 else f"{plan.workers} workers"
             say(f"Track-Unmix serves at {plan.url} ({workers}, model {plan.model})")
             say(f"  data in {plan.data_dir}, logs in {plan.logs}; Ctrl-C ends it")
-            say(f"  try: REST=localhost:{plan.port} ./sample-requests.py --wait SONG")
+            say(f"  try: REST=localhost:{plan.port} .venv/bin/python sample-requests.py --wait SONG")
+            say(f"  logs of all services: UNMIX_REDIS_URL={stack.redis_url} .venv/bin/unmix logs --peek")
             while True:
                 stack.check()
                 time.sleep(POLL_SECONDS)
@@ -134,10 +136,12 @@ def running(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) 
     with _locked(plan.data_dir) as lock:
         for worker in range(1, plan.workers + 1):
             plan.heartbeat(worker).unlink(missing_ok=True)  # of an earlier run
-        stages = _stages(settings, plan)
+        own_redis_port = None if "redis_url" in settings.model_fields_set else free_port()
+        redis_url = f"redis://127.0.0.1:{own_redis_port}/0" if own_redis_port else settings.redis_url
+        stages = _stages(settings, plan, redis_url, own_redis_port)
         with Supervisor(stages, shutdown_seconds=settings.shutdown_seconds, say=say, held_files=[lock]) as supervisor:
             supervisor.start()
-            yield LocalStack(plan, supervisor, say)
+            yield LocalStack(plan, redis_url, supervisor, say)
 
 
 @contextmanager
@@ -167,22 +171,21 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _stages(settings: Settings, plan: LocalPlan) -> list[list[ProcessPlan]]:
-    """Return the processes in the order of their start."""
+def _stages(settings: Settings, plan: LocalPlan, redis_url: str, own_redis_port: int | None) -> list[list[ProcessPlan]]:
+    """Return the processes in the order of their start; a Redis server only if it has a port to listen on."""
     stages = []
     environment = {
         **os.environ,
         "UNMIX_MODEL": plan.model,
         "UNMIX_PORT": str(plan.port),
+        "UNMIX_REDIS_URL": redis_url,
         "UNMIX_STORE_URL": f"file://{plan.data_dir / 'store'}",
         "UNMIX_TAKE_SECONDS": str(min(settings.take_seconds, TAKE_SECONDS)),
     }
     if settings.threads == 0 and plan.workers > 1:  # left alone, each worker would take every core
         environment["UNMIX_THREADS"] = str(max(1, (os.cpu_count() or 1) // plan.workers))
-    if "redis_url" not in settings.model_fields_set:
-        port = free_port()
-        environment["UNMIX_REDIS_URL"] = f"redis://127.0.0.1:{port}/0"
-        command = server_command(port, plan.data_dir / "redis")
+    if own_redis_port is not None:
+        command = server_command(own_redis_port, plan.data_dir / "redis")
         stages.append([ProcessPlan("redis", command, environment, plan.logs / "redis.log")])
 
     def process(name: str, *arguments: str, **variables: str) -> ProcessPlan:
