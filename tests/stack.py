@@ -138,9 +138,10 @@ class Stack:
         return dict(json.loads((self.store / "output" / f"{job_id}.json").read_text()))
 
     def started_jobs(self) -> list[str]:
-        """Job ids in the order in which workers started them."""
-        lines = [line for line in self.queue.peek_logs() if ":job started" in line]
-        return [line.partition("job_id=")[2].split()[0] for line in lines]
+        """Job ids in the order in which workers started them, by the time stamps of their own logs."""
+        lines = [line for log in self._folder.glob("worker-*.log") for line in log.read_text().splitlines()]
+        started = sorted(line for line in lines if "event='job started'" in line)  # a line begins with its time
+        return [line.partition("job_id='")[2].partition("'")[0] for line in started]
 
     def logs(self) -> str:
         return "\n".join(f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self._folder.glob("*.log")))

@@ -117,9 +117,9 @@ def test_sigterm_with_time_left_lets_the_song_be_finished(make_stack: MakeStack)
 
 
 def test_a_song_many_leases_long_is_separated_once(make_stack: MakeStack) -> None:
-    stack = make_stack(UNMIX_LEASE_SECONDS="0.6", UNMIX_RENEW_SECONDS="0.1", UNMIX_GRACE_SECONDS="0.3")
+    stack = make_stack(UNMIX_LEASE_SECONDS="1.5", UNMIX_RENEW_SECONDS="0.2", UNMIX_GRACE_SECONDS="1")
     stack.start(workers=2)
-    job_id = stack.post(make_song(24, seed=1))
+    job_id = stack.post(make_song(40, seed=1))
     assert stack.wait_until_over(job_id)["status"] == "done"
     assert stack.outcome(job_id)["attempt"] == 1
     assert stack.started_jobs() == [job_id]
