@@ -6,6 +6,7 @@ other adopts what stands there. Songs and stems are plain objects beside the doc
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -91,7 +92,8 @@ class Ledger:
         """Copy the stems of a done job to the names that the contract knows. Can be repeated by anyone."""
         for stem, file in outcome.stems.items():
             source = song.ObjectName(song.OUTPUT_BUCKET, file.key)
-            self.store.copy(source, song.stem_object(outcome.job_id, stem, outcome.format))
+            with suppress(ObjectMissingError):  # a stem that was removed since stays removed
+                self.store.copy(source, song.stem_object(outcome.job_id, stem, outcome.format))
 
     def discard(self, stems: Mapping[str, StemFile]) -> None:
         """Remove the files of an attempt that did not win."""

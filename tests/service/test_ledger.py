@@ -145,6 +145,17 @@ def test_a_done_job_whose_stem_is_gone_does_not_join(ledger: Ledger) -> None:
     assert ledger.accept(request())[1]
 
 
+def test_a_done_job_can_be_published_again_after_one_of_its_stems_was_removed(ledger: Ledger) -> None:
+    """As a worker does that is given the job once more; an error here would make it come back for ever."""
+    finished = done(ledger)
+    ended = ledger.outcome(finished)
+    assert ended is not None
+    ledger.publish(ended)
+    ledger.remove_stem(finished, ended, "vocals")
+    ledger.publish(ended)
+    assert ledger.store.stat(song.stem_object(JOB, "vocals", "mp3")) is None
+
+
 def test_a_second_callback_is_added_to_the_request_once(ledger: Ledger) -> None:
     one, two = Callback("http://one.example"), Callback("http://two.example")
     ledger.accept(request(callbacks=(one,)))
