@@ -60,7 +60,6 @@ class Claim:
     job_id: str
     token: str
     attempt: int  # from 1
-    crashes: int  # of the separating process, under live workers
     lapses: int  # deaths of whole workers
 
 
@@ -229,7 +228,7 @@ class JobQueue:
         answer = self._run("claim", keys, element, job_id, token, worker_id, lease_ms, popped)
         if answer[0] != "claimed":
             return None
-        return Claim(job_id, token, attempt=answer[1], crashes=answer[2], lapses=answer[3])
+        return Claim(job_id, token, attempt=answer[1], lapses=answer[2])
 
     def renew(self, claim: Claim, *, progress: float) -> None:
         """Extend the lease and note the progress (0..1).
