@@ -128,6 +128,15 @@ def test_what_ignores_sigterm_is_killed_with_its_children(stage: Stage) -> None:
     assert stage.said == ["worker did not end within 0.2 s: killed"]
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let SIGINT interrupt: a shell starts what it puts into the background with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_kills_what_does_not_end(stage: Stage) -> None:
     interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     plan = stage.plan("worker", STAYS)
