@@ -15,10 +15,10 @@ PORT ?= 5000
 SONG ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-rest test-all lint clean
+.PHONY: help setup demo run test test-rest test-all bench bench-long bench-quality lint clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 	@printf '\nVariables: MODEL=auto|NAME (demo, run), SONG=path (demo), WORKERS, PORT, DATA (run), PYTHON (setup)\n'
 
 setup: $(VENV)/.installed ## Make .venv with everything in it
@@ -38,6 +38,15 @@ test-rest: $(VENV)-rest/.installed ## Run REST's unit tests where there is no to
 test-all: setup test-rest ## Run every test, the slow ones too
 	$(BIN)/pytest
 
+bench: $(VENV)/.bench-installed ## Measure time and memory beside demucs: half an hour
+	$(BIN)/python -m benchmarks.separate bench
+
+bench-long: $(VENV)/.bench-installed ## The same on songs of up to an hour: about an hour
+	$(BIN)/python -m benchmarks.separate bench-long
+
+bench-quality: $(VENV)/.bench-installed ## Measure what speed costs in quality; needs fluidsynth: 10 minutes
+	$(BIN)/python -m benchmarks.quality
+
 lint: setup ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,6 +60,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --retries 1 "torch==2.13.0" --extra-index-url https://download.pytorch.org/whl/cpu
 	$(BIN)/pip install -e '.[rest,worker,local,test]'
 	@$(BIN)/python -c "$$WARN_OF_CUDA"
+	@touch $@
+
+$(VENV)/.bench-installed: $(VENV)/.installed
+	$(BIN)/pip install --quiet -e '.[bench]'
 	@touch $@
 
 $(VENV)-rest/.installed: pyproject.toml | $(VENV)-rest/bin/python

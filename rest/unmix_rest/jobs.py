@@ -79,7 +79,12 @@ def _of_request(request: JobRequest | None) -> dict[str, Any]:
         return {"options": None, "submitted_at": None, "duration_seconds": None, "warnings": []}
     options = request.options
     return {
-        "options": {"model": options.model, "stems": list(options.stems), "format": options.format},
+        "options": {
+            "model": options.model,
+            "stems": list(options.stems),
+            "format": options.format,
+            "mixture_consistency": options.mixture_consistency,
+        },
         "submitted_at": request.submitted_at,
         "duration_seconds": request.duration_seconds,
         "warnings": list(request.warnings),

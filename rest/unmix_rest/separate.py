@@ -105,13 +105,19 @@ def _options(fields: Mapping[str, Any], services: Services) -> SeparationOptions
         raise InputError(f"stems can be had as: {', '.join(MEDIA_TYPES)}", code="unknown_format")
     stems = _stems(fields.get("stems"))
     card = services.queue.model_card(model)
-    if card and not set(stems) <= set(card.sources):
-        raise InputError(f"the stems of this model are: {', '.join(card.sources)}", code="unknown_stem")
-    return SeparationOptions(model, stems, format, weights_sha256=card.weights_sha256 if card else None)
+    if card and not set(stems) <= set(offered := song.stems_of(card.sources)):
+        raise InputError(f"the stems of this model are: {', '.join(offered)}", code="unknown_stem")
+    return SeparationOptions(
+        model,
+        stems,
+        format,
+        weights_sha256=card.weights_sha256 if card else None,
+        mixture_consistency=_flag(fields, "mixture_consistency"),
+    )
 
 
 def _stems(value: Any) -> tuple[str, ...]:
-    """Read a list of stems, or their names separated by commas; none are all."""
+    """Read a list of stems, or their names separated by commas; none are all sources."""
     if value is None or value == "":
         return ()
     names = value.split(",") if isinstance(value, str) else value
@@ -147,3 +153,13 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise InputError(f"the field {name} has to be a string", code="invalid_field")
+
+
+def _flag(fields: Mapping[str, Any], name: str) -> bool:
+    """Read a boolean, which forms can only spell; none is false."""
+    value = fields.get(name)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    raise InputError(f"the field {name} has to be true or false", code="invalid_field")

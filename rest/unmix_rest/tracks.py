@@ -128,7 +128,7 @@ def _stem_of(track: str) -> str:
 
 def _may_have(stem: str, known: JobRequest | None, outcome: Outcome | None, services: Services) -> bool:
     """Tell whether asking for `stem` makes sense, now or when the job is done."""
-    if stem in song.CONTRACT_STEMS:
+    if stem in (*song.CONTRACT_STEMS, song.INSTRUMENTAL):
         return True
     if known is None or outcome is not None:
         return False

@@ -32,8 +32,11 @@ _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Songs = Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="Songs.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Stems go to DIR/<song>/<stem>.")]
-Stems = Annotated[str, typer.Option(help="Stems to deliver, separated by commas; none: all of the model.")]
+Stems = Annotated[str, typer.Option(help="Stems, separated by commas, such as vocals,instrumental; none: all sources.")]
 Format = Annotated[Literal["mp3", "wav", "flac"], typer.Option(help="Format of the stems.")]
+Consistency = Annotated[
+    bool, typer.Option("--mixture-consistency", help="Make the stems add up to the song; estimates every source.")
+]
 Model = Annotated[str | None, typer.Option(help="Model to separate with.", show_default="the configured one")]
 
 
@@ -57,7 +60,11 @@ def separate(
     model_dir: Annotated[Path | None, typer.Option(help="Folder of your own models.")] = None,
     format: Format = "mp3",
     stems: Stems = "",
+    mixture_consistency: Consistency = False,
     device: Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda, mps.", show_default="cpu")] = None,
+    precision: Annotated[
+        Literal["exact", "fast"] | None, typer.Option(help="How precisely.", show_default="fast")
+    ] = None,
 ) -> None:
     """Separate songs here, without any service."""
     from unmix.engine.models import load_model
@@ -70,7 +77,14 @@ def separate(
         model_dir=model_dir or settings.model_dir,
         trusted_weights=settings.trusted_sums,
     )
-    separator = Separator(loaded, device=device or settings.device, threads=settings.threads)
+    separator = Separator(
+        loaded,
+        device=device or settings.device,
+        backend=settings.backend,
+        precision=precision or settings.precision,
+        threads=settings.threads,
+        cache_dir=settings.cache_dir,
+    )
     delivered: list[Path] = []
     failed = False
     with _progress() as progress:
@@ -83,6 +97,7 @@ def separate(
                     stems=_names(stems),
                     format=format,
                     bitrate_kbps=settings.mp3_bitrate_kbps,
+                    mixture_consistency=mixture_consistency,
                     on_progress=partial(_advance, progress, task),
                 )
             except UnmixError as error:
@@ -102,6 +117,7 @@ def submit(
     model: Model = None,
     stems: Stems = "",
     format: Format = "mp3",
+    mixture_consistency: Consistency = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the stems and save them.")] = False,
     output: Output = Path("stems"),
 ) -> None:
@@ -115,7 +131,9 @@ def submit(
     with Client(url) as client:
         for song in songs:
             try:
-                job_id = client.submit(song, model=model, stems=_names(stems), format=format)
+                job_id = client.submit(
+                    song, model=model, stems=_names(stems), format=format, mixture_consistency=mixture_consistency
+                )
             except UnmixError as error:
                 failed = True
                 _complain(error, song)

@@ -44,13 +44,17 @@ class Client:
         self._api = (url if "://" in url else f"http://{url}").rstrip("/") + "/apiv1"
         self._session = requests.Session()
 
-    def submit(self, song: Path, *, model: str | None = None, stems: list[str], format: str) -> str:
+    def submit(
+        self, song: Path, *, model: str | None = None, stems: list[str], format: str, mixture_consistency: bool = False
+    ) -> str:
         """Send a song to be separated and return the id of its job."""
         fields: dict[str, Any] = {"format": format}
         if model is not None:
             fields["model"] = model
         if stems:
             fields["stems"] = ",".join(stems)
+        if mixture_consistency:
+            fields["mixture_consistency"] = "true"
         with song.open("rb") as file:
             answer = self._ask("POST", "separate", data=fields, files={"file": (song.name, file)})
         return str(_json(answer)["hash"])

@@ -37,21 +37,19 @@ class SeparationOptions:
     """Effective options: everything that decides the bytes of the stems.
 
     `stems` empty means all sources of the model. `weights_sha256` is None while no worker has announced the model;
-    it then matches any weights of that name.
+    it then matches any weights of that name. With `mixture_consistency` the sources add up to the song.
     """
 
     model: str
     stems: tuple[str, ...] = ()
     format: str = "mp3"
     weights_sha256: str | None = None
+    mixture_consistency: bool = False
 
     def variant(self, defaults: "SeparationOptions") -> str:
         """Return the short digest of what differs from `defaults`, empty if nothing does."""
-        chosen = {
-            name: value
-            for name, value in (("model", self.model), ("stems", sorted(self.stems)), ("format", self.format))
-            if value != (sorted(defaults.stems) if name == "stems" else getattr(defaults, name))
-        }
+        usual = defaults._deciding
+        chosen = {name: value for name, value in self._deciding.items() if value != usual[name]}
         if not chosen:
             return ""
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
@@ -65,7 +63,17 @@ class SeparationOptions:
         """Tell whether both give the same stems, as far as the weights are known."""
         if self.weights_sha256 and other.weights_sha256 and self.weights_sha256 != other.weights_sha256:
             return False
-        return (self.model, sorted(self.stems), self.format) == (other.model, sorted(other.stems), other.format)
+        return self._deciding == other._deciding
+
+    @property
+    def _deciding(self) -> dict[str, Any]:
+        """What a client chose, by name; the weights come with the model."""
+        return {
+            "model": self.model,
+            "stems": sorted(self.stems),
+            "format": self.format,
+            "mixture_consistency": self.mixture_consistency,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +141,8 @@ class Ran:
     sample_rate: int  # Hz, of the model
     duration_seconds: float  # of the song, by decoded samples
     processing_seconds: float
+    backend: str = ""  # library and version; empty in documents of older workers
+    precision: str = ""  # `exact` or `fast`
 
 
 @dataclass(frozen=True, slots=True)

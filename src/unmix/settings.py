@@ -69,9 +69,16 @@ class Settings(BaseSettings):
     trusted_weights: str = Field(
         "", description="SHA-256 sums, separated by commas, of the `.th` files in `UNMIX_MODEL_DIR` that may be loaded."
     )
-    device: str = Field("cpu", description="Where torch computes: `cpu`, `cuda`, `cuda:0`, `mps`.")
-    threads: int = Field(0, ge=0, description="Threads of one worker's torch; 0: torch decides.")
-    mp3_bitrate_kbps: int = Field(192, ge=32, le=320, description="Bit rate of mp3 stems.")
+    device: str = Field("cpu", description="Where models are computed: `cpu`, `cuda`, `cuda:0`, `mps`.")
+    backend: Literal["auto", "openvino", "torch"] = Field(
+        "auto", description="What computes them; `auto`: `openvino` on a CPU for the models that it can, else `torch`."
+    )
+    precision: Literal["fast", "exact"] = Field(
+        "fast", description="`fast`: bfloat16 where the hardware has it; `exact`: float32 (see worker/README.md)."
+    )
+    threads: int = Field(0, ge=0, description="CPU threads of one worker's engine; 0: as torch decides.")
+    cache_dir: Path = Field(Path("~/.cache/track-unmix"), description="Folder that keeps converted models.")
+    mp3_bitrate_kbps: int = Field(256, ge=32, le=320, description="Bit rate of mp3 stems.")
 
     fetch: Literal["blmove", "blpop"] = Field(
         "blmove", description="How workers take work; `blpop` is the contract's literal form (see redis/README.md)."

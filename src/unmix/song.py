@@ -6,6 +6,7 @@ that guards a path, a key or an object name stands here, so that nothing uncheck
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,9 @@ _STEM: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 #: Stems that every client of the contract may ask for, whatever a model's sources are.
 CONTRACT_STEMS: Final = ("vocals", "drums", "bass", "other")
+VOCALS: Final = "vocals"
+#: The song less its vocals: a stem of every model that has `vocals`, though not one of its sources.
+INSTRUMENTAL: Final = "instrumental"
 #: `base` is a typo in the contract's oldest text that clients copied.
 STEM_ALIASES: Final = {"base": "bass"}
 
@@ -45,6 +49,13 @@ def is_job_id(text: str) -> bool:
 def is_stem(text: str) -> bool:
     """Tell whether `text` could be the name of a stem."""
     return _STEM.fullmatch(text) is not None
+
+
+def stems_of(sources: Sequence[str]) -> tuple[str, ...]:
+    """Return the stems that clients may ask for of a model with these sources; without asking they get the sources."""
+    if VOCALS in sources and INSTRUMENTAL not in sources:
+        return (*sources, INSTRUMENTAL)
+    return tuple(sources)
 
 
 def song_hash_of(job_id: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import requests
@@ -16,6 +17,7 @@ from command_line import unmix
 from stack import FAST, PATIENCE_SECONDS
 from support import free_port, is_alive, make_song
 from unmix.audio import measure
+from unmix.demo import decode
 from unmix.song import hash_song
 
 CLIENT = Path(__file__).parents[2] / "sample-requests.py"
@@ -158,6 +160,16 @@ def test_submit_brings_the_asked_stems_in_the_asked_format(service: LocalMode, t
     assert [stem.name for stem in stems] == ["bass.wav", "vocals.wav"]
     assert {measure(stem).samples for stem in stems} == {3 * 44100}
     assert measure(stems[0]).container == "wav"
+
+
+def test_submit_brings_stems_that_add_up_to_the_song_if_asked_to(service: LocalMode, tmp_path: Path) -> None:
+    song, out = tmp_path / "song.wav", tmp_path / "out"
+    song.write_bytes(make_song(3, seed=42))
+    options = ("--url", service.url, "--stems", ",".join([*STEMS, "instrumental"]), "--format", "wav")
+    assert unmix("submit", song, *options, "--mixture-consistency", "--wait", "-o", out) == 0
+    stems = {name: decode(out / "song" / f"{name}.wav") for name in (*STEMS, "instrumental")}
+    for parts in (STEMS, ["vocals", "instrumental"]):
+        assert np.abs(sum(stems[name] for name in parts) - decode(song)).max() <= 2.1 / 32_768
 
 
 def test_submit_passes_on_why_the_server_refuses(

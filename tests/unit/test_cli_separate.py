@@ -3,11 +3,13 @@
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from command_line import unmix
 from support import make_song
 from unmix.audio import measure
+from unmix.demo import decode
 
 STEMS = ["bass", "drums", "other", "vocals"]
 
@@ -41,6 +43,19 @@ def test_only_the_asked_stems_come_and_in_the_asked_format(song: Path, tmp_path:
     assert unmix("separate", song, "--model", "demo", "-o", tmp_path / "out", *options) == 0
     assert names(tmp_path / "out" / "song") == ["drums.flac", "vocals.flac"]
     assert measure(tmp_path / "out" / "song" / "vocals.flac").container == "flac"
+
+
+def test_the_stems_add_up_to_the_song_if_asked_to(song: Path, tmp_path: Path) -> None:
+    asked = {
+        "karaoke": ("--stems", "vocals,instrumental"),
+        "consistent": ("--mixture-consistency",),
+    }
+    for name, options in asked.items():
+        assert unmix("separate", song, "--model", "demo", "-o", tmp_path / name, "--format", "wav", *options) == 0
+        total = sum(decode(stem) for stem in (tmp_path / name / "song").iterdir())
+        assert np.abs(total - decode(song)).max() <= 2.1 / 32_768
+    assert names(tmp_path / "karaoke" / "song") == ["instrumental.wav", "vocals.wav"]
+    assert names(tmp_path / "consistent" / "song") == [f"{name}.wav" for name in STEMS]
 
 
 def test_a_file_that_is_no_song_does_not_stop_the_others(

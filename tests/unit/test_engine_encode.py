@@ -14,7 +14,7 @@ from unmix.engine.sdr import sdr_db
 from unmix.errors import EngineError
 
 #: Around the lengths where mp3 frames begin and end, and where LAME adds a frame of padding.
-LENGTHS = [47, 576, 1151, 1152, 1153, 1198, 1199, 2304, 2305, 2350, 2351, 44_100, 100_001, 123_456]
+LENGTHS = [1, 2, 46, 47, 576, 1151, 1152, 1153, 1198, 1199, 2304, 2305, 2350, 2351, 44_100, 100_001, 123_456]
 
 
 def write(path: Path, samples: NDArray[np.float32], *, format: str, pieces: int = 1) -> StemWriter:
@@ -38,12 +38,6 @@ def test_a_stem_has_the_length_of_what_was_written_to_the_sample(format: str, tm
         assert (by_ffmpeg, by_libsndfile) == (samples, samples)
 
 
-@pytest.mark.parametrize("format", ["wav", "flac"])
-def test_even_a_single_sample_is_a_lossless_stem(format: str, tmp_path: Path) -> None:
-    write(tmp_path / "stem", music(1), format=format)
-    assert decoded(tmp_path / "stem").shape == (2, 1)
-
-
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_stem_is_aligned_with_what_was_written(format: str, tmp_path: Path) -> None:
     song = music(60_000)
@@ -60,7 +54,21 @@ def test_the_pieces_of_a_stem_do_not_matter(format: str, tmp_path: Path) -> None
     song = music(50_000)
     write(tmp_path / "whole", song, format=format)
     write(tmp_path / "pieces", song, format=format, pieces=13)
-    assert np.array_equal(decoded(tmp_path / "whole"), decoded(tmp_path / "pieces"))
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "pieces").read_bytes()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_stems_that_are_written_side_by_side_do_not_touch_each_other(format: str, tmp_path: Path) -> None:
+    songs = [music(50_000, seed=seed) for seed in range(3)]
+    for seed, song in enumerate(songs):
+        write(tmp_path / f"alone-{seed}", song, format=format)
+    writers = [StemWriter(tmp_path / f"beside-{seed}", format=format) for seed in range(3)]
+    for piece in range(10):
+        for writer, song in zip(writers, songs, strict=True):
+            writer.write(song[:, 5_000 * piece : 5_000 * (piece + 1)])
+    for seed, writer in enumerate(writers):
+        writer.close()
+        assert (tmp_path / f"beside-{seed}").read_bytes() == (tmp_path / f"alone-{seed}").read_bytes()
 
 
 @pytest.mark.parametrize("format", ["wav", "flac"])
@@ -83,14 +91,6 @@ def test_what_exceeds_full_scale_is_clamped_and_counted_and_the_rest_keeps_its_l
     assert np.abs(stem[:, 300:] - song[:, 300:]).max() < 1 / 32_768
 
 
-def test_an_mp3_has_the_asked_bit_rate(tmp_path: Path) -> None:
-    for bitrate_kbps in (128, 320):
-        writer = StemWriter(tmp_path / "stem", format="mp3", bitrate_kbps=bitrate_kbps)
-        writer.write(music(5 * 44_100))
-        writer.close()
-        assert (tmp_path / "stem").stat().st_size == pytest.approx(5 * bitrate_kbps * 125, rel=0.03)
-
-
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_full_disk_is_an_error_that_may_pass(format: str, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
@@ -107,8 +107,12 @@ def test_a_full_disk_is_an_error_that_may_pass(format: str, tmp_path: Path) -> N
     assert not full.is_symlink()
 
 
-def test_a_discarded_stem_leaves_no_file(tmp_path: Path) -> None:
-    writer = StemWriter(tmp_path / "stem", format="flac")
-    writer.write(music(50_000))
-    writer.discard()
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_discarded_stem_leaves_no_file(format: str, tmp_path: Path) -> None:
+    for finished in (False, True):
+        writer = StemWriter(tmp_path / "stem", format=format)
+        writer.write(music(50_000))
+        if finished:
+            writer.close()
+        writer.discard()
+        assert not list(tmp_path.iterdir())

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from audio_files import music
 from demucs_models import demucs, full_htdemucs, hdemucs, htdemucs, save_ft, save_mdx
+from unmix.engine.estimators import TorchEstimator
 from unmix.engine.models import load_model
 from unmix.engine.sdr import sdr_db
-from unmix.engine.segments import Plan, SegmentStream, separate_window
+from unmix.engine.segments import Plan, SegmentStream, separate_windows
 from unmix.errors import EngineError
 
 SEGMENT = 11_025  # of `htdemucs()`
@@ -23,9 +24,15 @@ STRIDE = int(0.75 * SEGMENT)
 
 def stream(bag: BagOfModels, mixture: Tensor, *, sources: list[int] | None = None, chunk: int = 7_001) -> Tensor:
     chosen = list(range(len(bag.sources))) if sources is None else sources
-    segments = SegmentStream(bag, mixture.shape[-1], chosen)
+    segments = segments_of(bag, mixture.shape[-1], chosen)
     with torch.inference_mode():
-        return torch.cat(list(segments.estimates(mixture.split(chunk, dim=-1), lambda done: None)), dim=-1)
+        stretches = segments.estimates(mixture.split(chunk, dim=-1), lambda done: None)
+        return torch.cat([estimates for _, estimates in stretches], dim=-1)
+
+
+def segments_of(bag: BagOfModels, samples: int, sources: list[int]) -> SegmentStream:
+    estimators = [TorchEstimator(model, device="cpu", bf16=False) for model in bag.models]
+    return SegmentStream(estimators, bag.weights, samples, sources)
 
 
 def reference(bag: BagOfModels, mixture: Tensor) -> Tensor:
@@ -89,7 +96,7 @@ def test_models_of_different_segments_in_one_bag_are_brought_together() -> None:
 
 def test_a_segment_set_by_the_bag_is_obeyed() -> None:
     bag = BagOfModels([htdemucs()], segment=0.1)
-    assert len(SegmentStream(bag, 44_100, [0])) > len(SegmentStream(BagOfModels([htdemucs()]), 44_100, [0]))
+    assert len(segments_of(bag, 44_100, [0])) > len(segments_of(BagOfModels([htdemucs()]), 44_100, [0]))
     mixture = mixture_of(44_100)
     assert sdr_db(reference(bag, mixture).numpy(), stream(bag, mixture).numpy()) > 100
 
@@ -100,8 +107,21 @@ def test_the_size_of_the_chunks_does_not_matter(chunk: int) -> None:
     assert torch.equal(stream(bag, mixture, chunk=chunk), stream(bag, mixture))
 
 
+@pytest.mark.parametrize("chunk", [1_000, 90_001])
+def test_every_stretch_comes_with_its_mixture(chunk: int) -> None:
+    bag = BagOfModels([htdemucs(0), hdemucs(1, segment=0.3), htdemucs(2, segment=Fraction(2, 5))])
+    mixture = mixture_of(90_001)
+    segments = segments_of(bag, 90_001, [0, 1])
+    with torch.inference_mode():
+        stretches = list(segments.estimates(mixture.split(chunk, dim=-1), lambda done: None))
+    assert len(stretches) > 3
+    assert all(own.shape[-1] == estimates.shape[-1] for own, estimates in stretches)
+    assert torch.equal(torch.cat([own for own, _ in stretches], dim=-1), mixture)
+
+
 def test_windows_separated_on_their_own_in_any_order_are_those_of_the_stream() -> None:
     model, mixture = htdemucs(), mixture_of(70_001)
+    estimator = TorchEstimator(model, device="cpu", bf16=False)
     plan = Plan(model, mixture.shape[-1])
     padded = torch.nn.functional.pad(mixture, (SEGMENT, SEGMENT))
     total, weight = torch.zeros(4, 2, 70_001), torch.zeros(70_001)
@@ -111,7 +131,8 @@ def test_windows_separated_on_their_own_in_any_order_are_those_of_the_stream() -
             window = plan.window(index)
             own = padded[:, window.start + SEGMENT : window.stop + SEGMENT]
             there = slice(window.offset, window.offset + window.length)
-            total[..., there] += separate_window(model, own, window) * triangle[: window.length]
+            (separated,) = separate_windows(estimator, [own], [window], range(4))
+            total[..., there] += separated * triangle[: window.length]
             weight[there] += triangle[: window.length]
     assert sdr_db(stream(BagOfModels([model]), mixture).numpy(), (total / weight).numpy()) > 100
 
@@ -125,12 +146,12 @@ def test_a_model_without_weight_in_the_asked_sources_is_not_run(tmp_path: Path) 
     save_ft(tmp_path)
     bag = load_model("htdemucs_ft", model_dir=tmp_path).module
     mixture = mixture_of(50_000)
-    assert len(SegmentStream(bag, 50_000, [2])) * 4 == len(SegmentStream(bag, 50_000, [0, 1, 2, 3]))
+    assert len(segments_of(bag, 50_000, [2])) * 4 == len(segments_of(bag, 50_000, [0, 1, 2, 3]))
     assert torch.equal(stream(bag, mixture, sources=[2])[0], stream(bag, mixture)[2])
 
 
 def test_every_segment_is_reported_once() -> None:
-    segments = SegmentStream(BagOfModels([htdemucs()]), 70_001, [0])
+    segments = segments_of(BagOfModels([htdemucs()]), 70_001, [0])
     done: list[int] = []
     with torch.inference_mode():
         list(segments.estimates(mixture_of(70_001).split(9_000, dim=-1), done.append))
@@ -138,7 +159,7 @@ def test_every_segment_is_reported_once() -> None:
 
 
 def test_stretches_are_finished_long_before_the_song_ends() -> None:
-    segments = SegmentStream(BagOfModels([htdemucs()]), 10 * SEGMENT, [0])
+    segments = segments_of(BagOfModels([htdemucs()]), 10 * SEGMENT, [0])
     fed = 0
 
     def chunks() -> Any:
@@ -154,7 +175,7 @@ def test_stretches_are_finished_long_before_the_song_ends() -> None:
 
 @pytest.mark.parametrize("samples", [49_000, 51_000])
 def test_a_song_that_changes_between_two_readings_is_an_error(samples: int) -> None:
-    segments = SegmentStream(BagOfModels([htdemucs()]), 50_000, [0])
+    segments = segments_of(BagOfModels([htdemucs()]), 50_000, [0])
     with torch.inference_mode(), pytest.raises(EngineError, match="changed"):
         list(segments.estimates(mixture_of(samples).split(9_000, dim=-1), lambda done: None))
 

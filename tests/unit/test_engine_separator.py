@@ -274,15 +274,18 @@ def resampled(samples: Tensor, old_rate: int, new_rate: int) -> Tensor:
     return julius.resample_frac(samples, old_rate, new_rate, full=True)
 
 
-def test_a_model_of_another_rate_is_fed_resampled_songs(
-    song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def slow_separator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Separator:
     # torchaudio's wheels need a CUDA build of torch: in its place stands the resampler that demucs itself uses.
     functional = ModuleType("torchaudio.functional")
     functional.resample = resampled  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torchaudio", ModuleType("torchaudio"))
     monkeypatch.setitem(sys.modules, "torchaudio.functional", functional)
-    separator = Separator(slow_model(tmp_path))
+    return Separator(slow_model(tmp_path))
+
+
+def test_a_model_of_another_rate_is_fed_resampled_songs(slow_separator: Separator, song: Path, tmp_path: Path) -> None:
+    separator = slow_separator
     separation = separator.separate_file(song, tmp_path / "out", format="wav")
     mixture = torch.from_numpy(decoded(song))
     slow = resampled(mixture, 44_100, 22_050)
@@ -291,6 +294,19 @@ def test_a_model_of_another_rate_is_fed_resampled_songs(
     vocals = resampled(estimates[3], 22_050, 44_100)[:, :60_001].numpy()
     assert separation.samples == 60_001
     assert sdr_db(vocals, decoded(separation.stems["vocals"])) > 40
+
+
+def test_stems_of_a_model_of_another_rate_add_up_to_the_song_as_it_was_sent(
+    slow_separator: Separator, song: Path, tmp_path: Path
+) -> None:
+    """Also above the highest frequency that the model hears."""
+    asked = {"karaoke": ["vocals", "instrumental"], "consistent": FOUR}
+    for name, stems in asked.items():
+        separation = slow_separator.separate_file(
+            song, tmp_path / name, stems=stems, format="wav", mixture_consistency=name == "consistent"
+        )
+        total = sum(decoded(path) for path in separation.stems.values())
+        assert np.abs(total - decoded(song)).max() <= 2.1 / 32_768
 
 
 def test_clipped_samples_are_counted_per_stem(tmp_path: Path) -> None:

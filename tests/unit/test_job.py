@@ -1,6 +1,8 @@
 """Jobs: ids, effective options, and the two documents."""
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,13 +17,27 @@ SONG = hash_song(b"a song")
 options = st.builds(
     SeparationOptions,
     model=st.sampled_from(["htdemucs", "demo"]),
-    stems=st.lists(st.sampled_from(["vocals", "drums"]), unique=True).map(tuple),
+    stems=st.lists(st.sampled_from(["vocals", "instrumental"]), unique=True).map(tuple),
     format=st.sampled_from(["mp3", "wav", "flac"]),
+    mixture_consistency=st.booleans(),
 )
 
 
 def test_a_job_with_default_options_is_named_by_its_song_alone() -> None:
     assert DEFAULTS.job_id(SONG, DEFAULTS) == SONG
+
+
+@pytest.mark.parametrize(
+    ("chosen", "variant"),
+    [
+        ({"model": "demo"}, "92b1c3ca"),
+        ({"stems": ("vocals",)}, "46e239f0"),
+        ({"stems": ("vocals", "drums"), "format": "flac"}, "06ac1411"),
+        ({"format": "wav"}, "3e60afc9"),
+    ],
+)
+def test_jobs_keep_the_ids_under_which_clients_know_them(chosen: dict[str, Any], variant: str) -> None:
+    assert replace(DEFAULTS, **chosen).job_id(SONG, DEFAULTS) == f"{SONG}.{variant}"
 
 
 @given(options, options)
@@ -77,13 +93,19 @@ def test_what_is_no_stem_is_refused_by_pattern(text: str) -> None:
 def test_a_request_reads_back_as_it_was_written() -> None:
     request = JobRequest(
         job_id=SONG,
-        options=replace(DEFAULTS, stems=("vocals",), weights_sha256="ab"),
+        options=replace(DEFAULTS, stems=("vocals",), weights_sha256="ab", mixture_consistency=True),
         submitted_at="2026-01-01T00:00:00.000+00:00",
         callbacks=(Callback("http://example.org/done", {"deep": [1, {"ü": None}]}),),
         duration_seconds=12.5,
         warnings=("downmixed",),
     )
     assert JobRequest.from_json(request.to_json()) == request
+
+
+def test_a_request_from_before_an_option_existed_has_its_default() -> None:
+    document = json.loads(JobRequest(SONG, DEFAULTS, "now").to_json())
+    del document["options"]["mixture_consistency"]
+    assert JobRequest.from_json(json.dumps(document).encode()).options == DEFAULTS
 
 
 def test_an_outcome_reads_back_as_it_was_written() -> None:

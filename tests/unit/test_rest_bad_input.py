@@ -5,6 +5,7 @@ import json
 import struct
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ def test_broken_json(rest: Rest, body: str | bytes, code: str) -> None:
         ({"mp3": SONG_TEXT, "callback": {"url": "http://example.com", "data": []}}, "invalid_field"),
         ({"mp3": SONG_TEXT, "stems": {"vocals": True}}, "invalid_field"),
         ({"mp3": SONG_TEXT, "stems": ["vocals", 3]}, "invalid_field"),
+        ({"mp3": SONG_TEXT, "mixture_consistency": 1}, "invalid_field"),
     ],
     ids=lambda value: str(value)[:50],
 )
@@ -124,6 +126,7 @@ def test_a_wrong_field_of_an_old_client_is_400(rest: Rest, fields: dict[str, Any
         ({"file": (BytesIO(SONG), "a.mp3"), "callback": "http://example.com"}, "invalid_json"),
         ({"file": (BytesIO(SONG), "a.mp3"), "model": ["a", "b"]}, "duplicate_key"),
         ({"file": (BytesIO(SONG), "a.mp3"), "stems": "../vocals"}, "unknown_stem"),
+        ({"file": (BytesIO(SONG), "a.mp3"), "mixture_consistency": "maybe"}, "invalid_field"),
         ({"file": (BytesIO(SONG), "a.mp3"), "callback": "x" * 70_000}, "payload_too_large"),
         ({"file": (BytesIO(SONG), "a.mp3"), "format": "exe"}, "unknown_format"),
         ({"file": (BytesIO(SONG), "a.mp3"), "callback": '{"url": "gopher://example.com"}'}, "callback_scheme"),
@@ -151,6 +154,11 @@ def test_a_model_that_the_operator_does_not_offer(rest: Rest, model: str) -> Non
 def test_a_stem_that_the_model_does_not_have(rest: Rest) -> None:
     rest.queue.announce(DEMO_CARD)
     assert_problem(rest.post_form(SONG, stems="vocals,guitar"), 422, "unknown_stem")
+
+
+def test_an_instrumental_of_a_model_without_vocals(rest: Rest) -> None:
+    rest.queue.announce(replace(DEMO_CARD, sources=("drums", "bass")))
+    assert_problem(rest.post_form(SONG, stems="instrumental"), 422, "unknown_stem")
 
 
 @pytest.mark.parametrize("value", [10**9, -1, True, 0.5, "1"])

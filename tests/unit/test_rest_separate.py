@@ -101,6 +101,26 @@ def test_other_options_make_another_job_of_the_same_song(rest: Rest) -> None:
     )
 
 
+def test_karaoke_is_a_job_of_its_own(rest: Rest) -> None:
+    rest.queue.announce(DEMO_CARD)
+    job_id = rest.post_form(SONG, stems="vocals,instrumental").json["hash"]
+    assert rest.post_json(SONG, stems=["instrumental", "vocals"]).json["hash"] == job_id
+    others = {rest.post_form(SONG, stems=stems).json["hash"] for stems in ("", "vocals", "instrumental")}
+    assert len({job_id, *others}) == 4
+    request = rest.ledger.request(job_id)
+    assert request is not None
+    assert request.options.stems == ("vocals", "instrumental")
+
+
+def test_mixture_consistency_makes_another_job_and_leaving_it_out_is_to_say_false(rest: Rest) -> None:
+    consistent = rest.post_json(SONG, mixture_consistency=True).json["hash"]
+    assert rest.post_form(SONG, mixture_consistency="true").json["hash"] == consistent
+    assert rest.client.get(f"/apiv1/jobs/{consistent}").json["options"]["mixture_consistency"] is True
+    assert consistent != hash_song(SONG)
+    assert rest.post_json(SONG, mixture_consistency=False).json["hash"] == hash_song(SONG)
+    assert rest.post_form(SONG, mixture_consistency="False").json["hash"] == hash_song(SONG)
+
+
 def test_the_weights_that_workers_announce_stand_in_the_request(rest: Rest) -> None:
     rest.queue.announce(DEMO_CARD)
     request = rest.ledger.request(rest.post_form(SONG).json["hash"])

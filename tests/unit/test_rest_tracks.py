@@ -117,6 +117,23 @@ def test_a_stem_that_the_model_lacks_is_400_and_one_that_it_has_is_404_until_it_
     assert rest.client.get(f"/apiv1/track/{JOB_ID}/banana").status_code == 400
 
 
+def test_the_instrumental_is_a_stem_like_any_other(rest: Rest) -> None:
+    job_id = rest.post_form(SONG, stems="vocals,instrumental").json["hash"]
+    assert rest.client.get(f"/apiv1/track/{job_id}/instrumental").status_code == 404
+    rest.finish(job_id, {"vocals": b"voice", "instrumental": b"band"})
+    assert f"output/{job_id}-instrumental.mp3" in rest.stored()
+    assert list(rest.client.get(f"/apiv1/jobs/{job_id}").json["stems"]) == ["instrumental", "vocals"]
+    assert rest.client.get(f"/apiv1/track/{job_id}/instrumental.mp3").data == b"band"
+    assert rest.client.get(f"/apiv1/track?hash={job_id}&track=instrumental").data == b"band"
+    assert rest.client.delete(f"/apiv1/remove/{job_id}/instrumental").status_code == 200
+    assert rest.client.get(f"/apiv1/track/{job_id}/instrumental.mp3").status_code == 404
+    assert f"output/{job_id}-instrumental.mp3" not in rest.stored()
+
+
+def test_an_instrumental_that_nobody_asked_for_is_404(done: Rest) -> None:
+    assert done.client.get(f"/apiv1/track/{JOB_ID}/instrumental").status_code == 404
+
+
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_a_stem_is_removed_alone(done: Rest, method: str) -> None:
     answer = done.client.open(f"/apiv1/remove/{JOB_ID}/vocals.mp3", method=method)

@@ -55,7 +55,14 @@ def _with_model(name: str, separator: Separator, settings: Settings) -> Separato
 
 def _load(name: str, settings: Settings) -> Separator:
     model = load_model(name, model_dir=settings.model_dir, trusted_weights=settings.trusted_sums)
-    return Separator(model, device=settings.device, threads=settings.threads)
+    return Separator(
+        model,
+        device=settings.device,
+        backend=settings.backend,
+        precision=settings.precision,
+        threads=settings.threads,
+        cache_dir=settings.cache_dir,
+    )
 
 
 def _separate(task: dict[str, Any], separator: Separator, max_seconds: float, emit: Emit) -> dict[str, Any]:
@@ -74,12 +81,15 @@ def _separate(task: dict[str, Any], separator: Separator, max_seconds: float, em
         format=task["format"],
         bitrate_kbps=task["bitrate_kbps"],
         max_seconds=max_seconds,  # REST has checked it, a foreign producer has not
+        mixture_consistency=task["mixture_consistency"],
         on_progress=lambda done, total: emit({"event": "progress", "done": done, "total": total}),
     )
     ran = Ran(
         model=model.name,
         weights_sha256=model.weights_sha256,
         device=separator.device,
+        backend=separator.backend,
+        precision=separator.precision,
         sample_rate=model.sample_rate,
         duration_seconds=separation.duration_seconds,
         processing_seconds=round(separation.seconds, 3),

@@ -45,7 +45,7 @@ class ReleasedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SeparationTask:
-    """One song for the child. Paths are absolute; `stems` empty means all."""
+    """One song for the child. Paths are absolute; `stems` empty means all sources."""
 
     song: str
     out: str
@@ -54,6 +54,7 @@ class SeparationTask:
     stems: tuple[str, ...]
     format: str
     bitrate_kbps: int
+    mixture_consistency: bool
 
     @classmethod
     def of(cls, options: SeparationOptions, song_path: Path, out: Path, bitrate_kbps: int) -> Self:
@@ -66,6 +67,7 @@ class SeparationTask:
             options.stems,
             options.format,
             bitrate_kbps,
+            options.mixture_consistency,
         )
 
 
@@ -76,6 +78,20 @@ class Separated:
     stems: dict[str, Path]
     ran: Ran
     warnings: tuple[str, ...]
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment for a process that separates: this one's, and how it waits and keeps its memory."""
+    return {
+        # A thread that spins for work steals the core of REST or of the next worker.
+        "OMP_WAIT_POLICY": "passive",
+        "GOMP_SPINCOUNT": "0",
+        # glibc would hand every large tensor back and fault it in again for the next segment (docs/engine.md).
+        "MALLOC_MMAP_THRESHOLD_": str(2**30),
+        "MALLOC_TRIM_THRESHOLD_": str(2**30),
+        "MALLOC_TOP_PAD_": str(2**26),
+        **os.environ,
+    }
 
 
 class SeparationProcess:
@@ -148,15 +164,13 @@ class SeparationProcess:
             self._card = None
 
     def _start(self) -> None:
-        # A thread that spins for work steals the core of REST or of the next worker (docs/adr).
-        environment = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", **os.environ}
         self._events = queue.SimpleQueue()
         self._child = subprocess.Popen(
             [sys.executable, "-m", "unmix_worker.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env=child_environment(),
             # Ctrl-C in a terminal goes to the whole group: the parent decides when the child stops.
             start_new_session=True,
         )

@@ -10,14 +10,15 @@ Shapes: mixture (channels, time), estimates (sources, channels, time); float32, 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Any, Final
 
 import torch
-from demucs.apply import BagOfModels
 from demucs.utils import center_trim
 from torch import Tensor
 from torch.nn import functional
 
+from unmix.engine.estimators import Estimator
 from unmix.errors import EngineError
 
 #: Part of a segment that it shares with the next; demucs' default.
@@ -35,6 +36,11 @@ class Window:
     length: int
     start: int
     stop: int
+
+    @property
+    def span(self) -> int:
+        """Samples of mixture that the model gets."""
+        return self.stop - self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,69 +72,76 @@ class Plan:
         return Window(offset, length, start, start + wanted)
 
 
-def separate_window(model: Any, mixture: Tensor, window: Window) -> Tensor:
-    """Estimate the sources in one window from `mixture`, the song's samples `[window.start, window.stop)`.
+def separate_windows(
+    estimator: Estimator, mixtures: Sequence[Tensor], windows: Sequence[Window], sources: Sequence[int]
+) -> list[Tensor]:
+    """Estimate the sources with these indexes in `windows`, from the song's samples `[start, stop)` of each.
 
-    Runs where the model is and returns (sources, channels, window.length) on the CPU. Pure: what else was separated
-    before, or where, does not matter.
+    Returns (sources, channels, window.length) for each, on the CPU. Pure: what else was separated before, beside it,
+    or where, does not matter.
 
     Raises:
         EngineError: the device ran out of memory (`out_of_memory`), or the model failed.
     """
-    device = next(model.parameters()).device
-    try:
-        estimates: Tensor = center_trim(model(mixture[None].to(device)), window.length)[0].cpu()
-    except torch.OutOfMemoryError as error:
-        raise EngineError(f"{device} has too little memory", code="out_of_memory", retryable=True) from error
-    except (RuntimeError, ValueError) as error:
-        raise EngineError(f"the model failed: {error}") from error
-    if not estimates.isfinite().all():
-        raise EngineError("the model gave samples that are not finite")
-    return estimates
+    results = []
+    for window, estimates in zip(windows, estimator(torch.stack(list(mixtures)), sources), strict=True):
+        if not estimates.isfinite().all():
+            raise EngineError("the model gave samples that are not finite")
+        results.append(center_trim(estimates, window.length))
+    return results
 
 
 class SegmentStream:
     """Separates a song that arrives in chunks and hands on every stretch as soon as it is finished."""
 
-    def __init__(self, bag: BagOfModels, total: int, sources: Sequence[int]) -> None:
+    def __init__(
+        self,
+        estimators: Sequence[Estimator],
+        weights: Sequence[Sequence[float]],
+        total: int,
+        sources: Sequence[int],
+    ) -> None:
         """Prepare for a song of `total` samples and the sources with these indexes.
 
-        A model of the bag that has no weight in any of them is not run.
+        `weights` has, for each model, its weight in every source. A model without weight in the asked ones is not run.
         """
-        models: Any = bag.models
         self._lanes = [
-            _Lane(Plan(model, total), [weights[source] for source in sources], sources)
-            for model, weights in zip(models, bag.weights, strict=True)
-            if any(weights[source] for source in sources)
+            _Lane(estimator, Plan(estimator.model, total), [own[source] for source in sources])
+            for estimator, own in zip(estimators, weights, strict=True)
+            if any(own[source] for source in sources)
         ]
-        weight_sums = [sum(weights[source] for weights in bag.weights) for source in sources]
+        weight_sums = [sum(own[source] for own in weights) for source in sources]
         self._weight_sums = torch.tensor(weight_sums)[:, None, None]
+        self._sources = sources
         self._total = total
 
     def __len__(self) -> int:
         """Return how many windows there are to separate."""
         return sum(len(lane.plan) for lane in self._lanes)
 
-    def estimates(self, chunks: Iterable[Tensor], on_segment: Callable[[int], None]) -> Iterator[Tensor]:
-        """Yield the estimates (sources, channels, time) of consecutive stretches, `total` samples in all.
+    def estimates(self, chunks: Iterable[Tensor], on_segment: Callable[[int], None]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the mixture (channels, time) and the estimates (sources, channels, time) of consecutive stretches.
 
-        `chunks` are consecutive stretches of the mixture; `on_segment` is told how many windows are done.
+        `chunks` are the mixture, `total` samples in all, cut anywhere; `on_segment` is told how many windows are done.
 
         Raises:
             EngineError: a window failed, or the chunks are not `total` samples long (`song_changed`).
         """
         mixture = _Mixture()
-        done = 0
+        done = finished = 0
         for chunk in chunks:
             mixture.append(chunk)
-            while (lane := self._furthest_behind()) and min(lane.todo[0].stop, self._total) <= mixture.end:
-                window = lane.todo[0]
-                lane.add(separate_window(lane.plan.model, mixture.cut(window.start, window.stop), window))
-                done += 1
+            while (lane := self._furthest_behind()) and (windows := self._batch(lane, mixture.end)):
+                stretches = [mixture.cut(window.start, window.stop) for window in windows]
+                for separated in separate_windows(lane.estimator, stretches, windows, self._sources):
+                    lane.add(separated)
+                done += len(windows)
                 on_segment(done)
-                mixture.forget(min((lane.todo[0].start for lane in self._lanes if lane.todo), default=mixture.end))
                 if length := min(lane.finished.shape[-1] for lane in self._lanes):
-                    yield sum(lane.take(length) for lane in self._lanes) / self._weight_sums
+                    estimates = sum(lane.take(length) for lane in self._lanes) / self._weight_sums
+                    yield mixture.cut(finished, finished + length), estimates
+                    finished += length
+                mixture.forget(min((lane.todo[0].start for lane in self._lanes if lane.todo), default=mixture.end))
         if mixture.end != self._total:
             raise EngineError("the song changed while it was read", code="song_changed", retryable=True)
 
@@ -136,27 +149,35 @@ class SegmentStream:
         waiting = [lane for lane in self._lanes if lane.todo]
         return min(waiting, key=lambda lane: lane.todo[0].stop, default=None)
 
+    def _batch(self, lane: "_Lane", arrived: int) -> list[Window]:
+        """Return the next windows for one call of the lane's estimator; none while their mixture has not arrived."""
+        windows = list(islice(lane.todo, lane.estimator.batch))
+        if min(windows[-1].stop, self._total) > arrived:
+            return []
+        # Some models take a shorter last window: it goes alone.
+        return list(takewhile(lambda window: window.span == windows[0].span, windows))
+
 
 class _Lane:
     """One model of a bag on its way through the song: the windows before it, the overlap-add of those behind."""
 
-    def __init__(self, plan: Plan, weights: Sequence[float], sources: Sequence[int]) -> None:
+    def __init__(self, estimator: Estimator, plan: Plan, weights: Sequence[float]) -> None:
+        self.estimator = estimator
         self.plan = plan
         self.todo = deque(plan.window(index) for index in range(len(plan)))
-        self.finished = torch.zeros(len(sources), 2, 0)
+        self.finished = torch.zeros(len(weights), 2, 0)
         self._weights = torch.tensor(weights)[:, None, None]
-        self._sources = list(sources)
         # The triangle of demucs: the middle of a segment counts most, its edges, where context lacks, least.
         half = plan.segment // 2
         rising, falling = torch.arange(1, half + 1), torch.arange(plan.segment - half, 0, -1)
         self._triangle = torch.cat([rising, falling]) / (plan.segment - half)
-        self._sum = torch.zeros(len(sources), 2, plan.segment)
+        self._sum = torch.zeros(len(weights), 2, plan.segment)
         self._triangle_sum = torch.zeros(plan.segment)
 
     def add(self, estimates: Tensor) -> None:
-        """Add the estimates (all sources, channels, time) in the next window, which is then done."""
+        """Add the estimates (sources, channels, time) in the next window, which is then done."""
         length = estimates.shape[-1]
-        self._sum[..., :length] += self._triangle[:length] * estimates[self._sources]
+        self._sum[..., :length] += self._triangle[:length] * estimates
         self._triangle_sum[:length] += self._triangle[:length]
         self.todo.popleft()
         ready = self.plan.stride if self.todo else length  # no later window reaches back there

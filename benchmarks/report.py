@@ -1,0 +1,132 @@
+"""Publishes measurements: JSON with the conditions they were made under, and `docs/benchmarks.md` made of it.
+
+The page shows the newest run of each kind in a section of its own, so that a new run replaces only its own.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from benchmarks import tables
+from benchmarks.machine import conditions
+from benchmarks.tables import Record
+
+#: Names of the plots beside the page.
+TIME_PLOT: Final = "benchmarks-time.svg"
+MEMORY_PLOT: Final = "benchmarks-memory.svg"
+
+_ROOT: Final = Path(__file__).parents[1]
+_TITLES: Final = {
+    "bench": "Time",
+    "bench-long": "Long songs",
+    "quality": "Quality",
+    "quick": "A quick check, no figures to keep",
+}
+
+_HEAD: Final = """\
+Made by `benchmarks/` from the JSON in `benchmarks/results/`; [its README](../benchmarks/README.md) says how to repeat
+it. The figures of one section come from one run on one machine, those of two sections may not."""
+
+_CONDITIONS: Final = """\
+`{command}` on {date}, {took_minutes:g} minutes, commit {commit}: {cpu}, {threads} threads ({flags}),
+{memory_gb:.0f} GB, {os}, Python {python}, {packages}."""
+
+_TIMES: Final = """\
+From mp3 to one mp3 per stem unless the row says otherwise. Medians of the rounds ({rounds}), with the least and the
+most.
+
+* **demucs** is its command line at its defaults: it starts and loads the model every time, and shifts the song once at
+  random. **Ours** is a worker whose model is loaded and that has separated a second of song. Two columns divide
+  demucs' time by that of the row: the whole of it, and what is left without its start.
+* **mp3 as demucs** is 320 kbit/s at LAME's quality 2, as demucs writes it; **default mp3** is what this project
+  delivers. **No codec** is from samples to samples. `apply_model` is demucs as a library, in float32, without shifts,
+  in the environment of our worker and tuned as our separator is.
+* **CPU** and **peak memory** are those of all processes of the row. Memory is their proportional share (PSS), sampled
+  five times a second.
+* **SNR** compares the estimates in {compared_s:g} s of song, before any codec and over all stems, with those of
+  `apply_model`; for this, the command line does without its random shift.
+* Noise: other processes used up to {others:.0%} of the processors during a run, {others_median:.0%} in the median
+  one."""
+
+_WORK: Final = """\
+One segment of {name} ({segment_s:g} s) is {gflop:.0f} GFLOP, counted once by torch. The peak is the best product of two
+square matrices in this run: {float32:.0f} GFLOP/s in float32, {bfloat16:.0f} in bfloat16."""
+
+_LONG: Final = """\
+Once each, from mp3 to one mp3 per stem. Other processes used up to {others:.0%} of the processors during a run. *≈ is
+not measured but continues the straight line through what was.*"""
+
+_QUALITY: Final = """\
+SDR in dB of the {model} model on {songs} synthetic songs of {song_s:g} s that it was not trained on, mean over songs.
+The changes are against the first row: of the mean over songs and stems, and of the one song whose mean over stems
+changed most. The shift is random, seeded with the number of the song."""
+
+
+def publish(kind: str, command: str, measured: Record, output: Path | None = None) -> None:
+    """Write what was measured as JSON and make the page anew: in `output`, or where the project keeps them."""
+    results, docs = (output, output) if output else (_ROOT / "benchmarks" / "results", _ROOT / "docs")
+    results.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(UTC)
+    record = {"kind": kind, "date": f"{now:%Y-%m-%d}", "command": command, **conditions(), **measured}
+    (results / f"{record['date']}-{kind}.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_page(results, docs)
+
+
+def write_page(results: Path, docs: Path) -> None:
+    """Make `benchmarks.md` and its plots in `docs` from the newest JSON of each kind in `results`."""
+    newest = {kind: max(results.glob(f"*-{kind}.json"), default=None) for kind in _TITLES}
+    records: dict[str, Record] = {kind: json.loads(path.read_text()) for kind, path in newest.items() if path}
+    parts = ["# Benchmarks", _HEAD]
+    for kind, record in records.items():
+        parts += [f"## {_TITLES[kind]}", _conditions(record)]
+        if kind == "quality":
+            parts += [_QUALITY.format(**record), tables.quality(record)]
+        elif kind == "bench-long":
+            parts += _long(record)
+        else:
+            parts += _times(record)
+    if "bench-long" in records:
+        from benchmarks import plots  # the extra `bench`, which a quick check does without
+
+        plots.draw(records, docs / TIME_PLOT, docs / MEMORY_PLOT)
+    (docs / "benchmarks.md").write_text("\n\n".join(parts) + "\n")
+
+
+def _conditions(record: Record) -> str:
+    machine = record["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in record["packages"].items() if version)
+    return _CONDITIONS.format(**record | machine | {"packages": packages, "flags": ", ".join(machine["flags"])})
+
+
+def _times(record: Record) -> list[str]:
+    parts = [_TIMES.format(**record, **_noise(record))]
+    for model in record["models"]:
+        gflop = model["segment_flop"] / 1e9
+        parts += [
+            f"### {model['name']}: {model['parameters']:,} parameters, {model['weights']}",
+            tables.times(record, model["name"]),
+            _WORK.format(**model, **tables.peaks(record), gflop=gflop),
+            tables.work(record, model),
+        ]
+    return [*parts, "### Start", tables.starts(record)]
+
+
+def _long(record: Record) -> list[str]:
+    full, demo = (model["name"] for model in record["models"])
+    return [
+        _LONG.format(**_noise(record)),
+        tables.times(record, full),
+        f"![Time against the length of the song]({TIME_PLOT})",
+        f"Memory, with the {demo} model: what depends on the length does not depend on the model.",
+        tables.memory(record, demo),
+        f"![Peak memory against the length of the song]({MEMORY_PLOT})",
+    ]
+
+
+def _noise(record: Record) -> dict[str, float]:
+    """Return the share of all processors that others used during a run: the most and the median."""
+    threads = record["machine"]["threads"]
+    shares = [run["others_cpu_s"] / run["wall_s"] / threads for run in record["runs"]]
+    return {"others": max(shares), "others_median": median(shares)}

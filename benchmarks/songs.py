@@ -1,0 +1,25 @@
+"""The songs that are separated: the bundled demo song, looped to the wanted length and encoded once."""
+
+from importlib import resources
+from pathlib import Path
+
+from benchmarks.scratch import SONGS
+from unmix.audio import SAMPLE_RATE
+from unmix.demo import decode
+from unmix.encode import StemWriter
+
+
+def looped_song(seconds: float, *, format: str = "mp3") -> Path:
+    """Return a song of this length; it is made only if it is not there yet."""
+    song = SONGS / f"demo-song-{seconds:g}s.{format}"
+    if not song.exists():
+        SONGS.mkdir(parents=True, exist_ok=True)
+        loop = decode(Path(str(resources.files("unmix") / "demo_song" / "demo-song.mp3")))
+        part = song.with_suffix(".part")
+        writer = StemWriter(part, format=format)
+        total = round(seconds * SAMPLE_RATE)
+        while writer.samples < total:
+            writer.write(loop[:, : total - writer.samples])
+        writer.close()
+        part.replace(song)
+    return song

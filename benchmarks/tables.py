@@ -1,0 +1,176 @@
+"""Tables of the page, made of the JSON of one run: medians of the rounds, with the least and the most in brackets."""
+
+import math
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+
+#: Everything is compared with demucs' command line as its users call it.
+BASELINE: Final = "demucs --mp3"
+#: The separation alone is compared with demucs as a library.
+REFERENCE: Final = "apply_model, no codec"
+
+Record = dict[str, Any]
+Row = Sequence[str]
+
+
+def markdown(head: Row, rows: Sequence[Row]) -> str:
+    """Return a Markdown table whose first column is text and whose others are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def walls(record: Record, model: str, contestant: str, song_s: float) -> dict[int, float]:
+    """Return the wall time of every round, in seconds; empty if this was not measured."""
+    return {run["round"]: run["wall_s"] for run in _runs(record, model, contestant, song_s)}
+
+
+def times(record: Record, model: str) -> str:
+    """Return the table of all contestants with one model."""
+    snrs_db = {each["contestant"]: each["snr_db"] for each in record["compared"] if each["model"] == model}
+    rows = []
+    for song_s in sorted({run["song_s"] for run in record["runs"] if run["model"] == model}):
+        for name, contestant in record["contestants"].items():
+            if not (runs := _runs(record, model, name, song_s)):
+                continue
+            figures = {key: [run[key] for run in runs] for key in ("wall_s", "cpu_s", "peak_pss_mb")}
+            rows.append(
+                [
+                    name,
+                    _length(song_s),
+                    spread(figures["wall_s"]),
+                    f"{song_s / median(figures['wall_s']):.1f}",
+                    f"{median(figures['cpu_s']):.1f}",
+                    f"{max(figures['peak_pss_mb']):.0f}",
+                    *(_ratios(record, model, name, song_s) if contestant["codecs"] else ("–", "–")),
+                    *([_snr(snrs_db, name)] if snrs_db else []),
+                ]
+            )
+    head = ["contestant", "song", "wall s", "× real time", "CPU s", "peak MB", "demucs ÷ it", "(demucs − start) ÷ it"]
+    return markdown([*head, *(["SNR dB"] if snrs_db else [])], rows)
+
+
+def work(record: Record, model: Record) -> str:
+    """Return the table of the separation alone: against demucs as a library, and against what the CPU could do."""
+    peak = peaks(record)
+    rows = []
+    for name, contestant in record["contestants"].items():
+        lengths = _lengths(record, model["name"], name)
+        if contestant["codecs"] or not lengths:
+            continue
+        song_s = min(lengths)  # the one that every contestant has
+        own = walls(record, model["name"], name, song_s)
+        reference = walls(record, model["name"], REFERENCE, song_s)
+        gflops = math.ceil(song_s / model["stride_s"]) * model["segment_flop"] / median(own.values()) / 1e9
+        rows.append(
+            [
+                name,
+                contestant["runs"],
+                _length(song_s),
+                spread(list(own.values())),
+                f"{median(reference[number] / own[number] for number in own):.2f}",
+                f"{gflops:.0f}",
+                f"{gflops / peak['float32']:.0%}",
+                f"{gflops / peak['bfloat16']:.0%}",
+            ]
+        )
+    head = ["separation alone", "runs", "song", "wall s", "times as fast", "GFLOP/s"]
+    return markdown([*head, "of fp32 peak", "of bf16 peak"], rows)
+
+
+def peaks(record: Record) -> dict[str, float]:
+    """Return how fast the CPU multiplied matrices at its best, in GFLOP/s by type."""
+    return {dtype: max(each[dtype] for each in record["gemm_gflops"]) for dtype in ("float32", "bfloat16")}
+
+
+def starts(record: Record) -> str:
+    """Return the table of what comes before the first song."""
+    rows = [
+        [f"{process}, {model['name']}", spread(list(_starts(record, model["name"], process).values()))]
+        for process in ("command line", "worker")
+        for model in record["models"]
+    ]
+    return markdown(["start until the model is loaded", "wall s"], rows)
+
+
+def memory(record: Record, model: str) -> str:
+    """Return the peak memory by length of song; what was not measured continues the line through what was."""
+    lengths = sorted(set().union(*(_lengths(record, model, name) for name in record["contestants"])))
+    rows = []
+    for name in record["contestants"]:
+        measured = memory_by_length(record, model, name)
+        if measured:
+            cells = (f"{measured[each]:.0f}" if each in measured else extrapolated(measured, each) for each in lengths)
+            rows.append([name, *cells])
+    return markdown(["peak memory, MB", *map(_length, lengths)], rows)
+
+
+def memory_by_length(record: Record, model: str, contestant: str) -> dict[float, float]:
+    """Return the peak memory in MB by seconds of song."""
+    runs = [run for run in record["runs"] if (run["model"], run["contestant"]) == (model, contestant)]
+    return {run["song_s"]: run["peak_pss_mb"] for run in runs}
+
+
+def extrapolated(measured: dict[float, float], song_s: float) -> str:
+    """Continue the straight line through what was measured, marked as such."""
+    if len(measured) < 2:
+        return "–"
+    slope, start = np.polyfit(list(measured), list(measured.values()), 1)
+    return f"*≈ {slope * song_s + start:.0f}*"
+
+
+def quality(record: Record) -> str:
+    """Return the table of SDR by variant of the separation."""
+    sdrs_db = {variant["name"]: np.array(variant["sdr_db"]) for variant in record["variants"]}  # (songs, stems)
+    reference = next(iter(sdrs_db.values()))
+    rows = []
+    for name, sdr_db in sdrs_db.items():
+        changes = (sdr_db - reference).mean(1)
+        largest = changes[np.argmax(np.abs(changes))]
+        means = [f"{mean:.2f}" for mean in (*sdr_db.mean(0), sdr_db.mean())]
+        rows.append([name, *means, f"{changes.mean():+.3f}", f"{largest:+.3f}"])
+    return markdown(["", *record["stems"], "mean", "change of the mean", "largest change of a song"], rows)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the median, with the least and the most if there are several."""
+    middle = f"{median(values):.1f}"
+    return f"{middle} ({min(values):.1f}–{max(values):.1f})" if len(values) > 1 else middle
+
+
+def _lengths(record: Record, model: str, contestant: str) -> set[float]:
+    return {run["song_s"] for run in record["runs"] if (run["model"], run["contestant"]) == (model, contestant)}
+
+
+def _runs(record: Record, model: str, contestant: str, song_s: float) -> list[Record]:
+    wanted = (model, contestant, song_s)
+    return [run for run in record["runs"] if (run["model"], run["contestant"], run["song_s"]) == wanted]
+
+
+def _starts(record: Record, model: str, process: str) -> dict[int, float]:
+    starts = [start for start in record["starts"] if (start["model"], start["process"]) == (model, process)]
+    return {start["round"]: start["wall_s"] for start in starts}
+
+
+def _ratios(record: Record, model: str, contestant: str, song_s: float) -> Row:
+    """Return how many times as long the command line takes, whole and without its start; medians over rounds."""
+    own, baseline = walls(record, model, contestant, song_s), walls(record, model, BASELINE, song_s)
+    if not baseline:
+        return "–", "–"
+    start = _starts(record, model, "command line")
+    whole = median(baseline[number] / own[number] for number in own)
+    warm = median((baseline[number] - start[number]) / own[number] for number in own)
+    return f"{whole:.2f}", f"{warm:.2f}"
+
+
+def _snr(snrs_db: dict[str, float | None], contestant: str) -> str:
+    if contestant not in snrs_db:
+        return "–"
+    snr_db = snrs_db[contestant]
+    return "equal" if snr_db is None else f"{snr_db:.1f}"
+
+
+def _length(seconds: float) -> str:
+    return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"

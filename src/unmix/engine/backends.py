@@ -1,0 +1,114 @@
+"""Backends: which library computes a model on this machine, and how precisely.
+
+`auto` takes the fastest that the machine and the model allow; what is asked for by name and is not there is an error.
+Two precisions are on offer:
+
+* `exact`: float32. Every backend agrees with demucs to more than 60 dB (measured: more than 100).
+* `fast`: bfloat16 where the hardware has it, transforms and sums still in float32; more than 35 dB to `exact`, which
+  changes the SDR of stems by hundredths of a decibel (docs/benchmarks.md). Elsewhere the same as `exact`.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from unmix.engine.estimators import Estimator, TorchEstimator
+from unmix.engine.hybrid import HybridNetwork, UnsupportedModelError
+from unmix.engine.models import LoadedModel
+from unmix.errors import EngineError
+
+BACKENDS: Final = ("auto", "torch", "openvino")
+PRECISIONS: Final = ("exact", "fast")
+
+# OpenVINO reports its use to a third party as soon as it is imported. Without this package it leaves that be.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+try:
+    from unmix.engine import openvino_backend
+except ImportError:  # there is no wheel of OpenVINO for every machine
+    openvino_backend = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A model ready to run: an estimator for every model of its bag, and what they are."""
+
+    estimators: Sequence[Estimator]
+    backend: str  # library and version, as `openvino 2026.4.1`
+    precision: str  # that really runs: `exact` although `fast` was asked for where the hardware knows no bfloat16
+
+
+def make_engine(
+    model: LoadedModel, *, device: str, backend: str, precision: str, threads: int, cache_dir: Path
+) -> Engine:
+    """Make `model` ready on `device` with one of `BACKENDS` in one of `PRECISIONS`.
+
+    `threads` is for the CPU. `cache_dir` is where converted models are kept.
+
+    Raises:
+        EngineError: `device_unavailable`; `backend_unavailable`: the named backend is not installed, does not run on
+            this device or not this model.
+    """
+    _check_device(device)
+    hindrance = _openvino_hindrance(model, device)
+    if backend == "openvino" and hindrance:
+        raise EngineError(f"the backend openvino is not available: {hindrance}", code="backend_unavailable")
+    if backend == "torch" or hindrance:
+        bf16 = precision == "fast" and _torch_has_bf16(device)
+        estimators: list[Estimator] = [TorchEstimator(part, device=device, bf16=bf16) for part in _parts(model)]
+        library = f"torch {torch.__version__}"
+    else:
+        bf16 = precision == "fast" and openvino_backend.has_bf16()
+        ready = [
+            openvino_backend.OpenVinoEstimator(
+                part, key=f"{model.weights_sha256}-{index}", bf16=bf16, threads=threads, cache_dir=cache_dir
+            )
+            for index, part in enumerate(_parts(model))
+        ]
+        if len(ready) == 1:  # the models of a bag wait until they are needed: most songs need one of four
+            ready[0].prepare()
+        estimators = list(ready)
+        library = f"openvino {openvino_backend.version()}"
+    return Engine(estimators, library, "fast" if bf16 else "exact")
+
+
+def _parts(model: LoadedModel) -> list[Any]:
+    return list(model.module.models)
+
+
+def _openvino_hindrance(model: LoadedModel, device: str) -> str:
+    """Return why OpenVINO cannot run `model` here; empty if it can."""
+    if openvino_backend is None:
+        return "the package openvino is not installed"
+    if device != "cpu":
+        return f"it computes on the CPU, not on {device}"
+    try:
+        for part in _parts(model):
+            HybridNetwork(part)
+    except UnsupportedModelError as error:
+        return f"it does not run {model.name}: {error}"
+    return ""
+
+
+def _torch_has_bf16(device: str) -> bool:
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _check_device(name: str) -> None:
+    """Refuse a device that is not there, rather than compute elsewhere."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise EngineError(f"there is no device {name!r}", code="device_unavailable") from error
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not available.get(device.type, False):
+        raise EngineError(f"the device {name!r} is not available on this machine", code="device_unavailable")
