@@ -75,10 +75,9 @@ LONG: Final = Plan(
     entries=(
         Entry(FULL, CLI_MP3, (1200,)),
         Entry(FULL, FAST, (1200,)),
-        Entry(FULL, FAST_DEFAULT, (1200,)),
         Entry(FULL, EXACT, (1200,)),
         Entry(DEMO, CLI_MP3, (60, 300, 600, 1200)),
-        Entry(DEMO, FAST_DEFAULT, (60, 300, 600, 1200, 2400, 3600)),
+        Entry(DEMO, FAST_DEFAULT, (60, 300, 600, 1200, 3600)),
     ),
     compared_seconds=None,
     gemm_size=None,

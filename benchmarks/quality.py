@@ -126,6 +126,7 @@ def _variants(folder: Path) -> dict[str, Variant]:
         "fast, wav, mixture consistency": delivered(fast, format="wav", mixture_consistency=True),
         "fast, mp3 at 128 kbit/s": delivered(fast, format="mp3", bitrate_kbps=128),
         "fast, mp3 at 192 kbit/s": delivered(fast, format="mp3", bitrate_kbps=192),
+        "fast, mp3 at 256 kbit/s": delivered(fast, format="mp3", bitrate_kbps=256),
         "fast, mp3 at 320 kbit/s": delivered(fast, format="mp3", bitrate_kbps=320),
     }
 

@@ -9,6 +9,15 @@ import redis
 from support import RedisServer, free_port
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where tests, and the processes that they start, keep converted models: each is converted once."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNMIX_CACHE_DIR", str(folder))
+        yield folder
+
+
 @pytest.fixture
 def unused_port() -> int:
     """A TCP port on 127.0.0.1 that nobody listens on."""

@@ -29,9 +29,9 @@ def read(path: Path) -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def separate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Stems]:
-    """Separate a file with the demo model, each file once."""
-    separator = Separator(load_model(DEMO), threads=1)
+def separate(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Callable[[Path], Stems]:
+    """Separate a file with the demo model as users get it, each file once."""
+    separator = Separator(load_model(DEMO), threads=1, cache_dir=cache_dir)
     known: dict[Path, Stems] = {}
 
     def separate(song: Path) -> Stems:

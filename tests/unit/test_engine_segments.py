@@ -1,18 +1,20 @@
 """The stream of segments is what `demucs.apply.apply_model` gives, whatever the length, the chunks and the model."""
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from demucs.apply import BagOfModels, apply_model
+from demucs.apply import BagOfModels
 from torch import Tensor
 
-from audio_files import music
 from demucs_models import demucs, full_htdemucs, hdemucs, htdemucs, save_ft, save_mdx
-from unmix.engine.estimators import TorchEstimator
+from engine_support import engine_of, estimated, loaded, mixture_of, reference
+from unmix.engine.estimators import Estimator, TorchEstimator
 from unmix.engine.models import load_model
 from unmix.engine.sdr import sdr_db
 from unmix.engine.segments import Plan, SegmentStream, separate_windows
@@ -22,25 +24,16 @@ SEGMENT = 11_025  # of `htdemucs()`
 STRIDE = int(0.75 * SEGMENT)
 
 
-def stream(bag: BagOfModels, mixture: Tensor, *, sources: list[int] | None = None, chunk: int = 7_001) -> Tensor:
-    chosen = list(range(len(bag.sources))) if sources is None else sources
-    segments = segments_of(bag, mixture.shape[-1], chosen)
-    with torch.inference_mode():
-        stretches = segments.estimates(mixture.split(chunk, dim=-1), lambda done: None)
-        return torch.cat([estimates for _, estimates in stretches], dim=-1)
+def estimators_of(bag: BagOfModels) -> list[TorchEstimator]:
+    return [TorchEstimator(model, device="cpu", bf16=False) for model in bag.models]
+
+
+def stream(bag: BagOfModels, mixture: Tensor, **how: Any) -> Tensor:
+    return estimated(estimators_of(bag), bag, mixture, **how)
 
 
 def segments_of(bag: BagOfModels, samples: int, sources: list[int]) -> SegmentStream:
-    estimators = [TorchEstimator(model, device="cpu", bf16=False) for model in bag.models]
-    return SegmentStream(estimators, bag.weights, samples, sources)
-
-
-def reference(bag: BagOfModels, mixture: Tensor) -> Tensor:
-    return apply_model(bag, mixture[None], shifts=0, split=True, overlap=0.25)[0]
-
-
-def mixture_of(samples: int) -> Tensor:
-    return torch.from_numpy(music(samples))
+    return SegmentStream(estimators_of(bag), bag.weights, samples, sources)
 
 
 @pytest.mark.parametrize(
@@ -119,22 +112,78 @@ def test_every_stretch_comes_with_its_mixture(chunk: int) -> None:
     assert torch.equal(torch.cat([own for own, _ in stretches], dim=-1), mixture)
 
 
-def test_windows_separated_on_their_own_in_any_order_are_those_of_the_stream() -> None:
-    model, mixture = htdemucs(), mixture_of(70_001)
-    estimator = TorchEstimator(model, device="cpu", bf16=False)
-    plan = Plan(model, mixture.shape[-1])
-    padded = torch.nn.functional.pad(mixture, (SEGMENT, SEGMENT))
-    total, weight = torch.zeros(4, 2, 70_001), torch.zeros(70_001)
-    triangle = torch.minimum(torch.arange(1, SEGMENT + 1), torch.arange(SEGMENT, 0, -1)).float()
-    with torch.inference_mode():
-        for index in reversed(range(len(plan))):
-            window = plan.window(index)
-            own = padded[:, window.start + SEGMENT : window.stop + SEGMENT]
-            there = slice(window.offset, window.offset + window.length)
-            (separated,) = separate_windows(estimator, [own], [window], range(4))
-            total[..., there] += separated * triangle[: window.length]
-            weight[there] += triangle[: window.length]
-    assert sdr_db(stream(BagOfModels([model]), mixture).numpy(), (total / weight).numpy()) > 100
+def separated(estimator: Estimator, mixture: Tensor, indexes: Iterable[int]) -> dict[int, Tensor]:
+    """Separate the windows with these indexes, one after the other."""
+    plan = Plan(estimator.model, mixture.shape[-1])
+    results = {}
+    for index in indexes:
+        window = plan.window(index)
+        inside = mixture[:, max(0, window.start) : window.stop]
+        left = max(0, -window.start)
+        own = torch.nn.functional.pad(inside, (left, window.span - left - inside.shape[-1]))
+        with torch.inference_mode():
+            (results[index],) = separate_windows(estimator, [own], [window], range(4))
+    return results
+
+
+def merged(plan: Plan, windows: Mapping[int, Tensor]) -> Tensor:
+    """Add overlapping windows up to the estimates of the whole song, (sources, channels, time)."""
+    half = plan.segment // 2
+    rising, falling = torch.arange(1, half + 1), torch.arange(plan.segment - half, 0, -1)
+    triangle = torch.cat([rising, falling]) / (plan.segment - half)
+    total, weight = torch.zeros(4, 2, plan.total), torch.zeros(plan.total)
+    for index in range(len(plan)):
+        window = plan.window(index)
+        there = slice(window.offset, window.offset + window.length)
+        total[..., there] += triangle[: window.length] * windows[index]
+        weight[there] += triangle[: window.length]
+    return total / weight
+
+
+ENGINES = [("torch", "exact"), ("openvino", "exact"), ("openvino", "fast")]
+
+
+@pytest.mark.parametrize(("backend", "precision"), ENGINES)
+def test_windows_separated_in_any_order_add_up_to_the_very_bits_of_the_stream(
+    backend: str, precision: str, tmp_path: Path, cache_dir: Path
+) -> None:
+    model, mixture = loaded(htdemucs(), tmp_path), mixture_of(70_001)
+    (estimator,) = engine_of(model, cache_dir, backend=backend, precision=precision).estimators
+    plan = Plan(estimator.model, 70_001)
+    windows = separated(estimator, mixture, reversed(range(len(plan))))
+    assert torch.equal(merged(plan, windows), estimated([estimator], model.module, mixture))
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import torch
+from engine_support import engine_of, mixture_of
+from unmix.engine.models import load_model
+from test_engine_segments import ENGINES, separated
+folder, cache_dir, samples, first, last = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])
+model = load_model("small", model_dir=folder)
+for backend, precision in ENGINES:
+    (estimator,) = engine_of(model, cache_dir, backend=backend, precision=precision).estimators
+    torch.save(separated(estimator, mixture_of(samples), range(first, last)), folder / f"{backend}-{precision}")
+"""
+
+
+def test_ranges_of_windows_separated_in_different_processes_add_up_to_the_very_bits_of_the_stream(
+    tmp_path: Path, cache_dir: Path
+) -> None:
+    model, mixture = loaded(htdemucs(), tmp_path), mixture_of(70_001)
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    program = f"import sys; sys.path[:0] = {folders}{PROGRAM}"
+    arguments = [tmp_path, cache_dir, 70_001, 3, 7]
+    subprocess.run([sys.executable, "-c", program, *map(str, arguments)], check=True)
+    for backend, precision in ENGINES:
+        (estimator,) = engine_of(model, cache_dir, backend=backend, precision=precision).estimators
+        plan = Plan(estimator.model, 70_001)
+        elsewhere: dict[int, Tensor] = torch.load(tmp_path / f"{backend}-{precision}")
+        assert sorted(elsewhere) == [3, 4, 5, 6]
+        here = separated(estimator, mixture, [*range(7, len(plan)), 0, 1, 2])
+        assert torch.equal(merged(plan, elsewhere | here), estimated([estimator], model.module, mixture))
 
 
 def test_asked_sources_are_those_of_the_whole_in_the_asked_order() -> None:

@@ -28,13 +28,13 @@ def small(folder: Path, sources: list[str] = FOUR) -> None:
 
 
 def separator_of(name: str, folder: Path) -> Separator:
-    return Separator(load_model(name, model_dir=folder))
+    return Separator(load_model(name, model_dir=folder), backend="torch")  # there is nothing to convert
 
 
 @pytest.fixture
-def separator(tmp_path: Path) -> Separator:
+def separator(tmp_path: Path, cache_dir: Path) -> Separator:
     small(tmp_path)
-    return separator_of("small", tmp_path)
+    return Separator(load_model("small", model_dir=tmp_path), cache_dir=cache_dir)
 
 
 @pytest.fixture

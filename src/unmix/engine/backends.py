@@ -50,7 +50,8 @@ def make_engine(
 
     Raises:
         EngineError: `device_unavailable`; `backend_unavailable`: the named backend is not installed, does not run on
-            this device or not this model.
+            this device or not this model; `conversion_failed`: OpenVINO gives something else than torch, or the
+            converted model in `cache_dir` is damaged.
     """
     _check_device(device)
     hindrance = _openvino_hindrance(model, device)
@@ -96,7 +97,7 @@ def _openvino_hindrance(model: LoadedModel, device: str) -> str:
 def _torch_has_bf16(device: str) -> bool:
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def _check_device(name: str) -> None:

@@ -49,7 +49,9 @@ class TorchEstimator:
         self.batch = 1 if device == "cpu" else _GPU_BATCH
         self._device = torch.device(device)
         self._bf16 = bf16
+        torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = bf16  # on by default, with 10 bits of mantissa
+        torch.backends.mha.set_fastpath_enabled(False)  # 1.08 times faster without, to 138 dB the same
 
     def __call__(self, mixtures: Tensor, sources: Sequence[int]) -> Tensor:
         """See `Estimator`. Halves its batch when the device has too little memory for it."""

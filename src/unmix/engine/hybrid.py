@@ -80,6 +80,8 @@ def _check(model: Any) -> None:
         plain = isinstance(layer, HEncLayer | HDecLayer) and layer.kernel_size == 2 * layer.stride == 4 * layer.pad
         if not plain or layer.empty or not (layer.dconv is None or _is_plain(layer.dconv)):
             raise UnsupportedModelError("it has layers of another kind than the published hybrid transformers")
+        if isinstance(layer, HDecLayer) and not isinstance(layer.norm2, nn.Identity):
+            raise UnsupportedModelError("its decoder normalises what is cut off after")
 
 
 def _is_plain(dconv: Any) -> bool:
@@ -110,9 +112,9 @@ def _decoded(layer: Any, x: Tensor, skip: Tensor, parts: int = 1) -> Tensor:
         return _convolved_folded(layer, x, parts)
     if layer.freq:
         # These the libraries compute as fast as plain convolutions, in one dimension they do not.
-        x = layer.norm2(layer.conv_tr(x)[:, :, layer.pad : -layer.pad])
+        x = layer.conv_tr(x)[:, :, layer.pad : -layer.pad]
     else:
-        x = layer.norm2(_unfolded_wave(_convolved_folded(layer, x), layer.stride))
+        x = _unfolded_wave(_convolved_folded(layer, x), layer.stride)
     return x if layer.last else functional.gelu(x)
 
 

@@ -5,7 +5,8 @@ transforms (STFT and inverse) and the normalisation stay in torch, in float32.
 """
 
 import hashlib
-import tempfile
+import os
+import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,23 +72,33 @@ class OpenVinoEstimator:
 
     def prepare(self) -> None:
         """Take the memory and the second that the first call would take."""
-        if self._request is None:
+        if self._request is not None:
+            return
+        try:
             self._request = self._compiled(self._graph, bf16=self._bf16)
+        except RuntimeError as error:
+            raise EngineError(
+                f"OpenVINO cannot load {self._graph}; if that file is damaged, remove it: {error}",
+                code="conversion_failed",
+            ) from error
 
     def _converted_once(self, folder: Path) -> Path | openvino.Model:
         """Return the file of the converted network in `folder`, made if there is none, or the network itself."""
         file = folder / "network.xml"
-        if not file.exists():  # asked before the lock too: a folder that somebody else filled may be read-only
-            try:
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                # One process converts, those beside it wait: it takes many seconds and a gigabyte.
-                with FileLock(folder.with_suffix(".lock")):
-                    if not file.exists():
-                        _save(self._converted(), file)
-            except OSError as error:
-                log.warning("the converted model cannot be kept", folder=str(folder), error=str(error))
-                return self._converted()
-        return file
+        if file.exists():  # asked before the lock too: a folder that somebody else filled may be read-only
+            return file
+        graph = None
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            # One process converts, those beside it wait: it takes many seconds and a gigabyte.
+            with FileLock(folder.with_suffix(".lock")):
+                if not file.exists():
+                    graph = self._converted()
+                    _save(graph, file)
+            return file
+        except OSError as error:
+            log.warning("the converted model cannot be kept", folder=str(folder), error=str(error))
+            return graph or self._converted()
 
     @torch.no_grad()
     def _converted(self) -> openvino.Model:
@@ -168,8 +179,9 @@ class OpenVinoEstimator:
         self, transform: Tensor, spectra: Tensor, level: "_Level", sources: Sequence[int]
     ) -> Tensor:
         """Return magnitudes to samples, with the phases of the mixture's `transform`."""
-        magnitudes = level.restored(spectra[list(sources), ..., 0].flatten(3).transpose(2, 3))[None]
-        waves: Tensor = self.model._ispec(self.model._mask(transform, magnitudes), self._samples)
+        magnitudes = level.restored(spectra[..., 0].flatten(3).transpose(2, 3))[None]
+        masked = self.model._mask(transform, magnitudes)[:, list(sources)]  # a Wiener filter looks at all sources
+        waves: Tensor = self.model._ispec(masked, self._samples)
         return waves
 
 
@@ -196,8 +208,17 @@ def _revision() -> str:
 
 def _save(graph: openvino.Model, file: Path) -> None:
     """Write the network so that its folder is there with everything in it, or not at all."""
-    with tempfile.TemporaryDirectory(prefix=".", dir=file.parent.parent) as part:
-        openvino.save_model(graph, Path(part) / file.name, compress_to_fp16=False)
-        Path(part).chmod(0o755)  # others than who filled the cache may read it
-        Path(part).rename(file.parent)
-        Path(part).mkdir()  # for its own clean-up
+    part = file.parent.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed: nobody else's, as this one has the lock
+    part.mkdir()
+    try:
+        openvino.save_model(graph, part / file.name, compress_to_fp16=False)
+        for written in part.iterdir():
+            with written.open("rb") as contents:
+                os.fsync(contents.fileno())  # the name must not outlive a power cut that the contents do not
+        shutil.rmtree(file.parent, ignore_errors=True)  # what is left of a damaged one
+        part.rename(file.parent)
+    except RuntimeError as error:  # so OpenVINO says that the disk is full
+        raise OSError(str(error)) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

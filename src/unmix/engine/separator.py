@@ -76,8 +76,6 @@ class Separator:
         self.device = device
         if threads:
             torch.set_num_threads(threads)
-        torch.backends.cudnn.deterministic = True
-        torch.backends.mha.set_fastpath_enabled(False)  # 1.08 times faster without, to 138 dB the same
         self._resample = torchaudio_resample() if model.sample_rate != SAMPLE_RATE else None
         self._engine = make_engine(
             model,

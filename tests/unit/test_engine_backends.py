@@ -1,0 +1,225 @@
+"""Backends: every one gives what demucs gives, as precisely as it says, and says what really ran."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from audio_files import encode, music
+from demucs_models import SIX, demucs, hdemucs, htdemucs, save_bag, save_ft
+from engine_support import engine_of, estimated, loaded, mixture_of, reference
+from unmix.engine import backends, openvino_backend
+from unmix.engine.models import DEMO, LoadedModel, load_model
+from unmix.engine.sdr import sdr_db
+from unmix.engine.separator import Separator
+from unmix.errors import EngineError
+from unmix.job import SeparationOptions
+from unmix_worker.separation import SeparationTask
+
+needs_bf16 = pytest.mark.skipif(
+    not openvino_backend.has_bf16(), reason="this CPU has no bfloat16, so nothing is fast on it"
+)
+
+#: Hybrid transformers with and without everything that the published ones differ in.
+VARIANTS: dict[str, Callable[[], Any]] = {
+    "small": htdemucs,
+    "six sources": lambda: htdemucs(sources=SIX),
+    "all of htdemucs": lambda: htdemucs(dconv_mode=3, channels=8, dconv_comp=4, bottom_channels=16, t_layers=2),
+    "magnitudes": lambda: htdemucs(cac=False, wiener_iters=1, end_iters=1, dconv_mode=3, channels=8, dconv_comp=4),
+}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> LoadedModel:
+    return loaded(htdemucs(), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def demo() -> LoadedModel:
+    return load_model(DEMO)
+
+
+def snr_db(model: LoadedModel, engine: backends.Engine, samples: int = 40_001) -> float:
+    """How far the engine's estimates are from demucs' own."""
+    mixture = mixture_of(samples)
+    estimates = estimated(engine.estimators, model.module, mixture)
+    return sdr_db(reference(model.module, mixture).numpy(), estimates.numpy())
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_exact_is_what_demucs_gives(variant: str, backend: str, tmp_path: Path, cache_dir: Path) -> None:
+    model = loaded(VARIANTS[variant](), tmp_path)
+    assert snr_db(model, engine_of(model, cache_dir, backend=backend)) > 100
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+def test_exact_is_what_demucs_gives_with_the_demo_model(backend: str, demo: LoadedModel, cache_dir: Path) -> None:
+    assert snr_db(demo, engine_of(demo, cache_dir, backend=backend), 200_001) > 100
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+def test_a_bag_is_what_demucs_gives(backend: str, tmp_path: Path, cache_dir: Path) -> None:
+    save_ft(tmp_path)
+    model = load_model("htdemucs_ft", model_dir=tmp_path)
+    assert snr_db(model, engine_of(model, cache_dir, backend=backend)) > 100
+
+
+@needs_bf16
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+def test_fast_is_bfloat16_and_close_to_what_demucs_gives(backend: str, demo: LoadedModel, cache_dir: Path) -> None:
+    engine = engine_of(demo, cache_dir, backend=backend, precision="fast")
+    assert engine.precision == "fast"
+    assert 35 < snr_db(demo, engine, 200_001) < 90
+
+
+@pytest.mark.parametrize("variant", ["small", "magnitudes"])
+def test_sources_are_the_same_whichever_else_are_asked(variant: str, tmp_path: Path, cache_dir: Path) -> None:
+    model = loaded(VARIANTS[variant](), tmp_path)
+    estimators, mixture = engine_of(model, cache_dir).estimators, mixture_of(40_001)
+    some = estimated(estimators, model.module, mixture, sources=[3, 0])
+    assert torch.equal(some, estimated(estimators, model.module, mixture)[[3, 0]])
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_two_engines_give_the_same_bits(threads: int, precision: str, demo: LoadedModel, cache_dir: Path) -> None:
+    first, second = (engine_of(demo, cache_dir, precision=precision, threads=threads) for _ in range(2))
+    mixture = mixture_of(140_001)
+    estimates = estimated(first.estimators, demo.module, mixture)
+    for engine in (first, second):
+        assert torch.equal(estimated(engine.estimators, demo.module, mixture), estimates)
+
+
+def test_the_number_of_threads_changes_next_to_nothing_where_precision_is_exact(
+    demo: LoadedModel, cache_dir: Path
+) -> None:
+    mixture = mixture_of(140_001)
+    one, two = (
+        estimated(engine_of(demo, cache_dir, threads=threads).estimators, demo.module, mixture) for threads in (1, 2)
+    )
+    assert sdr_db(one.numpy(), two.numpy()) > 100
+
+
+def test_without_a_wish_openvino_runs_a_hybrid_transformer(small: LoadedModel, cache_dir: Path) -> None:
+    separator = Separator(small, cache_dir=cache_dir)
+    assert separator.backend == f"openvino {openvino_backend.version()}"
+    assert separator.precision == ("fast" if openvino_backend.has_bf16() else "exact")
+
+
+def test_a_backend_and_a_precision_are_obeyed(small: LoadedModel, cache_dir: Path) -> None:
+    separator = Separator(small, backend="torch", precision="exact", cache_dir=cache_dir)
+    assert (separator.backend, separator.precision) == (f"torch {torch.__version__}", "exact")
+    assert Separator(small, precision="exact", cache_dir=cache_dir).precision == "exact"
+
+
+def test_fast_is_exact_and_says_so_where_openvino_finds_no_bfloat16(
+    small: LoadedModel, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_backend, "has_bf16", lambda: False)
+    engine = engine_of(small, cache_dir, precision="fast")
+    assert engine.precision == "exact"
+    assert snr_db(small, engine) > 100
+
+
+def test_fast_is_exact_and_says_so_where_torch_finds_no_bfloat16(
+    small: LoadedModel, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "_torch_has_bf16", lambda device: False)
+    engine = engine_of(small, cache_dir, backend="torch", precision="fast")
+    assert engine.precision == "exact"
+    assert snr_db(small, engine) > 100
+
+
+def refusal(model: LoadedModel, cache_dir: Path, *, device: str = "cpu") -> str:
+    with pytest.raises(EngineError) as caught:
+        Separator(model, device=device, backend="openvino", cache_dir=cache_dir)
+    assert caught.value.code == "backend_unavailable"
+    return caught.value.message
+
+
+UNSUPPORTED: dict[str, Callable[[], Any]] = {
+    "Demucs": demucs,
+    "HDemucs": hdemucs,
+    "no fixed length": lambda: htdemucs(use_train_segment=False),
+    "its decoder normalises": lambda: htdemucs(norm_starts=0),
+}
+
+
+@pytest.mark.parametrize("reason", UNSUPPORTED)
+def test_a_model_that_openvino_does_not_run_is_refused_if_it_is_named_and_else_run_by_torch(
+    reason: str, tmp_path: Path, cache_dir: Path
+) -> None:
+    model = loaded(UNSUPPORTED[reason](), tmp_path, "other")
+    assert reason in (message := refusal(model, cache_dir))
+    assert "other" in message
+    assert Separator(model, cache_dir=cache_dir).backend.startswith("torch ")
+
+
+def test_a_bag_with_one_model_that_openvino_does_not_run_is_run_by_torch(tmp_path: Path, cache_dir: Path) -> None:
+    save_bag(tmp_path, "bag", {"a": htdemucs(), "b": hdemucs()})
+    model = load_model("bag", model_dir=tmp_path)
+    assert "HDemucs" in refusal(model, cache_dir)
+    assert Separator(model, cache_dir=cache_dir).backend.startswith("torch ")
+
+
+def test_without_openvino_torch_runs_all_models(
+    small: LoadedModel, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "openvino_backend", None)
+    assert "openvino is not installed" in refusal(small, cache_dir)
+    assert Separator(small, cache_dir=cache_dir).backend.startswith("torch ")
+
+
+def test_openvino_is_not_for_devices_that_are_no_cpu(
+    small: LoadedModel, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert "not on mps" in refusal(small, cache_dir, device="mps")
+
+
+def test_the_child_of_a_worker_obeys_the_settings_and_reports_what_ran(tmp_path: Path) -> None:
+    song = tmp_path / "song"
+    song.write_bytes(encode("flac", music(30_000)))
+    tasks = [
+        SeparationTask.of(SeparationOptions(model=DEMO, format="flac", weights_sha256=weights), song, tmp_path, 192)
+        for weights in ("0" * 64, None)
+    ]
+    settings = {"UNMIX_MODEL": DEMO, "UNMIX_BACKEND": "torch", "UNMIX_PRECISION": "exact", "UNMIX_THREADS": "1"}
+    command = [sys.executable, "-m", "unmix_worker.child"]
+    with subprocess.Popen(
+        command, env=os.environ | settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        for task in tasks:
+            child.stdin.write(json.dumps(asdict(task)) + "\n")
+        child.stdin.flush()
+        ends = (event for event in map(json.loads, child.stdout) if event["event"] in ("done", "error"))
+        refused, done = next(ends), next(ends)
+        child.stdin.close()
+    assert (refused["code"], refused["retryable"]) == ("weights_changed", True)
+    assert (done["ran"]["backend"], done["ran"]["precision"]) == (f"torch {torch.__version__}", "exact")
+
+
+def test_openvino_reports_nothing_to_anybody() -> None:
+    """Its telemetry would start processes that call a host, at the import and at every conversion."""
+    program = """
+import sys
+forbidden = []
+sys.addaudithook(lambda event, _: event.startswith(("socket.", "os.fork", "subprocess.")) and forbidden.append(event))
+import unmix.engine.backends, openvino, torch
+assert sys.modules["openvino_telemetry"] is None
+network = torch.nn.Linear(2, 2)
+openvino.convert_model(torch.export.export(network, (torch.zeros(1, 2),)))
+print(forbidden)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "[]"

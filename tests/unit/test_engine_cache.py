@@ -1,0 +1,191 @@
+"""Converted models are kept: made once, by one process, whole or not at all, and only if they are right."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from structlog.testing import capture_logs
+from torch import Tensor
+
+from demucs_models import htdemucs
+from engine_support import engine_of, estimated, loaded, mixture_of, reference
+from unmix.engine import hybrid
+from unmix.engine.models import LoadedModel
+from unmix.engine.sdr import sdr_db
+from unmix.errors import EngineError
+
+CONVERTING = "converting the model for OpenVINO"
+NOT_KEPT = "the converted model cannot be kept"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> LoadedModel:
+    return loaded(tiny(), tmp_path, "tiny")
+
+
+def tiny(seed: int = 0) -> Any:
+    """Return what is converted in the shortest time."""
+    return htdemucs(seed, depth=2, t_layers=0)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """An empty cache of the test's own."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def filled(model: LoadedModel, cache_dir: Path, cache: Path) -> Path:
+    """A cache of the test's own, where `model` is kept."""
+    engine_of(model, cache_dir)
+    return Path(shutil.copytree(cache_dir, cache))
+
+
+def start(model: LoadedModel, cache: Path) -> tuple[Tensor, list[str]]:
+    """Start an engine, and return what it estimates and what was logged."""
+    with capture_logs() as logs:
+        estimates = estimated(engine_of(model, cache).estimators, model.module, mixture_of(20_001))
+    return estimates, [line["event"] for line in logs]
+
+
+def networks(cache: Path) -> list[Path]:
+    return sorted(cache.rglob("network.xml"))
+
+
+def network_of(model: LoadedModel, cache: Path) -> Path:
+    (network,) = (path for path in networks(cache) if model.weights_sha256 in path.parent.name)
+    return network
+
+
+def contents(cache: Path) -> dict[Path, tuple[int, int]]:
+    """Return inode and time of the last change of every file and folder."""
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.rglob("*")}
+
+
+def is_right(model: LoadedModel, estimates: Tensor) -> bool:
+    return sdr_db(reference(model.module, mixture_of(20_001)).numpy(), estimates.numpy()) > 100
+
+
+def test_a_second_start_converts_nothing(model: LoadedModel, cache: Path) -> None:
+    first, logs = start(model, cache)
+    assert logs == [CONVERTING]
+    before = contents(cache)
+    second, logs = start(model, cache)
+    assert logs == []
+    assert contents(cache) == before
+    assert torch.equal(first, second)
+    assert is_right(model, first)
+
+
+def test_other_weights_are_another_network(model: LoadedModel, tmp_path: Path, filled: Path) -> None:
+    other = loaded(tiny(1), tmp_path, "other")
+    before = networks(filled)
+    estimates, logs = start(other, filled)
+    assert logs == [CONVERTING]
+    assert len(networks(filled)) == len(before) + 1
+    assert is_right(other, estimates)
+    estimates, logs = start(model, filled)
+    assert logs == []
+    assert is_right(model, estimates)
+
+
+def test_a_cache_that_cannot_be_written_costs_the_conversion_and_no_more(
+    model: LoadedModel, tmp_path: Path, filled: Path
+) -> None:
+    (tmp_path / "file").touch()
+    estimates, logs = start(model, tmp_path / "file" / "cache")
+    assert logs == [NOT_KEPT, CONVERTING]
+    assert torch.equal(estimates, start(model, filled)[0])
+
+
+def test_a_disk_that_is_full_keeps_nothing_and_stops_nobody(
+    model: LoadedModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save_half(graph: Any, path: Path, **options: Any) -> None:
+        path.write_bytes(b"<net")
+        raise RuntimeError("basic_ios::clear: iostream error")  # what OpenVINO says on a full disk
+
+    monkeypatch.setattr("openvino.save_model", save_half)
+    estimates, logs = start(model, cache)
+    assert logs == [CONVERTING, NOT_KEPT]
+    assert is_right(model, estimates)
+    assert [path.suffix for path in cache.rglob("*") if path.is_file()] == [".lock"]
+
+
+def test_two_that_start_at_once_convert_once(model: LoadedModel, tmp_path: Path, cache: Path) -> None:
+    same = loaded(tiny(), tmp_path, "same")
+    with capture_logs() as logs, ThreadPoolExecutor(2) as pool:
+        engines = list(pool.map(lambda each: engine_of(each, cache), (model, same)))
+    assert [line["event"] for line in logs] == [CONVERTING]
+    for engine in engines:
+        assert is_right(model, estimated(engine.estimators, model.module, mixture_of(20_001)))
+
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from unmix.engine.models import load_model
+from unmix.engine.separator import Separator
+import openvino
+
+def save_half_and_die(graph, path, **options):
+    path.write_bytes(b"<net")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+openvino.save_model = save_half_and_die
+folder = Path(sys.argv[1])
+Separator(load_model("tiny", model_dir=folder), cache_dir=folder / "cache")
+"""
+
+
+def test_a_process_that_is_killed_in_the_middle_leaves_nothing_that_is_taken_for_a_network(
+    model: LoadedModel, tmp_path: Path, cache: Path
+) -> None:
+    run = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], stdout=subprocess.DEVNULL)
+    assert run.returncode == -signal.SIGKILL
+    assert [path.read_bytes() for path in networks(cache)] == [b"<net"]  # there is something to stumble over
+    estimates, logs = start(model, cache)
+    assert logs == [CONVERTING]
+    assert is_right(model, estimates)
+    (network,) = networks(cache)
+    assert sorted(path.name for path in network.parent.iterdir()) == ["network.bin", "network.xml"]
+
+
+def test_a_conversion_that_gives_something_else_is_refused_and_not_kept(
+    model: LoadedModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unfolded = hybrid._unfolded_wave
+    monkeypatch.setattr(hybrid, "_unfolded_wave", lambda x, fold: unfolded(x, fold).flip(-1))
+    with pytest.raises(EngineError, match="UNMIX_BACKEND=torch") as caught:
+        start(model, cache)
+    assert caught.value.code == "conversion_failed"
+    assert networks(cache) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"<net"])
+@pytest.mark.parametrize("name", ["network.xml", "network.bin"])
+def test_a_damaged_network_is_an_error_that_names_the_file(
+    name: str, damage: bytes, model: LoadedModel, filled: Path
+) -> None:
+    network = network_of(model, filled)
+    network.with_name(name).write_bytes(damage)
+    with pytest.raises(EngineError, match="remove it") as caught:
+        start(model, filled)
+    assert caught.value.code == "conversion_failed"
+    assert str(network) in caught.value.message
+
+
+def test_a_damaged_network_that_was_removed_is_made_again(model: LoadedModel, filled: Path) -> None:
+    network = network_of(model, filled)
+    network.unlink()
+    network.with_name("network.bin").write_bytes(b"half")
+    for expected in ([CONVERTING], []):
+        estimates, logs = start(model, filled)
+        assert logs == expected
+        assert is_right(model, estimates)
