@@ -39,6 +39,7 @@ class Engine:
     estimators: Sequence[Estimator]
     backend: str  # library and version, as `openvino 2026.4.1`
     precision: str  # that really runs: `exact` although `fast` was asked for where the hardware knows no bfloat16
+    needs_weights: bool  # those of the loaded model: a converted one has its own
 
 
 def make_engine(
@@ -73,7 +74,7 @@ def make_engine(
             ready[0].prepare()
         estimators = list(ready)
         library = f"openvino {openvino_backend.version()}"
-    return Engine(estimators, library, "fast" if bf16 else "exact")
+    return Engine(estimators, library, "fast" if bf16 else "exact", needs_weights=library.startswith("torch"))
 
 
 def _parts(model: LoadedModel) -> list[Any]:

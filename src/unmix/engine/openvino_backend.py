@@ -159,21 +159,24 @@ class OpenVinoEstimator:
         `spectra` is (all sources, channels, frames, bins / fold, fold, 2); returns (1, sources, channels, time).
         """
         channels, frames, rows, fold, _ = spectra.shape[1:]
-        # As demucs: silence for the two frames beyond each end and for Nyquist's bin.
-        padded = torch.zeros(len(sources), channels, frames + 4, rows * fold + 1, 2)
-        for target, source in zip(padded[:, :, 2:-2, :-1].unflatten(3, (rows, fold)), sources, strict=True):
-            torch.add(level.mean, spectra[source], alpha=float(level.std), out=target)
         hop = self.model.hop_length
-        waves = torch.istft(
-            torch.view_as_complex(padded).flatten(0, 1).transpose(1, 2),
-            self.model.nfft,
-            hop,
-            window=self._window,
-            normalized=True,
-            length=hop * frames + 2 * _REFLECTED * hop // 2,
-        )
         start = _REFLECTED * hop // 2
-        return waves.view(1, len(sources), channels, -1)[..., start : start + self._samples]
+        # As demucs: silence for the two frames beyond each end and for Nyquist's bin.
+        padded = torch.zeros(channels, frames + 4, rows * fold + 1, 2)
+        inner = padded[:, 2:-2, :-1].unflatten(2, (rows, fold))
+        waves = []
+        for source in sources:  # one by one, for memory's sake
+            torch.add(level.mean, spectra[source], alpha=float(level.std), out=inner)
+            wave = torch.istft(
+                torch.view_as_complex(padded).transpose(1, 2),
+                self.model.nfft,
+                hop,
+                window=self._window,
+                normalized=True,
+                length=hop * frames + 2 * start,
+            )
+            waves.append(wave[:, start : start + self._samples])
+        return torch.stack(waves)[None]
 
     def _inverse_of_magnitudes(
         self, transform: Tensor, spectra: Tensor, level: "_Level", sources: Sequence[int]

@@ -5,11 +5,12 @@ separate it window by window into encoders that write as it goes. So memory does
 come from and go to in the service is the worker's; the windows are `segments`'.
 """
 
+import ctypes
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -51,7 +52,7 @@ class Separation:
 
 
 class Separator:
-    """Separates songs with one model, one at a time.
+    """Separates songs with one model, one at a time. The model is the separator's from then on.
 
     `backend` and `precision` are those of `backends`; `threads` is for computing on the CPU, 0 leaves it to torch;
     `cache_dir` keeps converted models. `shifts` is 0 and the order of all sums is fixed: the same song gives the same
@@ -85,6 +86,8 @@ class Separator:
             threads=torch.get_num_threads(),
             cache_dir=cache_dir.expanduser(),
         )
+        if not self._engine.needs_weights:
+            _release_weights(model)
 
     @property
     def backend(self) -> str:
@@ -203,6 +206,13 @@ class Level:
             samples += length
             mean += distance * length / samples
         return cls(samples, mean, math.sqrt(squares / max(1, samples - 1)) + 1e-8)
+
+
+def _release_weights(model: LoadedModel) -> None:
+    """Give the memory of the weights back to the system; what would still compute with them fails."""
+    model.module.to("meta")
+    with suppress(AttributeError, OSError):  # only glibc has to be told
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _wait(futures: Iterable[Future[None]]) -> None:
