@@ -223,3 +223,26 @@ print(forbidden)
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_process_survives_a_signal_after_its_last_engine_is_gone(
+    small: LoadedModel, tmp_path: Path, cache_dir: Path
+) -> None:
+    """With its last core, OpenVINO 2026.4.1 takes something along that the kernel needs for a signal."""
+    engine_of(small, cache_dir)  # so that the process below need not convert
+    program = """
+import gc, os, signal, sys
+from pathlib import Path
+from unmix.engine.backends import make_engine
+from unmix.engine.models import load_model
+signal.signal(signal.SIGUSR1, lambda *_: print("alive"))
+model = load_model("small", model_dir=Path(sys.argv[1]))
+engine = make_engine(
+    model, device="cpu", backend="openvino", precision="exact", threads=1, cache_dir=Path(sys.argv[2])
+)
+del engine
+gc.collect()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    run = subprocess.run([sys.executable, "-c", program, str(tmp_path), str(cache_dir)], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "alive\n")

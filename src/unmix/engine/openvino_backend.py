@@ -4,6 +4,7 @@ A model is converted once, checked against torch, and kept in a cache folder; la
 transforms (STFT and inverse) and the normalisation stay in torch, in float32.
 """
 
+import functools
 import hashlib
 import os
 import shutil
@@ -39,7 +40,13 @@ def version() -> str:
 
 def has_bf16() -> bool:
     """Tell whether this machine's CPU computes in bfloat16."""
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    """Return the one core of this process. It stays: once the last one is gone, the next signal ends the process."""
+    return openvino.Core()
 
 
 class OpenVinoEstimator:
@@ -62,7 +69,6 @@ class OpenVinoEstimator:
         self._window = torch.hann_window(model.nfft)
         self._bf16 = bf16
         self._threads = threads
-        self._core = openvino.Core()
         self._request: Any = None
         self._graph = self._converted_once(cache_dir / f"openvino-{version()}-{_revision()}" / key)
 
@@ -130,7 +136,7 @@ class OpenVinoEstimator:
             "INFERENCE_NUM_THREADS": self._threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        return self._core.compile_model(graph, "CPU", hints).create_infer_request()
+        return _core().compile_model(graph, "CPU", hints).create_infer_request()
 
     def _estimated(self, mixture: Tensor, sources: Sequence[int]) -> Tensor:
         """Estimate in one window: (1, channels, time) → (1, sources, channels, time)."""
