@@ -49,6 +49,7 @@ def figures_in(node: Any) -> Iterator[float]:
         yield node
 
 
+@pytest.mark.slow
 def test_a_quick_run_measures_every_contestant_and_both_starts(published: Path) -> None:
     record = record_in(published)
     assert len(record["contestants"]) == 4
@@ -60,11 +61,13 @@ def test_a_quick_run_measures_every_contestant_and_both_starts(published: Path) 
         assert min(measured["peak_pss_mb"], measured["peak_rss_mb"]) > 100  # torch alone is larger
 
 
+@pytest.mark.slow
 def test_the_engine_gives_what_demucs_gives(published: Path) -> None:
     for compared in record_in(published)["compared"]:
         assert compared["snr_db"] is None or compared["snr_db"] > 30, compared
 
 
+@pytest.mark.slow
 def test_the_page_has_a_row_of_finite_figures_for_every_contestant(published: Path) -> None:
     page = (published / "benchmarks.md").read_text()
     for contestant in record_in(published)["contestants"]:
@@ -72,12 +75,14 @@ def test_the_page_has_a_row_of_finite_figures_for_every_contestant(published: Pa
     assert not re.search(r"\b(nan|inf)\b", page)
 
 
+@pytest.mark.slow
 def test_what_is_published_names_no_host_and_no_path(published: Path) -> None:
     for file in published.iterdir():
         for private in (socket.gethostname(), str(ROOT), str(Path.home()), str(published)):
             assert not re.search(rf"(?<!\w){re.escape(private)}(?!\w)", file.read_text()), (file.name, private)
 
 
+@pytest.mark.slow
 def test_a_run_of_one_kind_leaves_the_sections_of_the_others(published: Path) -> None:
     quality = {
         "model": "demo",

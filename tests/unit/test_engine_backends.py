@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from audio_files import encode, music
-from demucs_models import SIX, demucs, hdemucs, htdemucs, save_bag, save_ft
+from demucs_models import SIX, demucs, hdemucs, htdemucs, save_bag
 from engine_support import engine_of, estimated, loaded, mixture_of, reference
 from unmix.engine import backends, openvino_backend
 from unmix.engine.models import DEMO, LoadedModel, load_model
@@ -67,8 +67,8 @@ def test_exact_is_what_demucs_gives_with_the_demo_model(backend: str, demo: Load
 
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
 def test_a_bag_is_what_demucs_gives(backend: str, tmp_path: Path, cache_dir: Path) -> None:
-    save_ft(tmp_path)
-    model = load_model("htdemucs_ft", model_dir=tmp_path)
+    save_bag(tmp_path, "two", {"a": htdemucs(0), "b": htdemucs(1)}, weights=[[1.0, 0, 0, 0.5], [0, 1.0, 1.0, 0.5]])
+    model = load_model("two", model_dir=tmp_path)
     assert snr_db(model, engine_of(model, cache_dir, backend=backend)) > 100
 
 
