@@ -35,7 +35,8 @@ def main() -> None:
     except UnmixError as error:
         emit(_error(error))
         return
-    emit({"event": "ready", "card": asdict(_card(separator))})
+    runs = {"backend": separator.backend, "precision": separator.precision}
+    emit({"event": "ready", "card": asdict(_card(separator)), **runs})
     while True:
         task = tasks.get()
         try:

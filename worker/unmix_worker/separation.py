@@ -116,7 +116,13 @@ class SeparationProcess:
             self._start()
             event = self._wait_for("ready", shutdown)
             self._card = ModelCard(**{**event["card"], "sources": tuple(event["card"]["sources"])})
-            log.info("model loaded", model=self._card.name, weights_sha256=self._card.weights_sha256)
+            log.info(
+                "model loaded",
+                model=self._card.name,
+                weights_sha256=self._card.weights_sha256,
+                backend=event["backend"],
+                precision=event["precision"],
+            )
         return self._card
 
     def separate(self, task: SeparationTask, lease: Lease, shutdown: Shutdown) -> Separated:
