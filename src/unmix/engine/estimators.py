@@ -34,7 +34,7 @@ class Estimator(Protocol):
         """Estimate the sources with these indexes in windows of one length.
 
         `mixtures` is (batch, channels, time), normalised; returns (batch, sources, channels, time), both float32 on
-        the CPU. A window's estimates do not depend on the windows beside it.
+        the CPU. The windows beside a window change its estimates by no more than rounding.
 
         Raises:
             EngineError: the device ran out of memory (`out_of_memory`), or the model failed.

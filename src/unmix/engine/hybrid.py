@@ -36,7 +36,7 @@ class HybridNetwork(nn.Module):
     def forward(self, spectrum: Tensor, wave: Tensor) -> tuple[Tensor, Tensor]:
         """Return folded spectra and waves of the sources, from normalised `spectrum` and `wave`.
 
-        The spectra come as they are computed: (1, bins / fold, frames, channels · fold), see `unfolded_spectra`; the
+        The spectra come as they are computed: (1, bins / fold, frames, channels · fold), see `unfolded`; the
         waves as (1, sources · channels, time).
         """
         model = self.model

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unmix.audio import SAMPLE_RATE, SongReader
 from unmix.encode import FORMATS, MP3_QUALITY, StemWriter, write_errors
-from unmix.engine.backends import make_engine
+from unmix.engine.backends import Backend, Precision, make_engine
 from unmix.engine.models import LoadedModel
 from unmix.engine.resample import torchaudio_resample
 from unmix.engine.segments import SegmentStream
@@ -68,8 +68,8 @@ class Separator:
         model: LoadedModel,
         *,
         device: str = "cpu",
-        backend: str = "auto",
-        precision: str = "fast",
+        backend: Backend = "auto",
+        precision: Precision = "fast",
         threads: int = 0,
         cache_dir: Path = CACHE_DIR,
     ) -> None:
