@@ -15,7 +15,7 @@ PORT ?= 5000
 SONG ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-rest test-all bench bench-long bench-quality lint clean
+.PHONY: help setup demo run test test-rest test-all bench bench-long bench-quality bench-service lint clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ bench-long: $(VENV)/.bench-installed ## The same on songs of up to an hour: abou
 
 bench-quality: $(VENV)/.bench-installed ## Measure what speed costs in quality; needs fluidsynth: 10 minutes
 	$(BIN)/python -m benchmarks.quality
+
+bench-service: $(VENV)/.bench-installed ## Measure what clients of the service wait for: 5 minutes
+	$(BIN)/python -m benchmarks.service
 
 lint: setup ## Check style and types
 	$(BIN)/ruff check .

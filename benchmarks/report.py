@@ -22,6 +22,7 @@ _TITLES: Final = {
     "bench": "Time",
     "bench-long": "Long songs",
     "quality": "Quality",
+    "service": "Waiting for the service",
     "quick": "A quick check, no figures to keep",
 }
 
@@ -64,6 +65,11 @@ The changes are against the first row: of the mean over songs and stems, and of 
 changed most. The shift is random, seeded with the number of the song."""
 
 
+_SERVICE: Final = """\
+The whole service on this one machine, the demo model, songs of a second. *Begun* is the time from the 200 of a song to
+the line in the log of an idle worker that says so."""
+
+
 def publish(kind: str, command: str, measured: Record, output: Path | None = None) -> None:
     """Write what was measured as JSON and make the page anew: in `output`, or where the project keeps them."""
     results, docs = (output, output) if output else (_ROOT / "benchmarks" / "results", _ROOT / "docs")
@@ -83,6 +89,8 @@ def write_page(results: Path, docs: Path) -> None:
         parts += [f"## {_TITLES[kind]}", _conditions(record)]
         if kind == "quality":
             parts += [_QUALITY.format(**record), tables.quality(record)]
+        elif kind == "service":
+            parts += [_SERVICE, tables.service(record)]
         elif kind == "bench-long":
             parts += _long(record)
         else:

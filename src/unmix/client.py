@@ -34,6 +34,16 @@ class JobView:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A job that failed."""
+
+    job_id: str
+    error_code: str | None
+    error: str | None
+    finished_at: str | None  # ISO 8601, UTC
+
+
 class Client:
     """One REST server, named by its URL. Every method raises `UnmixError` when it refuses or does not answer.
 
@@ -82,6 +92,26 @@ class Client:
             if view.status.is_over:
                 return
             time.sleep(pause_seconds)
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a job that is not over."""
+        self._ask("POST", f"jobs/{job_id}/cancel")
+
+    def retry(self, job_id: str) -> None:
+        """Submit a failed or cancelled job again."""
+        self._ask("POST", f"jobs/{job_id}/retry")
+
+    def remove(self, job_id: str) -> None:
+        """Remove a job with its stems, and its song if no other job has it."""
+        self._ask("DELETE", f"remove/{job_id}")
+
+    def failures(self) -> Iterator[Failure]:
+        """Yield the failed jobs, the last failure first."""
+        offset = 0
+        while failed := _json(self._ask("GET", f"failed?offset={offset}"))["failed"]:
+            for fields in failed:
+                yield Failure(fields["hash"], fields["error_code"], fields["error"], fields["finished_at"])
+            offset += len(failed)
 
     def download(self, job_id: str, stem: str, target: Path) -> Path:
         """Save a stem as `target` and return that; on failure what was there stays as it was."""

@@ -8,6 +8,7 @@ import hashlib
 import json
 import secrets
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -105,6 +106,10 @@ class JobRequest:
         """Return the same request with one more callback."""
         return replace(self, callbacks=(*self.callbacks, callback))
 
+    def again(self, submitted_at: str) -> Self:
+        """Return the same request as a new submission, for which no earlier outcome counts."""
+        return replace(self, submitted_at=submitted_at, generation=secrets.token_hex(8))
+
     def to_json(self) -> bytes:
         """Return the document's bytes."""
         return json.dumps(asdict(self), sort_keys=True).encode()
@@ -146,8 +151,21 @@ class Ran:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """How the delivery of one callback ended."""
+
+    delivered: bool
+    at: str  # ISO 8601, UTC
+    tries: int
+    error: str | None = None  # of the last try, if it was given up
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome document: how a job ended. Committed once per generation, the first commit wins."""
+    """The outcome document: how a job ended. Committed once per generation, the first commit wins.
+
+    Only `deliveries` changes later: by the callback's number in the request, as text.
+    """
 
     job_id: str
     generation: str
@@ -162,6 +180,12 @@ class Outcome:
     error_code: str | None = None
     error: str | None = None
     warnings: tuple[str, ...] = ()
+    deliveries: dict[str, Delivery] = field(default_factory=dict)
+
+    @property
+    def finished_at_seconds(self) -> float:
+        """`finished_at` as seconds since the epoch."""
+        return datetime.fromisoformat(self.finished_at).timestamp()
 
     def to_json(self) -> bytes:
         """Return the document's bytes."""
@@ -175,6 +199,7 @@ class Outcome:
             ValueError, KeyError, TypeError: the bytes are not such a document.
         """
         fields = json.loads(data)
+        fields["deliveries"] = {key: Delivery(**value) for key, value in fields.get("deliveries", {}).items()}
         fields["status"] = JobStatus(fields["status"])
         fields["stems"] = {name: StemFile(**stem) for name, stem in fields["stems"].items()}
         fields["ran"] = Ran(**fields["ran"]) if fields["ran"] else None

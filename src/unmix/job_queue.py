@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import resources
+from itertools import count
 from typing import Any, Final, Literal, Self, cast
 
 import redis
@@ -30,12 +31,18 @@ DELAYED: Final = "unmix:delayed"
 MARKS: Final = "unmix:marks"
 OUTBOX: Final = "unmix:outbox"
 OUTBOX_TRIES: Final = "unmix:outbox:tries"
+FAILED: Final = "unmix:failed"
 MODELS: Final = "unmix:models"
 LOGGING: Final = "logging"
 JOB_PREFIX: Final = "unmix:job:"
+COMMIT_PREFIX: Final = "unmix:commit:"
 
 #: Seconds that the record of a finished job stays; the outcome in the store is what counts.
 OVER_RECORD_SECONDS: Final = 3600
+#: Seconds that the guard of a commit stays, where the store itself has none; longer than any frozen worker sleeps.
+COMMIT_GUARD_SECONDS: Final = 7 * 24 * 3600
+#: Elements read at once from a list that may be long.
+PAGE: Final = 1000
 #: Seconds to wait for Redis' answer; longer than any take blocks (the setting `take_seconds` is at most 5).
 REPLY_SECONDS: Final = 10
 
@@ -60,6 +67,9 @@ class Claim:
     job_id: str
     token: str
     attempt: int  # from 1
+    generation: str | None  # None: a foreign push, of which nothing was known before
+    failures: int  # that may pass
+    crashes: int  # of the separating process under a live worker
     lapses: int  # deaths of whole workers
 
 
@@ -105,6 +115,16 @@ class QueueCounts:
     outbox: int
 
 
+@dataclass(frozen=True, slots=True)
+class QueueSnapshot:
+    """What Redis held a moment ago. Read in several steps: what moved meanwhile may be missing."""
+
+    present: frozenset[str]  # elements that wait, are taken, leased or delayed
+    open: frozenset[str]
+    failed: frozenset[str]
+    outbox: frozenset[tuple[str, int]]  # (job_id, index of the callback in the request)
+
+
 class JobQueue:
     """The queue, as REST, workers and the janitor see it. Every method raises `QueueError` when Redis is away."""
 
@@ -141,8 +161,20 @@ class JobQueue:
 
         The song and the request document must be in the store before.
         """
-        keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, JOB_PREFIX + job_id]
-        return bool(self._run("submit", keys, job_id, generation, callbacks))
+        return self._submit(job_id, generation, callbacks)
+
+    def requeue(self, job_id: str, generation: str, *, callbacks: int, submitted_at_ms: int) -> bool:
+        """Queue a job that is owed by the store but was found in no key; False if it is in one after all."""
+        return self._submit(job_id, generation, callbacks, "1", submitted_at_ms)
+
+    def settle(
+        self, job_id: str, generation: str, status: JobStatus, *, error_code: str | None, callbacks: int
+    ) -> bool:
+        """End a job whose outcome is in the store, whoever has it, and make its callbacks due.
+
+        False if Redis knows another submission of it, or knew already that this one is over.
+        """
+        return self._finish(job_id, "", generation, status, error_code, callbacks)
 
     def add_callback(self, job_id: str, index: int) -> None:
         """Make sure that the request's callback number `index`, added after its submission, is delivered too."""
@@ -150,7 +182,7 @@ class JobQueue:
 
     def forget(self, job_id: str) -> None:
         """Drop a job from every key; a worker that still runs it finds its lease lost."""
-        self._run("forget", [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, MARKS, JOB_PREFIX + job_id], job_id)
+        self._forget(job_id, "")
 
     def record(self, job_id: str) -> JobRecord | None:
         """Return what Redis knows of a job, None if nothing."""
@@ -176,14 +208,28 @@ class JobQueue:
             index, length = pipe.execute()
         return None if index is None else length - index
 
-    def waiting(self, *, limit: int) -> tuple[list[str], int]:
+    def waiting(self, *, limit: int, offset: int = 0) -> tuple[list[str], int]:
         """Return up to `limit` waiting elements in the order of service, and how many wait in all."""
         with _redis_errors():
             pipe = self._redis.pipeline()
-            pipe.lrange(TO_WORKER, -limit, -1)
+            pipe.lrange(TO_WORKER, -offset - limit, -offset - 1)
             pipe.llen(TO_WORKER)
             elements, total = pipe.execute()
         return elements[::-1], total
+
+    def running(self) -> list[str]:
+        """Return the jobs that workers have leased, the one whose lease ends first at the head."""
+        with _redis_errors():
+            return cast(list[str], self._redis.zrange(LEASES, 0, -1))
+
+    def failed(self, *, limit: int, offset: int = 0) -> tuple[list[str], int]:
+        """Return up to `limit` failed jobs, the last failure first, and how many there are in all."""
+        with _redis_errors():
+            pipe = self._redis.pipeline()
+            pipe.zrange(FAILED, offset, offset + limit - 1, desc=True)
+            pipe.zcard(FAILED)
+            job_ids, total = pipe.execute()
+        return job_ids, total
 
     def counts(self) -> QueueCounts:
         """Return how much waits, runs, is delayed or has to be delivered."""
@@ -228,7 +274,8 @@ class JobQueue:
         answer = self._run("claim", keys, element, job_id, token, worker_id, lease_ms, popped)
         if answer[0] != "claimed":
             return None
-        return Claim(job_id, token, attempt=answer[1], lapses=answer[2])
+        _, attempt, generation, failures, crashes, lapses = answer
+        return Claim(job_id, token, attempt, generation or None, failures, crashes, lapses)
 
     def renew(self, claim: Claim, *, progress: float) -> None:
         """Extend the lease and note the progress (0..1).
@@ -247,9 +294,16 @@ class JobQueue:
         Raises:
             LeaseLostError: the token is not valid any more.
         """
-        keys = [LEASES, OPEN, DELAYED, OUTBOX, MARKS, JOB_PREFIX + claim.job_id]
-        args = (claim.job_id, claim.token, status.value, error_code or "", callbacks, OVER_RECORD_SECONDS)
-        if not self._run("finish", keys, *args):
+        if not self._finish(claim.job_id, claim.token, "", status, error_code, callbacks):
+            raise LeaseLostError(f"the lease of {claim.job_id} is lost")
+
+    def drop(self, claim: Claim) -> None:
+        """Forget a claimed job that was removed from the store.
+
+        Raises:
+            LeaseLostError: the token is not valid any more.
+        """
+        if not self._forget(claim.job_id, claim.token):
             raise LeaseLostError(f"the lease of {claim.job_id} is lost")
 
     def release(self, claim: Claim) -> None:
@@ -287,11 +341,45 @@ class JobQueue:
         keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, MARKS]
         return Sweep(*self._run("sweep", keys, round(self.policy.grace_seconds * 1000), JOB_PREFIX))
 
+    def snapshot(self) -> QueueSnapshot:
+        """Return which jobs are in which keys, read page by page."""
+        with _redis_errors():
+            present = {element for key in (TO_WORKER, TAKEN) for element in self._elements(key)}
+            present.update(member for key in (LEASES, DELAYED) for member in self._members(key))
+            return QueueSnapshot(
+                present=frozenset(present),
+                open=frozenset(self._members(OPEN)),
+                failed=frozenset(self._members(FAILED)),
+                outbox=frozenset(map(_delivery, self._members(OUTBOX))),
+            )
+
+    def note_failed(self, job_id: str, finished_at_ms: int) -> None:
+        """Put a job whose outcome says so (back) among the failed ones."""
+        with _redis_errors():
+            self._redis.zadd(FAILED, {job_id: finished_at_ms}, nx=True)
+
+    def first_commit(self, job_id: str, generation: str, data: bytes) -> bytes:
+        """Return the first `data` that was given for this generation: the guard of stores without conditional puts.
+
+        Whoever commits then puts these bytes, so that it does not matter who does, when, and how often.
+        """
+        key = f"{COMMIT_PREFIX}{job_id}:{generation}"
+        with _redis_errors():
+            pipe = self._redis.pipeline()
+            pipe.set(key, data, nx=True, ex=COMMIT_GUARD_SECONDS)
+            pipe.get(key)
+            return cast(str, pipe.execute()[1]).encode()
+
+    def owe_callback(self, job_id: str, index: int) -> None:
+        """Make a delivery that Redis has lost due again."""
+        with _redis_errors():
+            self._redis.zadd(OUTBOX, {f"{job_id}#{index}": self._now_ms()}, nx=True)
+
     def due_callbacks(self, *, limit: int) -> list[tuple[str, int]]:
         """Return up to `limit` deliveries that are due, as (job_id, index of the callback in the request)."""
         with _redis_errors():
             due = cast(list[str], self._redis.zrangebyscore(OUTBOX, "-inf", self._now_ms(), start=0, num=limit))
-        return [(job_id, int(index)) for job_id, _, index in (entry.partition("#") for entry in due)]
+        return [_delivery(entry) for entry in due]
 
     def callback_failed(self, job_id: str, index: int, *, retry_seconds: float) -> int:
         """Put a delivery off and return how many tries it has had; each waits four times longer than the last."""
@@ -301,6 +389,11 @@ class JobQueue:
             due = self._now_ms() + round(retry_seconds * 1000 * 4 ** (tries - 1))
             self._redis.zadd(OUTBOX, {entry: due}, xx=True)
         return tries
+
+    def callback_tries(self, job_id: str, index: int) -> int:
+        """Return how many tries of a delivery have failed."""
+        with _redis_errors():
+            return int(cast(str | None, self._redis.hget(OUTBOX_TRIES, f"{job_id}#{index}")) or 0)
 
     def callback_over(self, job_id: str, index: int) -> None:
         """Take a delivery out of the outbox: it arrived, or it was given up."""
@@ -348,6 +441,34 @@ class JobQueue:
         with _redis_errors():
             return cast(list[str], self._redis.lrange(LOGGING, 0, -1))[::-1]
 
+    def _submit(
+        self, job_id: str, generation: str, callbacks: int, only_if_missing: str = "", submitted_at_ms: int | str = ""
+    ) -> bool:
+        keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, FAILED, JOB_PREFIX + job_id]
+        return bool(self._run("submit", keys, job_id, generation, callbacks, only_if_missing, submitted_at_ms))
+
+    def _finish(
+        self, job_id: str, token: str, generation: str, status: JobStatus, error_code: str | None, callbacks: int
+    ) -> bool:
+        keys = [LEASES, OPEN, DELAYED, OUTBOX, FAILED, MARKS, JOB_PREFIX + job_id, TO_WORKER, TAKEN]
+        end = (status.value, error_code or "", callbacks, OVER_RECORD_SECONDS)
+        return bool(self._run("finish", keys, job_id, token, generation, *end))
+
+    def _forget(self, job_id: str, token: str) -> bool:
+        keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, FAILED, MARKS, JOB_PREFIX + job_id]
+        return bool(self._run("forget", keys, job_id, token))
+
+    def _elements(self, key: str) -> Iterator[str]:
+        """Yield the elements of a list from its right end, where they leave it."""
+        for first in count(0, PAGE):
+            page = cast(list[str], self._redis.lrange(key, -first - PAGE, -first - 1))
+            yield from page
+            if len(page) < PAGE:
+                return
+
+    def _members(self, key: str) -> Iterator[str]:
+        return (member for member, _ in self._redis.zscan_iter(key, count=PAGE))
+
     def _run(self, script: str, keys: list[str], *args: str | int | float) -> Any:
         with _redis_errors():
             return self._scripts[script](keys=keys, args=args)
@@ -361,6 +482,11 @@ class JobQueue:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _delivery(entry: str) -> tuple[str, int]:
+    job_id, _, index = entry.partition("#")
+    return job_id, int(index)
 
 
 @contextmanager

@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(30, gt=0, description="How long a claim holds without renewal.")
     renew_seconds: float = Field(5, gt=0, description="Pause between two renewals of a lease.")
     sweep_seconds: float = Field(2, gt=0, description="Pause between two sweeps of the janitor.")
+    reconcile_seconds: float = Field(60, gt=0, description="Pause between two comparisons of Redis with the store.")
     grace_seconds: float = Field(20, gt=0, description="How long a lapsed lease or an unclaimed take is left alone.")
     take_seconds: float = Field(5, gt=0, le=5, description="Longest block of one take.")
     retry_seconds: float = Field(5, ge=0, description="Delay before the first retry; it doubles with each.")
@@ -94,6 +95,9 @@ class Settings(BaseSettings):
     max_lapses: int = Field(10, ge=1, description="Deaths of whole workers before a job is given up.")
     stall_seconds: float = Field(60, gt=0, description="Shortest pause in progress that kills the child.")
     shutdown_seconds: float = Field(60, gt=0, description="Time that SIGTERM leaves a worker to end.")
+    store_patience_seconds: float = Field(
+        60, ge=0, description="How long a worker waits for the object store before it gives the job back."
+    )
     scratch_dir: Path | None = Field(None, description="Folder for a worker's temporary files; none: the system's.")
     worker_heartbeat: Path | None = Field(None, description="File that a live worker touches, for liveness probes.")
 
@@ -109,8 +113,15 @@ class Settings(BaseSettings):
     callback_allow: str = Field(
         "", description="Private hosts or networks that callbacks may reach, separated by commas."
     )
-    callback_max_attempts: int = Field(8, ge=1, description="Tries of one callback delivery.")
+    callback_max_attempts: int = Field(9, ge=1, description="Tries of one callback delivery.")
     callback_retry_seconds: float = Field(5, gt=0, description="Delay before a callback's first retry; grows fourfold.")
+
+    keep_songs_hours: float = Field(
+        0, ge=0, description="How long a song stays after the last of its jobs was over; 0: for ever."
+    )
+    keep_stems_days: float = Field(
+        0, ge=0, description="How long stems and documents stay after a job was over; 0: for ever."
+    )
 
     log_list_max: int = Field(10_000, ge=0, description="Longest `logging` list in Redis; 0: do not log there.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")

@@ -14,8 +14,11 @@ QUEUE_BUCKET: Final = "queue"
 OUTPUT_BUCKET: Final = "output"
 
 _JOB_ID: Final = re.compile(r"(?P<song_hash>[0-9a-f]{64})(?:\.[0-9a-f]{8})?")
+_OWNER: Final = re.compile(r"(?P<job_id>[0-9a-f]{64}(?:\.[0-9a-f]{8})?)(?:\.mp3(?:\.retired)?|\.json|/.+|-.+)")
 _STEM: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
+#: Characters of a song hash.
+SONG_HASH_LENGTH: Final = 64
 #: Stems that every client of the contract may ask for, whatever a model's sources are.
 CONTRACT_STEMS: Final = ("vocals", "drums", "bass", "other")
 VOCALS: Final = "vocals"
@@ -70,9 +73,20 @@ def song_hash_of(job_id: str) -> str:
     return match["song_hash"]
 
 
+def owner_of(name: ObjectName) -> str | None:
+    """Return the id of the job that an object belongs to, the song hash for a song; None if it is none of ours."""
+    match = _OWNER.fullmatch(name.key)
+    return match["job_id"] if match else None
+
+
 def song_object(song_hash: str) -> ObjectName:
     """Name the uploaded song. `.mp3` is the contract, whatever the format of the bytes."""
     return ObjectName(QUEUE_BUCKET, f"{song_hash}.mp3")
+
+
+def retired_object(song_hash: str) -> ObjectName:
+    """Name the song while it is being removed, until it is certain that no job needs it."""
+    return ObjectName(QUEUE_BUCKET, f"{song_hash}.mp3.retired")
 
 
 def request_object(job_id: str) -> ObjectName:

@@ -56,6 +56,7 @@ class ObjectStore(Protocol):
 
         Raises:
             ObjectMissingError: there is none.
+            OSError: `path` cannot be written.
         """
 
     def open(self, name: ObjectName) -> BinaryIO:

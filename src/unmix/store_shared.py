@@ -61,15 +61,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears at `path` only if the block ends well.
 
     Raises:
-        StoreError: the file cannot be written (`scratch_unwritable`).
+        OSError: the file cannot be written, which is no fault of the store's.
     """
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with part.open("xb") as file:
             yield file
         part.replace(path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}", code="scratch_unwritable") from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -24,6 +24,10 @@ ALLOWED = {
     "unmix.store_file": {"unmix.errors", "unmix.song", "unmix.store", "unmix.store_shared"},
     "unmix.store_minio": {"unmix.errors", "unmix.song", "unmix.store", "unmix.store_http", "unmix.store_shared"},
     "unmix.ledger": {"unmix.errors", "unmix.job", "unmix.song", "unmix.store"},
+    "unmix.reconciler": {
+        *("unmix.errors", "unmix.song", "unmix.job", "unmix.job_queue", "unmix.ledger", "unmix.retention"),
+    },
+    "unmix.retention": {"unmix.job", "unmix.job_queue", "unmix.ledger"},
     "unmix.settings": {"unmix.job"},
 }
 

@@ -13,6 +13,7 @@ from unmix.errors import UnmixError
 from unmix.ledger import Ledger
 from unmix.logs import configure_logs
 from unmix.settings import Settings
+from unmix_worker.scratch import Scratch
 from unmix_worker.separation import SeparationProcess
 from unmix_worker.shutdown import Shutdown
 from unmix_worker.worker import Worker
@@ -34,9 +35,10 @@ def main() -> int:
     try:
         store = connect_store(settings)
         wait_for_services(queue, store)
-        shutdown = Shutdown(settings.shutdown_seconds)
-        shutdown.listen()  # only now: before there is work, a signal may end the process at once
-        Worker(settings, queue, Ledger(store), process, worker_id=worker_id).run(shutdown)
+        with Scratch(settings.scratch_dir) as scratch:
+            shutdown = Shutdown(settings.shutdown_seconds)
+            shutdown.listen()  # only now: before there is work, a signal may end the process at once
+            Worker(settings, queue, Ledger(store, guard=queue), process, scratch, worker_id=worker_id).run(shutdown)
     except UnmixError as error:
         log.error("worker stops", code=error.code, error=error.message)
         return 1

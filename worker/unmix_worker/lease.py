@@ -35,16 +35,6 @@ class Lease:
         if self._lost is not None:
             raise self._lost
 
-    def confirm(self) -> None:
-        """Renew now.
-
-        Raises:
-            LeaseLostError: the token is not valid any more.
-            QueueError: Redis is away.
-        """
-        self.check()
-        self._queue.renew(self._claim, progress=self.progress)
-
     def _keep(self) -> None:
         while not self._closed.wait(self._renew_seconds):
             try:

@@ -6,11 +6,9 @@ that, so a worker may die between any two lines. It does not import torch: Demuc
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import structlog
@@ -31,6 +29,8 @@ from unmix.settings import Settings
 from unmix_worker.elements import parse_element
 from unmix_worker.health import Heartbeat
 from unmix_worker.lease import Lease
+from unmix_worker.patience import Patience
+from unmix_worker.scratch import Scratch
 from unmix_worker.separation import CrashedError, ReleasedError, Separated, SeparationProcess, SeparationTask
 from unmix_worker.shutdown import Shutdown
 
@@ -46,12 +46,20 @@ class Worker:
     """Separates one song at a time until it is told to stop."""
 
     def __init__(
-        self, settings: Settings, queue: JobQueue, ledger: Ledger, process: SeparationProcess, *, worker_id: str
+        self,
+        settings: Settings,
+        queue: JobQueue,
+        ledger: Ledger,
+        process: SeparationProcess,
+        scratch: Scratch,
+        *,
+        worker_id: str,
     ) -> None:
         self._settings = settings
         self._queue = queue
         self._ledger = ledger
         self._process = process
+        self._scratch = scratch
         self._worker_id = worker_id
         self._heartbeat = Heartbeat(settings.worker_heartbeat)
 
@@ -85,9 +93,10 @@ class Worker:
         with Lease(self._queue, claim, self._settings.renew_seconds, self._heartbeat) as lease:
             log.info("job started", job_id=claim.job_id, attempt=claim.attempt)
             request = JobRequest(claim.job_id, push.options, utc_now(), push.callbacks, warnings=push.warnings)
+            patience = Patience(self._settings.store_patience_seconds, lease, shutdown)
             try:
-                request = self._ledger.adopt(request)
-                self._run_job(request, claim, lease, shutdown)
+                request = patience.call(partial(self._request, claim, request))
+                self._run_job(request, claim, lease, patience, shutdown)
             except ReleasedError:
                 self._queue.release(claim)
                 log.info("job released", job_id=claim.job_id)
@@ -96,47 +105,75 @@ class Worker:
             except (EngineError, StoreError, QueueError) as error:
                 self._fail(request, claim, error)
 
-    def _run_job(self, request: JobRequest, claim: Claim, lease: Lease, shutdown: Shutdown) -> None:
+    def _request(self, claim: Claim, pushed: JobRequest) -> JobRequest:
+        """Return what the store says of the job; a foreign push is written there, as it has no request yet.
+
+        Raises:
+            LeaseLostError: the job was removed.
+        """
+        if claim.generation is None:
+            return self._ledger.adopt(pushed)
+        request = self._ledger.request(claim.job_id)
+        if request is None:
+            self._queue.drop(claim)
+            raise LeaseLostError("the job was removed", code="superseded")
+        return request
+
+    def _run_job(self, request: JobRequest, claim: Claim, lease: Lease, patience: Patience, shutdown: Shutdown) -> None:
         """Make the stems of one job and commit them."""
-        outcome = self._ledger.outcome(request)  # an earlier attempt may have come that far
+        outcome = patience.call(partial(self._ledger.outcome, request))  # an earlier attempt may have come that far
         if outcome is None:
-            if claim.lapses >= self._settings.max_lapses:
-                raise EngineError(f"{claim.lapses} workers died over this song", code="gave_up")
-            with self._scratch() as scratch:
-                song_path = self._fetch(request, scratch)
+            self._refuse_if_spent(claim)
+            with self._scratch.song() as scratch:
+                song_path = patience.call(partial(self._fetch, request, scratch))
                 task = SeparationTask.of(request.options, song_path, scratch / "stems", self._settings.mp3_bitrate_kbps)
                 separated = self._process.separate(task, lease, shutdown)
-                stems = self._upload(request, claim, separated)
-            lease.confirm()
+                stems = self._upload(request, claim, separated, patience)
+            lease.check()
             warnings = (*request.warnings, *separated.warnings)
             ended = self._ended(request, claim, JobStatus.DONE)
-            outcome = self._ledger.commit(replace(ended, stems=stems, ran=separated.ran, warnings=warnings))
+            made = replace(ended, stems=stems, ran=separated.ran, warnings=warnings)
+            outcome = patience.call(partial(self._ledger.commit, made))
             if outcome.token != claim.token:  # another attempt was first, and its stems count
                 self._ledger.discard(stems)
-        self._conclude(request, claim, outcome)
+        self._conclude(request, claim, outcome, patience)
+
+    def _refuse_if_spent(self, claim: Claim) -> None:
+        """Raise how the job ends if its tries are used up: whoever used the last one died before it said so."""
+        if claim.crashes >= self._settings.max_crashes:
+            raise EngineError("the song ended the separating process each time", code="poison")
+        if claim.failures >= self._settings.max_attempts:
+            raise EngineError("given up after the last try", code="gave_up")
+        if claim.lapses >= self._settings.max_lapses:
+            raise EngineError(f"{claim.lapses} workers died over this song", code="gave_up")
 
     def _fetch(self, request: JobRequest, scratch: Path) -> Path:
         path = scratch / "song"
         try:
             self._ledger.store.get_file(song.song_object(request.song_hash), path)
         except ObjectMissingError as error:
-            raise StoreError("the song is not in the store", code="input_missing", retryable=True) from error
+            raise EngineError("the song is not in the store", code="input_missing", retryable=True) from error
         if _sha256(path) != request.song_hash:
             raise EngineError("the stored bytes do not match the song hash", code="hash_mismatch")
         return path
 
-    def _upload(self, request: JobRequest, claim: Claim, separated: Separated) -> dict[str, StemFile]:
+    def _upload(
+        self, request: JobRequest, claim: Claim, separated: Separated, patience: Patience
+    ) -> dict[str, StemFile]:
         """Put the stems under names that no other attempt uses."""
         stems = {}
         for stem, path in separated.stems.items():
             name = song.attempt_object(request.job_id, claim.token, stem, request.options.format)
-            self._ledger.store.put_file(name, path)
+            patience.call(partial(self._ledger.store.put_file, name, path))
             stems[stem] = StemFile(key=name.key, size_bytes=path.stat().st_size, sha256=_sha256(path))
         return stems
 
-    def _conclude(self, request: JobRequest, claim: Claim, outcome: Outcome) -> None:
+    def _conclude(self, request: JobRequest, claim: Claim, outcome: Outcome, patience: Patience) -> None:
         """Publish what the committed outcome names, then finish. Whoever claims the job next may repeat this."""
-        self._ledger.publish(outcome)
+        patience.call(partial(self._ledger.publish, outcome))
+        self._finish(request, claim, outcome)
+
+    def _finish(self, request: JobRequest, claim: Claim, outcome: Outcome) -> None:
         self._queue.finish(claim, outcome.status, error_code=outcome.error_code, callbacks=len(request.callbacks))
         log.info("job over", job_id=claim.job_id, status=outcome.status.value, code=outcome.error_code)
 
@@ -168,18 +205,11 @@ class Worker:
                     code, message = "gave_up", f"given up after the last try; its error: {code}: {message}"
             ended = self._ended(request, claim, JobStatus.FAILED)
             outcome = self._ledger.commit(replace(ended, error_code=code, error=message))
-            self._conclude(request, claim, outcome)
+            self._ledger.publish(outcome)
+            self._finish(request, claim, outcome)
         except (StoreError, QueueError) as failure:
             # Nothing is lost: the lease lapses, and the job is taken again.
             log.error("failure not recorded", job_id=claim.job_id, error=failure.message)
-
-    @contextmanager
-    def _scratch(self) -> Iterator[Path]:
-        try:
-            with TemporaryDirectory(prefix="unmix-", dir=self._settings.scratch_dir) as folder:
-                yield Path(folder)
-        except OSError as error:
-            raise EngineError(f"scratch space failed: {error}", code="scratch_failed", retryable=True) from error
 
 
 def _sha256(path: Path) -> str:

@@ -1,6 +1,7 @@
 -- Put back at the head of the queue what is due or abandoned: delayed retries, lapsed leases, takes never claimed.
 -- Lapsed and unclaimed work is marked first and moved only when the mark is `grace` old, so that one pass after a
--- pause of everything (an outage, a frozen machine) moves nothing. Several janitors may sweep at once.
+-- pause of everything (a frozen machine) moves nothing; and nothing is moved before Redis has been up for `grace`, as
+-- during an outage nobody could renew. Several janitors may sweep at once.
 -- KEYS: 1 toWorker  2 unmix:taken  3 unmix:leases  4 unmix:open  5 unmix:delayed  6 unmix:marks
 -- ARGV: 1 grace in ms  2 prefix of the job records
 -- Returns {retries, lapsed, unclaimed}: how many of each were put back.
@@ -8,8 +9,13 @@ local grace, prefix = tonumber(ARGV[1]), ARGV[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local batch = 200
+local uptime = 1000 * tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
+local patient = uptime < grace
 
 local function marked_long_enough(mark)
+  if patient then
+    return false
+  end
   redis.call('HSETNX', KEYS[6], mark, now)
   if now - tonumber(redis.call('HGET', KEYS[6], mark)) < grace then
     return false

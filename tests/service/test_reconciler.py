@@ -1,0 +1,295 @@
+"""The reconciler on a real Redis server and a real file store: what Redis lost comes back, and nothing else happens."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+
+from support import song_hash_number
+from unmix import song
+from unmix.job import Callback, Delivery, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
+from unmix.job_queue import Claim, JobQueue
+from unmix.ledger import Ledger, utc_now
+from unmix.reconciler import Reconciled, Reconciler
+from unmix.retention import Retention
+from unmix.store_file import FileStore
+
+JOB = song_hash_number(1)
+OPTIONS = SeparationOptions(model="demo")
+
+
+@pytest.fixture
+def queue(redis_url: str) -> Iterator[JobQueue]:
+    with JobQueue(redis_url) as queue:
+        yield queue
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    store = FileStore(tmp_path / "store")
+    store.prepare()
+    return Ledger(store)
+
+
+@pytest.fixture
+def reconciler(queue: JobQueue, ledger: Ledger) -> Reconciler:
+    return Reconciler(queue, ledger, Retention(queue, ledger, songs_hours=0, stems_days=0))
+
+
+def accept(ledger: Ledger, job_id: str = JOB, **changes: object) -> JobRequest:
+    """Store a song and its request, and do not queue it."""
+    ledger.store.put(song.song_object(song.song_hash_of(job_id)), b"song")
+    accepted, _ = ledger.accept(replace(JobRequest(job_id, OPTIONS, utc_now()), **changes))
+    return accepted
+
+
+def submit(queue: JobQueue, ledger: Ledger, job_id: str = JOB, **changes: object) -> JobRequest:
+    accepted = accept(ledger, job_id, **changes)
+    queue.submit(job_id, accepted.generation, callbacks=len(accepted.callbacks))
+    return accepted
+
+
+def claim(queue: JobQueue) -> Claim:
+    element = queue.take(block_seconds=1)
+    assert element is not None
+    claimed = queue.claim(element, element, "w1")
+    assert claimed is not None
+    return claimed
+
+
+def commit(ledger: Ledger, of: JobRequest, token: str = "t1", status: JobStatus = JobStatus.DONE) -> Outcome:
+    name = song.attempt_object(of.job_id, token, "vocals", "mp3")
+    stems = {"vocals": StemFile(name.key, 5, "00")} if status is JobStatus.DONE else {}
+    if stems:
+        ledger.store.put(name, token.encode())
+    ran = Ran("demo", "aa", "cpu", 44100, 1.0, 1.0) if stems else None
+    return ledger.commit(Outcome(of.job_id, of.generation, status, utc_now(), token=token, stems=stems, ran=ran))
+
+
+def flush(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+
+
+def two_passes(reconciler: Reconciler) -> Reconciled:
+    assert reconciler.run() == Reconciled(), "something was done at first sight"
+    return reconciler.run()
+
+
+def test_what_redis_lost_is_queued_again_in_the_order_of_submission(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, redis_url: str
+) -> None:
+    job_ids = [song_hash_number(number) for number in range(20)]
+    for number, job_id in enumerate(job_ids):
+        submit(queue, ledger, job_id, submitted_at=f"2026-01-01T00:00:{number:02}.000+00:00")
+    flush(redis_url)
+    assert two_passes(reconciler).requeued == 20
+    assert queue.waiting(limit=100) == (job_ids, 20)
+    assert queue.counts().open == 20
+
+
+def test_what_is_in_any_key_is_left_alone(queue: JobQueue, ledger: Ledger, reconciler: Reconciler) -> None:
+    waiting, taken, leased, delayed = (song_hash_number(number) for number in range(4))
+    for job_id in (leased, delayed, taken, waiting):
+        submit(queue, ledger, job_id)
+    running = claim(queue)
+    queue.fail(claim(queue), error_code="store_unavailable")
+    assert queue.take(block_seconds=1) == taken
+    for _ in range(3):
+        assert reconciler.run() == Reconciled()
+    assert queue.waiting(limit=9) == ([waiting], 1)
+    queue.renew(running, progress=0.5)
+
+
+def test_a_job_on_its_way_into_the_queue_is_queued_once(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+) -> None:
+    accepted = accept(ledger)
+    reconciler.run()
+    queue.submit(JOB, accepted.generation)
+    assert reconciler.run() == Reconciled()
+    assert queue.waiting(limit=9) == ([JOB], 1)
+
+
+def test_a_job_that_came_into_the_queue_since_the_snapshot_is_not_queued_twice(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = accept(ledger)
+    before = queue.snapshot()
+    monkeypatch.setattr(queue, "snapshot", lambda: before)
+    reconciler.run()
+    queue.submit(JOB, accepted.generation)
+    assert reconciler.run() == Reconciled()
+    assert queue.waiting(limit=9) == ([JOB], 1)
+
+
+def test_a_job_popped_by_a_consumer_that_died_is_queued_again(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+) -> None:
+    submit(queue, ledger)
+    assert queue.take(block_seconds=1, fetch="blpop") == JOB
+    assert two_passes(reconciler).requeued == 1
+    assert queue.waiting(limit=9) == ([JOB], 1)
+
+
+def test_what_a_job_has_cost_survives_being_queued_again(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, redis_url: str
+) -> None:
+    submit(queue, ledger)
+    queue.fail(claim(queue), error_code="engine_crashed", crashed=True)
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete("unmix:delayed")
+    assert two_passes(reconciler).requeued == 1
+    assert claim(queue).crashes == 1
+
+
+def test_a_job_that_is_over_in_redis_and_owed_in_the_store_is_done_again(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+) -> None:
+    """The store was set back to an earlier state: it is what counts."""
+    accepted = submit(queue, ledger)
+    claimed = claim(queue)
+    commit(ledger, accepted, claimed.token)
+    queue.finish(claimed, JobStatus.DONE, error_code=None, callbacks=0)
+    ledger.store.remove(song.outcome_object(JOB))
+    assert two_passes(reconciler).requeued == 1
+    assert claim(queue).job_id == JOB
+
+
+def test_a_job_with_an_outcome_leaves_the_queue(queue: JobQueue, ledger: Ledger, reconciler: Reconciler) -> None:
+    accepted = submit(queue, ledger, callbacks=(Callback("http://a"),))
+    commit(ledger, accepted, status=JobStatus.CANCELLED)
+    assert two_passes(reconciler).settled == 1
+    assert queue.counts().open == 0
+    assert queue.waiting(limit=9) == ([], 0)
+    assert queue.record(JOB).status is JobStatus.CANCELLED
+    assert queue.due_callbacks(limit=9) == [(JOB, 0)]
+
+
+def test_an_outcome_of_an_earlier_submission_settles_nothing(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+) -> None:
+    commit(ledger, submit(queue, ledger), status=JobStatus.FAILED)
+    submit(queue, ledger)
+    for _ in range(3):
+        assert reconciler.run() == Reconciled()
+    assert queue.waiting(limit=9) == ([JOB], 1)
+
+
+def test_callbacks_that_redis_lost_become_due_again_unless_they_were_delivered(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+) -> None:
+    accepted = accept(ledger, callbacks=(Callback("http://a"), Callback("http://b")))
+    ledger.publish(commit(ledger, accepted))
+    ledger.note_delivery(JOB, accepted.generation, 0, Delivery(True, utc_now(), 1))
+    assert two_passes(reconciler).callbacks == 1
+    assert queue.due_callbacks(limit=9) == [(JOB, 1)]
+
+
+def test_copies_that_nobody_made_are_made(ledger: Ledger, reconciler: Reconciler) -> None:
+    commit(ledger, accept(ledger), "t1")
+    assert two_passes(reconciler).published == 1
+    assert ledger.store.get(song.stem_object(JOB, "vocals", "mp3"))[0] == b"t1"
+
+
+def test_a_stem_that_was_removed_stays_removed(ledger: Ledger, reconciler: Reconciler) -> None:
+    accepted = accept(ledger)
+    done = commit(ledger, accepted)
+    ledger.publish(done)
+    ledger.remove_stem(accepted, done, "vocals")
+    for _ in range(3):
+        assert reconciler.run() == Reconciled()
+    assert ledger.store.stat(song.stem_object(JOB, "vocals", "mp3")) is None
+
+
+def test_the_files_of_an_attempt_that_lost_go_and_those_of_the_winner_stay(
+    ledger: Ledger, reconciler: Reconciler
+) -> None:
+    ledger.publish(commit(ledger, accept(ledger), "t1"))
+    late = song.attempt_object(JOB, "t2", "vocals", "mp3")
+    ledger.store.put(late, b"late")
+    assert reconciler.run() == Reconciled(orphans=1)
+    assert ledger.store.stat(late) is None
+    assert ledger.store.stat(song.attempt_object(JOB, "t1", "vocals", "mp3"))
+
+
+def test_the_files_of_attempts_that_may_still_win_stay(queue: JobQueue, ledger: Ledger, reconciler: Reconciler) -> None:
+    """Also beside an outcome of an earlier submission."""
+    commit(ledger, submit(queue, ledger), status=JobStatus.FAILED)
+    submit(queue, ledger)
+    running = song.attempt_object(JOB, "t2", "vocals", "mp3")
+    ledger.store.put(running, b"running")
+    for _ in range(3):
+        assert reconciler.run() == Reconciled()
+    assert ledger.store.stat(running)
+
+
+def test_an_attempt_of_a_submission_that_came_during_the_walk_keeps_its_files(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the listing and the look at the documents a failed job is posted again, and its attempt is quick."""
+    failed = submit(queue, ledger)
+    commit(ledger, failed, "t1", status=JobStatus.FAILED)
+    queue.settle(JOB, failed.generation, JobStatus.FAILED, error_code="x", callbacks=0)
+    reconciler.run()
+    running = song.attempt_object(JOB, "t2", "vocals", "mp3")
+    listing = ledger.store.list
+
+    def posted_again_meanwhile(bucket: str, prefix: str = "") -> Iterator[object]:
+        found = list(listing(bucket, prefix))
+        if bucket == song.QUEUE_BUCKET and not prefix:
+            monkeypatch.undo()
+            submit(queue, ledger)
+            ledger.store.put(running, b"running")
+        return iter(found)
+
+    monkeypatch.setattr(ledger.store, "list", posted_again_meanwhile)
+    reconciler.run()
+    assert ledger.store.stat(running)
+
+
+def test_the_files_of_a_job_that_was_removed_go(ledger: Ledger, reconciler: Reconciler) -> None:
+    late = song.attempt_object(JOB, "t2", "vocals", "mp3")
+    ledger.store.put(late, b"late")
+    assert two_passes(reconciler) == Reconciled(orphans=1)
+    assert ledger.store.stat(late) is None
+
+
+def test_a_job_that_only_redis_knows_as_open_is_forgotten(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+) -> None:
+    submit(queue, ledger)
+    queue.take(block_seconds=1, fetch="blpop")
+    ledger.remove_job(JOB)
+    assert two_passes(reconciler).forgotten == 1
+    assert queue.counts().open == 0
+
+
+def test_failed_jobs_are_listed_again_after_redis_lost_them(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+) -> None:
+    commit(ledger, accept(ledger), status=JobStatus.FAILED)
+    reconciler.run()
+    assert queue.failed(limit=9) == ([JOB], 1)
+
+
+def test_one_damaged_document_does_not_keep_the_others_from_being_served(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+) -> None:
+    accept(ledger, song_hash_number(2))
+    ledger.store.put(song.request_object(song_hash_number(3)), b"{")
+    accept(ledger, song_hash_number(4))
+    assert two_passes(reconciler).requeued == 2
+
+
+def test_what_is_not_ours_in_the_buckets_stays(ledger: Ledger, reconciler: Reconciler) -> None:
+    foreign = song.ObjectName(song.OUTPUT_BUCKET, "notes.txt")
+    ledger.store.put(foreign, b"mine")
+    ledger.store.put(song.stem_object(JOB, "vocals", "mp3"), b"of an older service")
+    ledger.store.put(song.song_object(song_hash_number(7)), b"put by a foreign producer")
+    for _ in range(3):
+        assert reconciler.run() == Reconciled()
+    assert len(list(ledger.store.list(song.OUTPUT_BUCKET))) == 2
+    assert len(list(ledger.store.list(song.QUEUE_BUCKET))) == 1

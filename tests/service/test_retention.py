@@ -1,0 +1,217 @@
+"""Retention on a real Redis server and a real file store: what is over goes in its time, what is owed stays."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from unmix import song
+from unmix.job import JobRequest, JobStatus, Outcome, SeparationOptions, StemFile
+from unmix.job_queue import JobQueue
+from unmix.ledger import Ledger, utc_now
+from unmix.reconciler import Reconciler
+from unmix.retention import Retention
+from unmix.store_file import FileStore
+
+SONG = song.hash_song(b"a song")
+JOB = SONG
+OTHER_JOB = f"{SONG}.0123abcd"
+HOUR = 3600
+
+
+@pytest.fixture
+def queue(redis_url: str) -> Iterator[JobQueue]:
+    with JobQueue(redis_url) as queue:
+        yield queue
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    store = FileStore(tmp_path / "store")
+    store.prepare()
+    return store
+
+
+@pytest.fixture
+def ledger(store: FileStore) -> Ledger:
+    return Ledger(store)
+
+
+@pytest.fixture
+def walk(queue: JobQueue, ledger: Ledger) -> Callable[..., None]:
+    """One pass of the janitor over the store."""
+
+    def run(*, songs_hours: float = 0, stems_days: float = 0) -> None:
+        Reconciler(queue, ledger, Retention(queue, ledger, songs_hours, stems_days)).run()
+
+    return run
+
+
+def put_song(store: FileStore, *, age_seconds: float) -> None:
+    store.put(song.song_object(SONG), b"a song")
+    path = store.root / song.QUEUE_BUCKET / f"{SONG}.mp3"
+    then = path.stat().st_mtime - age_seconds
+    os.utime(path, (then, then))
+
+
+def accept(ledger: Ledger, job_id: str = JOB) -> JobRequest:
+    accepted, _ = ledger.accept(JobRequest(job_id, SeparationOptions(model="demo"), utc_now()))
+    return accepted
+
+
+def end(ledger: Ledger, of: JobRequest, *, age_seconds: float, status: JobStatus = JobStatus.DONE) -> None:
+    finished_at = (datetime.now(UTC) - timedelta(seconds=age_seconds)).isoformat()
+    name = song.attempt_object(of.job_id, "t1", "vocals", "mp3")
+    ledger.store.put(name, b"x")
+    stems = {"vocals": StemFile(name.key, 1, "00")}
+    ledger.publish(ledger.commit(Outcome(of.job_id, of.generation, status, finished_at, token="t1", stems=stems)))
+
+
+def keys(store: FileStore) -> list[str]:
+    return [str(info.name) for bucket in (song.QUEUE_BUCKET, song.OUTPUT_BUCKET) for info in store.list(bucket)]
+
+
+def test_by_default_everything_stays(store: FileStore, ledger: Ledger, walk: Callable[..., None]) -> None:
+    put_song(store, age_seconds=1e8)
+    end(ledger, accept(ledger), age_seconds=1e8)
+    before = keys(store)
+    walk()
+    assert keys(store) == before
+
+
+def test_a_song_goes_when_its_jobs_have_long_been_over_and_its_stems_stay(
+    store: FileStore, ledger: Ledger, walk: Callable[..., None]
+) -> None:
+    put_song(store, age_seconds=9 * HOUR)
+    end(ledger, accept(ledger), age_seconds=2 * HOUR)
+    walk(songs_hours=3)
+    assert store.stat(song.song_object(SONG))
+    walk(songs_hours=1)
+    assert not store.stat(song.song_object(SONG))
+    request, outcome = ledger.end(JOB)
+    assert (request is not None, outcome.status) == (True, JobStatus.DONE)
+    assert store.stat(song.stem_object(JOB, "vocals", "mp3"))
+
+
+def test_a_song_stays_as_long_as_one_of_its_jobs_is_owed(
+    store: FileStore, ledger: Ledger, walk: Callable[..., None]
+) -> None:
+    put_song(store, age_seconds=9 * HOUR)
+    end(ledger, accept(ledger), age_seconds=8 * HOUR)
+    accept(ledger, OTHER_JOB)
+    walk(songs_hours=1)
+    assert store.stat(song.song_object(SONG))
+
+
+def test_a_song_without_a_request_stays_while_its_hash_waits(
+    queue: JobQueue, store: FileStore, walk: Callable[..., None], redis_url: str
+) -> None:
+    """A foreign producer put it and pushed its hash; nobody has taken it yet."""
+    put_song(store, age_seconds=9 * HOUR)
+    queue.submit(JOB, "any")
+    walk(songs_hours=1)
+    assert store.stat(song.song_object(SONG))
+    queue.forget(JOB)
+    walk(songs_hours=1)
+    assert not store.stat(song.song_object(SONG))
+
+
+def test_a_song_that_was_just_sent_again_stays(store: FileStore, ledger: Ledger, walk: Callable[..., None]) -> None:
+    end(ledger, accept(ledger), age_seconds=8 * HOUR)
+    put_song(store, age_seconds=0)
+    walk(songs_hours=1)
+    assert store.stat(song.song_object(SONG))
+
+
+def test_a_job_accepted_while_its_song_is_removed_keeps_it(
+    store: FileStore, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the requests and the removal: the song comes back."""
+    put_song(store, age_seconds=9 * HOUR)
+    remove = store.remove
+
+    def accepted_meanwhile(name: song.ObjectName) -> None:
+        monkeypatch.undo()
+        accept(ledger)
+        remove(name)
+
+    monkeypatch.setattr(store, "remove", accepted_meanwhile)
+    assert not ledger.retire_song(SONG)
+    assert store.get(song.song_object(SONG))[0] == b"a song"
+    assert store.stat(song.retired_object(SONG)) is None
+
+
+@pytest.mark.parametrize("owed", [True, False])
+def test_a_removal_that_broke_off_is_brought_to_its_end(
+    store: FileStore, ledger: Ledger, walk: Callable[..., None], monkeypatch: pytest.MonkeyPatch, owed: bool
+) -> None:
+    put_song(store, age_seconds=9 * HOUR)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "resume_retirement", lambda *_, **__: True)  # it died after the song was set aside
+        ledger.retire_song(SONG)
+    assert store.stat(song.retired_object(SONG))
+    if owed:
+        accept(ledger)
+    walk()
+    assert (store.stat(song.song_object(SONG)) is not None) == owed
+    assert store.stat(song.retired_object(SONG)) is None
+
+
+def test_stems_and_documents_go_after_their_days(
+    queue: JobQueue, store: FileStore, ledger: Ledger, walk: Callable[..., None]
+) -> None:
+    put_song(store, age_seconds=0)
+    end(ledger, accept(ledger), age_seconds=3 * 24 * HOUR)
+    queue.note_failed(JOB, 1)
+    walk(stems_days=4)
+    assert ledger.request(JOB) is not None
+    walk(stems_days=2)
+    assert keys(store) == []
+    assert queue.failed(limit=9) == ([], 0)
+
+
+def test_what_is_owed_never_goes(store: FileStore, ledger: Ledger, walk: Callable[..., None]) -> None:
+    put_song(store, age_seconds=1e8)
+    owed = accept(ledger)
+    accept_long_ago = replace(owed, submitted_at="2001-01-01T00:00:00.000+00:00")
+    store.put(song.request_object(JOB), accept_long_ago.to_json())
+    before = keys(store)
+    walk(songs_hours=1, stems_days=1)
+    assert keys(store) == before
+
+
+def test_a_job_submitted_again_during_the_walk_stays(
+    queue: JobQueue, store: FileStore, ledger: Ledger, walk: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_song(store, age_seconds=0)
+    end(ledger, accept(ledger), age_seconds=9 * 24 * HOUR, status=JobStatus.FAILED)
+    note_failed = queue.note_failed
+
+    def submitted_meanwhile(job_id: str, finished_at_ms: int) -> None:
+        note_failed(job_id, finished_at_ms)
+        accept(ledger)
+
+    monkeypatch.setattr(queue, "note_failed", submitted_meanwhile)
+    walk(stems_days=2)
+    request, outcome = ledger.end(JOB)
+    assert (request is not None, outcome) == (True, None)
+    assert store.stat(song.song_object(SONG))
+
+
+def test_nothing_that_is_removed_becomes_owed_on_the_way(store: FileStore, ledger: Ledger) -> None:
+    """Whoever dies while it removes a job must leave no request that counts without its outcome."""
+    put_song(store, age_seconds=0)
+    end(ledger, accept(ledger), age_seconds=0)
+    remove = store.remove
+
+    def watched(name: song.ObjectName) -> None:
+        remove(name)
+        request, outcome = ledger.end(JOB)
+        assert request is None or outcome is not None
+
+    store.remove = watched  # type: ignore[method-assign]
+    ledger.remove_job(JOB)
+    assert keys(store) == []
