@@ -1,4 +1,7 @@
-"""The whole service as processes: Redis, REST, janitor and as many workers as a test wants, with scaled intervals."""
+"""The whole service as processes: Redis, REST, janitor and as many workers as a test wants, with scaled intervals.
+
+Each process logs in to Redis as its role, so that a right that it lacks is found here.
+"""
 
 import base64
 import json
@@ -14,7 +17,7 @@ from typing import Any
 import psutil
 import requests
 
-from support import free_port
+from support import free_port, redis_login
 from unmix.job_queue import JobQueue
 
 #: Every wait of a test ends after this many seconds, on however busy a machine.
@@ -159,7 +162,8 @@ class Stack:
         self.queue.close()
 
     def _spawn(self, name: str, module: str, *args: str) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, **self.settings}
+        role = name.partition("-")[0]  # worker-2 is a worker
+        environment = {**os.environ, **self.settings, **redis_login(self.settings["UNMIX_REDIS_URL"], role)}
         with (self._folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen([sys.executable, "-m", module, *args], env=environment, stdout=log, stderr=log)
         self._processes.append(process)

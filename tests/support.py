@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import redis
 
-from unmix.embedded_redis import server_command
+from unmix.embedded_redis import USERS_FILE, roles, server_command, write_users
 
 
 def song_hash_number(number: int) -> str:
@@ -40,13 +40,19 @@ def is_alive(pid: int) -> bool:
 
 
 class RedisServer:
-    """A real Redis-protocol server that a test may stop and start again on the same data."""
+    """A real Redis-protocol server that a test may stop and start again on the same data.
+
+    It has the settings and the users of a deployment, and `admin`, who may do anything and as whom `url` logs in.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = f"redis://admin:{redis_password('admin')}@127.0.0.1:{self.port}/0"
         self._data_dir = data_dir
         self._process: subprocess.Popen[bytes] | None = None
+        write_users(data_dir, {role: redis_password(role) for role in roles()})
+        with (data_dir / USERS_FILE).open("a") as users:
+            users.write(f"user admin on >{redis_password('admin')} ~* &* +@all\n")
 
     def start(self) -> None:
         log = (self._data_dir / "redis.log").open("ab")
@@ -68,6 +74,17 @@ class RedisServer:
             self._process = None
 
 
+def redis_password(role: str) -> str:
+    """The password of a user on every `RedisServer`."""
+    return f"password-of-{role}"
+
+
+def redis_login(redis_url: str, role: str) -> dict[str, str]:
+    """The variables with which a process logs in to a `RedisServer` as a role, wherever `redis_url` logs in."""
+    address = redis_url.partition("//")[2].rpartition("@")[2]
+    return {"UNMIX_REDIS_URL": f"redis://{role}@{address}", "UNMIX_REDIS_PASSWORD": redis_password(role)}
+
+
 def make_song(seconds: float, seed: int) -> bytes:
     """Return a stereo WAV of decaying notes over a beat, another one for each seed."""
     rng = np.random.default_rng(seed)
@@ -87,16 +104,19 @@ def make_song(seconds: float, seed: int) -> bytes:
 
 
 class CallbackServer:
-    """A receiver of callbacks on 127.0.0.1 that keeps what was sent to it."""
+    """A receiver of callbacks on 127.0.0.1 that keeps what was sent to it, and answers with `status`."""
 
-    def __init__(self) -> None:
+    def __init__(self, status: int = 204) -> None:
+        self.status = status
         self.bodies: list[dict[str, Any]] = []
-        bodies = self.bodies
+        self.delivery_ids: list[str] = []
+        receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(204)
+                receiver.delivery_ids.append(self.headers["Webhook-Id"])
+                receiver.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(receiver.status)
                 self.end_headers()
 
             def log_message(self, format: str, *args: Any) -> None:

@@ -108,15 +108,18 @@ def _cancel(job_id: str, services: Services) -> dict[str, Any]:
 
 
 def _retry(job_id: str, services: Services) -> dict[str, Any]:
-    """Submit a failed or cancelled job anew, with the same options and callbacks."""
+    """Submit a failed or cancelled job anew, with the same options and callbacks; one that is owed stays as it is."""
     services.queue.ping()
-    if services.store.stat(song.song_object(song.song_hash_of(job_id))) is None:
+    known, outcome = services.ledger.end(job_id)
+    if known is None:
+        raise NotFoundError("there is no such job")
+    if outcome and outcome.status is JobStatus.DONE:
+        raise InputError("only a failed or cancelled job can be tried again", code="not_retryable")
+    if services.store.stat(song.song_object(known.song_hash)) is None:
         raise NotFoundError("the song of this job is not stored any more; send it again", code="song_gone")
     known = services.ledger.retry(job_id)
     if known is None:
         raise NotFoundError("there is no such job")
-    if services.ledger.outcome(known) is not None:
-        raise InputError("only a failed or cancelled job can be tried again", code="not_retryable")
     services.queue.submit(job_id, known.generation, callbacks=len(known.callbacks))
     log.info("job tried again", job_id=job_id)
     return {"hash": job_id, "status": status_of(job_id, services).value, "reason": "Song enqueued for separation"}

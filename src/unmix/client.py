@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import requests
 
@@ -95,15 +96,15 @@ class Client:
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job that is not over."""
-        self._ask("POST", f"jobs/{job_id}/cancel")
+        self._ask("POST", f"jobs/{quote(job_id, safe='')}/cancel")
 
     def retry(self, job_id: str) -> None:
         """Submit a failed or cancelled job again."""
-        self._ask("POST", f"jobs/{job_id}/retry")
+        self._ask("POST", f"jobs/{quote(job_id, safe='')}/retry")
 
     def remove(self, job_id: str) -> None:
         """Remove a job with its stems, and its song if no other job has it."""
-        self._ask("DELETE", f"remove/{job_id}")
+        self._ask("DELETE", f"remove/{quote(job_id, safe='')}")
 
     def failures(self) -> Iterator[Failure]:
         """Yield the failed jobs, the last failure first."""

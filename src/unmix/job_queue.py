@@ -450,7 +450,7 @@ class JobQueue:
     def _finish(
         self, job_id: str, token: str, generation: str, status: JobStatus, error_code: str | None, callbacks: int
     ) -> bool:
-        keys = [LEASES, OPEN, DELAYED, OUTBOX, FAILED, MARKS, JOB_PREFIX + job_id, TO_WORKER, TAKEN]
+        keys = [LEASES, OPEN, DELAYED, OUTBOX, FAILED, MARKS, JOB_PREFIX + job_id, TO_WORKER, TAKEN, OUTBOX_TRIES]
         end = (status.value, error_code or "", callbacks, OVER_RECORD_SECONDS)
         return bool(self._run("finish", keys, job_id, token, generation, *end))
 
@@ -494,7 +494,7 @@ def _redis_errors() -> Iterator[None]:
     """Turn what redis-py raises into `QueueError`."""
     try:
         yield
-    except redis.AuthenticationError as error:
+    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
         raise QueueError(f"Redis refuses the password or user: {error}", code="queue_denied") from error
     except (redis.RedisError, ValueError, OSError) as error:
         raise QueueError(f"Redis does not answer as it should: {error}") from error

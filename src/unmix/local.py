@@ -1,13 +1,15 @@
 """Local mode: the whole service on one machine, as the processes that a cluster would run.
 
 A Redis-protocol server (unless `UNMIX_REDIS_URL` names one), REST, the janitor and the workers are started as
-subprocesses and told of each other by `UNMIX_*` variables; `unmix.supervisor` keeps them running. All data lies in one
-folder, so that what was unfinished at Ctrl-C (or at a crash) goes on at the next start. No service is imported here.
+subprocesses and told of each other by `UNMIX_*` variables; `unmix.supervisor` keeps them running. Each logs in to a
+server of ours as the user that it is in a deployment. All data lies in one folder, so that what was unfinished at
+Ctrl-C (or at a crash) goes on at the next start. No service is imported here.
 """
 
 import fcntl
 import http.client
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -19,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from unmix.embedded_redis import server_command
+from unmix.embedded_redis import roles, server_command, write_users
 from unmix.errors import InputError, UnmixError
 from unmix.settings import Settings
 from unmix.supervisor import POLL_SECONDS, ProcessPlan, Supervisor, tail
@@ -105,7 +107,8 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
 
     Raises:
         InputError: the port or the data folder is in use (`port_in_use`, `data_dir_in_use`).
-        QueueError: there is no Redis-protocol server on this machine (`no_redis_server`).
+        QueueError: there is no Redis-protocol server on this machine, or not its settings (`no_redis_server`,
+            `no_redis_config`).
     """
     with interruptible(), running(settings, plan, say=say) as stack:
         try:
@@ -136,12 +139,11 @@ def running(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) 
     with _locked(plan.data_dir) as lock:
         for worker in range(1, plan.workers + 1):
             plan.heartbeat(worker).unlink(missing_ok=True)  # of an earlier run
-        own_redis_port = None if "redis_url" in settings.model_fields_set else free_port()
-        redis_url = f"redis://127.0.0.1:{own_redis_port}/0" if own_redis_port else settings.redis_url
-        stages = _stages(settings, plan, redis_url, own_redis_port)
+        own_redis = None if "redis_url" in settings.model_fields_set else _OwnRedis(plan.data_dir / "redis")
+        stages = _stages(settings, plan, own_redis)
         with Supervisor(stages, shutdown_seconds=settings.shutdown_seconds, say=say, held_files=[lock]) as supervisor:
             supervisor.start()
-            yield LocalStack(plan, redis_url, supervisor, say)
+            yield LocalStack(plan, own_redis.url if own_redis else settings.redis_url, supervisor, say)
 
 
 @contextmanager
@@ -171,26 +173,52 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _stages(settings: Settings, plan: LocalPlan, redis_url: str, own_redis_port: int | None) -> list[list[ProcessPlan]]:
-    """Return the processes in the order of their start; a Redis server only if it has a port to listen on."""
+class _OwnRedis:
+    """A Redis server that local mode starts itself, with passwords that hold until the next start."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._port = free_port()
+        self._passwords = {role: secrets.token_hex(16) for role in roles()}
+        write_users(data_dir, self._passwords)
+
+    @property
+    def url(self) -> str:
+        """Where a person without a password gets in."""
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    @property
+    def command(self) -> list[str]:
+        return server_command(self._port, self._data_dir)
+
+    def login(self, role: str) -> dict[str, str]:
+        """Return the variables with which a process logs in."""
+        return {
+            "UNMIX_REDIS_URL": f"redis://{role}@127.0.0.1:{self._port}/0",
+            "UNMIX_REDIS_PASSWORD": self._passwords[role],
+        }
+
+
+def _stages(settings: Settings, plan: LocalPlan, own_redis: _OwnRedis | None) -> list[list[ProcessPlan]]:
+    """Return the processes in the order of their start."""
     stages = []
     environment = {
         **os.environ,
         "UNMIX_MODEL": plan.model,
         "UNMIX_PORT": str(plan.port),
-        "UNMIX_REDIS_URL": redis_url,
         "UNMIX_STORE_URL": f"file://{plan.data_dir / 'store'}",
         "UNMIX_TAKE_SECONDS": str(min(settings.take_seconds, TAKE_SECONDS)),
     }
     if settings.threads == 0 and plan.workers > 1:  # left alone, each worker would take every core
         environment["UNMIX_THREADS"] = str(max(1, (os.cpu_count() or 1) // plan.workers))
-    if own_redis_port is not None:
-        command = server_command(own_redis_port, plan.data_dir / "redis")
-        stages.append([ProcessPlan("redis", command, environment, plan.logs / "redis.log")])
+    if own_redis is not None:
+        stages.append([ProcessPlan("redis", own_redis.command, environment, plan.logs / "redis.log")])
 
     def process(name: str, *arguments: str, **variables: str) -> ProcessPlan:
         log = plan.logs / f"{name}.log"
-        return ProcessPlan(name, [sys.executable, "-m", *arguments], environment | variables, log)
+        role = name.partition("-")[0]  # worker-2 is a worker
+        login = own_redis.login(role) if own_redis else {"UNMIX_REDIS_URL": settings.redis_url}
+        return ProcessPlan(name, [sys.executable, "-m", *arguments], environment | login | variables, log)
 
     stages.append([process("rest", "unmix_rest"), process("janitor", "unmix.cli", "janitor")])
     stages.append(

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unmix.job import Callback, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
-from unmix.song import hash_song, is_job_id, is_stem, song_hash_of
+from unmix import song
+from unmix.job import Callback, Delivery, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
+from unmix.song import ObjectName, hash_song, is_job_id, is_stem, owner_of, song_hash_of
 
 DEFAULTS = SeparationOptions(model="htdemucs")
 SONG = hash_song(b"a song")
@@ -117,8 +118,48 @@ def test_an_outcome_reads_back_as_it_was_written() -> None:
         token="t",
         stems={"vocals": StemFile("k", 10, "ab")},
         ran=Ran("demo", "cd", "cpu", 44100, 12.5, 1.5),
+        deliveries={
+            "0": Delivery(True, "2026-01-01T00:00:01.000+00:00", 1),
+            "12": Delivery(False, "2026-01-02T06:00:00.000+00:00", 9, "the callback's server answered 500"),
+        },
     )
     assert Outcome.from_json(outcome.to_json()) == outcome
+
+
+def test_an_outcome_from_before_deliveries_were_noted_has_none() -> None:
+    document = json.loads(Outcome(SONG, "g", JobStatus.DONE, "2026-01-01T00:00:00.000+00:00").to_json())
+    del document["deliveries"]
+    assert Outcome.from_json(json.dumps(document).encode()).deliveries == {}
+
+
+def test_a_job_that_is_submitted_again_is_the_same_but_for_its_generation_and_time() -> None:
+    first = JobRequest(SONG, replace(DEFAULTS, format="flac"), "then", (Callback("http://example.org/done"),))
+    second = first.again("now")
+    assert second.generation != first.generation
+    assert replace(second, generation=first.generation, submitted_at="then") == first
+
+
+@pytest.mark.parametrize("job_id", [SONG, SONG + ".0123abcd"])
+def test_every_object_of_a_job_names_its_owner(job_id: str) -> None:
+    for name in (
+        song.request_object(job_id),
+        song.outcome_object(job_id),
+        song.attempt_object(job_id, "0123456789abcdef", "vocals", "mp3"),
+        song.stem_object(job_id, "vocals", "mp3"),
+    ):
+        assert owner_of(name) == job_id
+
+
+def test_a_song_is_its_own_owner_also_while_it_is_being_removed() -> None:
+    assert owner_of(song.song_object(SONG)) == owner_of(song.retired_object(SONG)) == SONG
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["notes.txt", SONG, SONG + ".wav", SONG.upper() + ".mp3", SONG + "0.mp3", SONG + ".mp3.bak", "a/" + SONG + ".json"],
+)
+def test_what_others_keep_in_our_buckets_has_no_owner(key: str) -> None:
+    assert owner_of(ObjectName("queue", key)) is None
 
 
 def test_each_submission_is_a_generation_of_its_own() -> None:

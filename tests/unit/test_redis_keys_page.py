@@ -17,9 +17,10 @@ def test_every_key_is_documented() -> None:
     keys = {
         value
         for name, value in vars(job_queue).items()
-        if name.isupper() and isinstance(value, str) and name != "JOB_PREFIX"
+        if name.isupper() and isinstance(value, str) and not name.endswith("_PREFIX")
     }
-    assert rows(PAGE.partition("## The record")[0]) == keys | {job_queue.JOB_PREFIX + "<job_id>"}
+    keys |= {job_queue.JOB_PREFIX + "<job_id>", job_queue.COMMIT_PREFIX + "<job_id>:<generation>"}
+    assert rows(PAGE.partition("## The record")[0]) == keys
 
 
 def test_every_field_of_a_job_record_is_documented() -> None:

@@ -1,4 +1,4 @@
-"""`GET /apiv1/jobs/<job_id>` and `GET /apiv1/queue`."""
+"""`GET /apiv1/jobs/<job_id>` and `GET /apiv1/queue`; `test_rest_cancel` and `test_rest_failed` do the rest."""
 
 from pathlib import Path
 
@@ -130,24 +130,67 @@ def test_the_queue_is_listed_in_the_order_of_service(rest: Rest) -> None:
     jobs = [song_hash_number(number) for number in range(5)]
     for job_id in jobs:
         rest.queue.submit(job_id, "g")
-    assert rest.client.get("/apiv1/queue").json == {"queue": jobs, "total": 5}
+    assert rest.client.get("/apiv1/queue").json == {"queue": jobs, "total": 5, "running": []}
+
+
+def test_a_page_of_the_queue_is_in_the_order_of_service(rest: Rest) -> None:
+    jobs = [song_hash_number(number) for number in range(6)]
+    for job_id in jobs:
+        rest.queue.submit(job_id, "g")
+    rest.queue.claim(str(rest.queue.take(block_seconds=1)), jobs[0], "worker-1")
+    for offset, limit, page in [(0, 2, jobs[1:3]), (2, 2, jobs[3:5]), (4, 2, jobs[5:]), (5, 2, []), (99, 1, [])]:
+        answer = rest.client.get(f"/apiv1/queue?offset={offset}&limit={limit}").json
+        assert answer == {"queue": page, "total": 5, "running": jobs[:1]}
+
+
+@pytest.mark.parametrize("route", ["queue", "failed"])
+@pytest.mark.parametrize(
+    "query",
+    ["offset=-1", "offset=x", "offset=1.5", "offset=", "offset=\u0661", "offset=1" + "0" * 20, "limit=0", "limit=-5"],
+)
+def test_a_page_that_is_none_is_refused(rest: Rest, route: str, query: str) -> None:
+    answer = rest.client.get(f"/apiv1/{route}?{query}")
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_field")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "queue"),
+        ("GET", "failed"),
+        ("POST", f"jobs/{JOB_ID}/cancel"),
+        ("POST", f"jobs/{JOB_ID}/retry"),
+    ],
+)
+def test_what_needs_redis_says_when_to_ask_again_while_it_is_away(
+    own_redis: RedisServer, tmp_path: Path, method: str, path: str
+) -> None:
+    rest = Rest(tmp_path, own_redis.url)
+    rest.post_form(SONG)
+    before = rest.stored()
+    own_redis.kill()
+    answer = rest.client.open(f"/apiv1/{path}", method=method)
+    assert (answer.status_code, answer.json["code"]) == (503, "queue_unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert rest.stored() == before
 
 
 def test_an_old_client_may_send_null_with_its_get(rest: Rest) -> None:
     for path in ("/apiv1/queue", "/apiv1/queue/"):
         answer = rest.client.get(path, data="null", headers={"content-type": "application/json"})
-        assert (answer.status_code, answer.json) == (200, {"queue": [], "total": 0})
+        assert (answer.status_code, answer.json) == (200, {"queue": [], "total": 0, "running": []})
 
 
 def test_at_most_a_thousand_are_listed_and_all_are_counted(rest: Rest, redis_url: str) -> None:
     jobs = [song_hash_number(number) for number in range(1005)]
     with redis.Redis.from_url(redis_url) as client:
         client.lpush("toWorker", *jobs)
-    answer = rest.client.get("/apiv1/queue").json
-    assert (answer["queue"], answer["total"]) == (jobs[:1000], 1005)
+    for query in ("", "?limit=5000"):
+        answer = rest.client.get(f"/apiv1/queue{query}").json
+        assert (answer["queue"], answer["total"]) == (jobs[:1000], 1005)
 
 
 def test_what_is_no_job_is_counted_and_not_shown(rest: Rest, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.lpush("toWorker", b"\xff\xfe", "../../etc/passwd", JOB_ID, "<script>")
-    assert rest.client.get("/apiv1/queue").json == {"queue": [JOB_ID], "total": 4}
+    assert rest.client.get("/apiv1/queue").json == {"queue": [JOB_ID], "total": 4, "running": []}

@@ -26,6 +26,7 @@ from unmix_worker.shutdown import Shutdown
 
 log = structlog.get_logger()
 
+_LOGIN_PREFIXES: Final = ("UNMIX_REDIS_", "UNMIX_STORE_", "REDIS_", "MINIO_")
 #: How often the parent looks at its lease and the clock while the child computes, in seconds.
 TICK_SECONDS: Final = 0.2
 #: What must be left of the grace after the expected end, in seconds: for upload, commit and finish.
@@ -81,7 +82,10 @@ class Separated:
 
 
 def child_environment() -> dict[str, str]:
-    """Return the environment for a process that separates: this one's, and how it waits and keeps its memory."""
+    """Return the environment for a process that separates: this one's, and how it waits and keeps its memory.
+
+    It decodes what strangers sent, so it is not told how to log in anywhere.
+    """
     return {
         # A thread that spins for work steals the core of REST or of the next worker.
         "OMP_WAIT_POLICY": "passive",
@@ -90,7 +94,7 @@ def child_environment() -> dict[str, str]:
         "MALLOC_MMAP_THRESHOLD_": str(2**30),
         "MALLOC_TRIM_THRESHOLD_": str(2**30),
         "MALLOC_TOP_PAD_": str(2**26),
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith(_LOGIN_PREFIXES)},
     }
 
 

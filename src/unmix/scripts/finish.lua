@@ -2,7 +2,7 @@
 -- A worker proves its right by its token. Whoever ends a job without one (a cancel, the reconciler) names the
 -- generation of the outcome, and takes the job from whoever has it.
 -- KEYS: 1 unmix:leases  2 unmix:open  3 unmix:delayed  4 unmix:outbox  5 unmix:failed  6 unmix:marks
---       7 unmix:job:<job_id>  8 toWorker  9 unmix:taken
+--       7 unmix:job:<job_id>  8 toWorker  9 unmix:taken  10 unmix:outbox:tries
 -- ARGV: 1 job_id  2 token or ''  3 generation or ''  4 final status  5 error code or ''  6 number of callbacks
 --       7 seconds to keep the record
 -- Returns 1, or 0 if the token is not valid any more, or Redis knows another submission, or this one is over.
@@ -33,6 +33,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- A callback may have been added since the worker read the request.
 for i = 0, math.max(tonumber(ARGV[6]), tonumber(record[4] or 0)) - 1 do
   redis.call('ZADD', KEYS[4], now, job_id .. '#' .. i)
+  redis.call('HDEL', KEYS[10], job_id .. '#' .. i) -- of an earlier submission
 end
 redis.call('HSET', KEYS[7], 'status', ARGV[4], 'error_code', ARGV[5], 'progress', 1)
 redis.call('HDEL', KEYS[7], 'token', 'retry_at')

@@ -18,6 +18,8 @@ if not submitted_at then
   local time = redis.call('TIME')
   submitted_at = time[1] * 1000 + math.floor(time[2] / 1000)
 end
+-- The first write, because a server that is full refuses this one, and after the first nothing of a script any more.
+redis.call('ZADD', KEYS[4], submitted_at, job_id)
 if same and only_if_missing then
   redis.call('HDEL', KEYS[7], 'token', 'retry_at') -- what it has cost so far stays on its account
   redis.call('PERSIST', KEYS[7])
@@ -29,7 +31,6 @@ redis.call('HSET', KEYS[7], 'status', 'queued', 'generation', generation, 'callb
 redis.call('ZREM', KEYS[3], job_id)
 redis.call('ZREM', KEYS[5], job_id)
 redis.call('ZREM', KEYS[6], job_id)
-redis.call('ZADD', KEYS[4], submitted_at, job_id)
 if not waiting then
   redis.call('LPUSH', KEYS[1], job_id)
 end

@@ -1,0 +1,407 @@
+"""The server's settings and users: each role can do its work and no more, in local mode as in a deployment."""
+
+import re
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+import redis
+
+from support import RedisServer, free_port, redis_login, redis_password, song_hash_number
+from unmix import embedded_redis
+from unmix.embedded_redis import USERS_FILE, roles, server_command, write_users
+from unmix.errors import QueueError
+from unmix.job import JobStatus
+from unmix.job_queue import Claim, JobQueue, ModelCard, QueuePolicy
+from unmix.local import LocalPlan, running
+from unmix.settings import Settings
+
+START = Path(__file__).parents[2] / "redis" / "start.sh"
+#: Everything lapses and is due at once.
+POLICY = QueuePolicy(lease_seconds=0.001, grace_seconds=0, retry_seconds=0)
+JOB_ID = song_hash_number(1)
+#: How Redis 6.2 to 8 and valkey word that a user lacks a right. DEBUG is refused before that is looked at.
+REFUSED = re.compile(
+    "no permissions|user executing the script can't|EXEC without MULTI|DEBUG command not allowed", re.IGNORECASE
+)
+
+
+class Logins:
+    """What each user of one server can reach."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis_url = redis_url
+        self._queues: dict[str, JobQueue] = {}
+        self._clients: list[redis.Redis] = []
+
+    def queue(self, role: str) -> JobQueue:
+        if role not in self._queues:
+            login = redis_login(self._redis_url, role)
+            password = login["UNMIX_REDIS_PASSWORD"]
+            self._queues[role] = JobQueue(login["UNMIX_REDIS_URL"], password=password, policy=POLICY)
+        return self._queues[role]
+
+    def client(self, role: str) -> redis.Redis:
+        """A plain client; as `default` it names no user."""
+        url = redis_login(self._redis_url, role)["UNMIX_REDIS_URL"]
+        if role == "default":
+            client = redis.Redis.from_url(url.replace("default@", ""), decode_responses=True)
+        else:
+            client = redis.Redis.from_url(url, password=redis_password(role), decode_responses=True)
+        self._clients.append(client)
+        return client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in (*self._queues.values(), *self._clients):
+            connection.close()
+
+
+@pytest.fixture
+def logins(redis_url: str) -> Iterator[Logins]:
+    with Logins(redis_url) as logins:
+        yield logins
+
+
+def work_of_rest(logins: Logins) -> None:
+    rest = logins.queue("rest")
+    rest.ping()
+    assert rest.submit(JOB_ID, "g1", callbacks=1)
+    rest.add_callback(JOB_ID, 1)
+    assert rest.record(JOB_ID) is not None
+    assert rest.position(JOB_ID) == 1
+    assert rest.waiting(limit=10) == ([JOB_ID], 1)
+    assert rest.running() == []
+    assert rest.counts().open == 1
+    assert rest.first_commit(JOB_ID, "g1", b"{}") == b"{}"
+    assert rest.settle(JOB_ID, "g1", JobStatus.FAILED, error_code="poison", callbacks=1)
+    assert rest.failed(limit=10) == ([JOB_ID], 1)
+    rest.forget(JOB_ID)
+    assert rest.model_card("demo") is None
+    rest.push_log("node.rest.info:done", max_lines=10)
+
+
+def work_of_a_worker(logins: Logins) -> None:
+    worker = logins.queue("worker")
+    worker.ping()
+    worker.announce(ModelCard("demo", "ab" * 32, ("drums", "bass", "other", "vocals"), 44_100))
+    logins.queue("rest").submit("junk", "g1")
+    worker.discard(worker.take(block_seconds=1) or "")
+    ends: list[Callable[[Claim], object]] = [
+        worker.release,
+        worker.drop,
+        lambda claim: worker.fail(claim, error_code="store_unavailable"),
+        lambda claim: worker.finish(claim, JobStatus.FAILED, error_code="poison", callbacks=1),
+    ]
+    for number, end in enumerate(ends):
+        claim = _claim(logins, f"g{number}")
+        worker.renew(claim, progress=0.5)
+        end(claim)
+    logins.queue("rest").submit(JOB_ID, "blpop")
+    assert worker.take(block_seconds=1, fetch="blpop") == JOB_ID
+    assert worker.first_commit(JOB_ID, "blpop", b"{}") == b"{}"
+    worker.push_log("node.worker.info:done", max_lines=10)
+
+
+def work_of_the_janitor(logins: Logins) -> None:
+    janitor = logins.queue("janitor")
+    janitor.ping()
+    _claim(logins)
+    while not janitor.sweep().lapsed:
+        pass
+    assert logins.queue("worker").take(block_seconds=1) == JOB_ID
+    assert janitor.sweep().unclaimed == 1
+    logins.queue("worker").fail(_claim(logins), error_code="store_unavailable")
+    while not janitor.sweep().retries:
+        pass
+    logins.client("admin").delete("toWorker")
+    assert JOB_ID not in janitor.snapshot().present
+    assert janitor.requeue(JOB_ID, "g1", callbacks=1, submitted_at_ms=1)
+    logins.client("admin").delete("toWorker")
+    assert janitor.requeue(JOB_ID, "g2", callbacks=1, submitted_at_ms=1)
+    assert janitor.settle(JOB_ID, "g2", JobStatus.FAILED, error_code="poison", callbacks=1)
+    janitor.note_failed(JOB_ID, 1)
+    janitor.owe_callback(JOB_ID, 0)
+    assert janitor.due_callbacks(limit=10) == [(JOB_ID, 0)]
+    assert janitor.callback_failed(JOB_ID, 0, retry_seconds=1) == janitor.callback_tries(JOB_ID, 0) == 1
+    janitor.callback_over(JOB_ID, 0)
+    janitor.forget(JOB_ID)
+    janitor.push_log("node.janitor.info:done", max_lines=10)
+
+
+def _claim(logins: Logins, generation: str = "g1") -> Claim:
+    logins.queue("rest").submit(JOB_ID, generation)
+    element = logins.queue("worker").take(block_seconds=1)
+    assert element == JOB_ID
+    claim = logins.queue("worker").claim(element, JOB_ID, "worker-1")
+    assert claim is not None
+    return claim
+
+
+def work_of_logs(logins: Logins) -> None:
+    logins.queue("rest").push_log("node.rest.info:line", max_lines=10)
+    logs = logins.queue("logs")
+    logs.ping()
+    assert logs.peek_logs() == ["node.rest.info:line"]
+    assert logs.pop_log(block_seconds=1) == "node.rest.info:line"
+
+
+def work_of_the_old_contract(client: redis.Redis) -> None:
+    client.ping()
+    for key in ("toWorker", "logging"):
+        assert client.lpush(key, "b", "a") == 2
+        assert client.rpush(key, "c", "d") == 4
+        assert client.llen(key) == 4
+        assert client.lrange(key, 0, -1) == ["a", "b", "c", "d"]
+        assert (client.lpop(key), client.rpop(key)) == ("a", "d")
+        assert client.blpop([key], timeout=1) == (key, "b")
+        assert client.brpop([key], timeout=1) == (key, "c")
+
+
+def work_of_a_person(logins: Logins) -> None:
+    logins.queue("rest").submit(JOB_ID, "g1")
+    person = logins.client("default")
+    assert person.zcard("unmix:open") == 1
+    assert person.rpop("toWorker") == JOB_ID
+    work_of_the_old_contract(person)
+
+
+WORK: dict[str, Callable[[Logins], None]] = {
+    "rest": work_of_rest,
+    "worker": work_of_a_worker,
+    "janitor": work_of_the_janitor,
+    "logs": work_of_logs,
+    "legacy": lambda logins: work_of_the_old_contract(logins.client("legacy")),
+    "default": work_of_a_person,
+}
+
+
+def test_every_user_of_the_template_is_tested_here() -> None:
+    assert {*roles(), "default"} == set(WORK)
+
+
+@pytest.mark.parametrize("role", WORK)
+def test_a_user_can_do_its_work(logins: Logins, role: str) -> None:
+    WORK[role](logins)
+
+
+@pytest.mark.parametrize("role", WORK)
+def test_a_user_has_no_right_that_its_work_can_do_without(own_redis: RedisServer, tmp_path: Path, role: str) -> None:
+    rights = _rights(tmp_path)[role]
+    login = "nopass" if role == "default" else f">{redis_password(role)}"
+    refusals = {}
+    with redis.Redis.from_url(own_redis.url) as admin:
+        for right in (right for right in rights if not right.startswith("-")):
+            admin.flushall()
+            admin.script_flush()
+            without = [other for other in rights if other != right]
+            admin.execute_command("ACL", "SETUSER", role, "reset", "on", login, *without)
+            with Logins(own_redis.url) as logins:
+                refusals[right] = _refusal(logins, role)
+    assert {right: refusal for right, refusal in refusals.items() if not REFUSED.search(refusal)} == {}
+
+
+def _refusal(logins: Logins, role: str) -> str:
+    """What the server refuses a user at its work."""
+    try:
+        WORK[role](logins)
+    except (QueueError, redis.ResponseError) as error:
+        return str(error)
+    return "nothing"
+
+
+FORBIDDEN = (
+    "FLUSHALL", "FLUSHDB", "CONFIG GET *", "CONFIG SET maxmemory 0", "KEYS *", "DEBUG SLEEP 0", "SHUTDOWN NOSAVE",
+    "ACL LIST", "ACL WHOAMI", "MODULE LIST", "REPLICAOF NO ONE", "SAVE", "BGREWRITEAOF", "MONITOR", "CLIENT LIST",
+    "CLIENT KILL TYPE normal", "EVAL return(1) 0", "SCRIPT FLUSH", "SCAN 0", "RANDOMKEY", "PUBLISH channel message",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("role", WORK)
+def test_a_user_cannot_rule_the_server(logins: Logins, role: str) -> None:
+    client = logins.client(role)
+    for command in FORBIDDEN:
+        with pytest.raises(redis.ResponseError, match=REFUSED):
+            client.execute_command(*command.split())
+
+
+@pytest.mark.parametrize(
+    ("role", "keys"),
+    [
+        ("rest", ["other", "unmix:other"]),
+        ("worker", ["other", "unmix:other"]),
+        ("janitor", ["other", "unmix:models", "unmix:commit:x", "unmix:other"]),
+        ("logs", ["other", "toWorker", "unmix:open"]),
+        ("legacy", ["other", "unmix:open", "unmix:taken", f"unmix:job:{JOB_ID}"]),
+        ("default", ["other", "unmix:taken", "unmix:leases", f"unmix:job:{JOB_ID}"]),
+    ],
+)
+def test_a_user_cannot_touch_other_keys(logins: Logins, role: str, keys: list[str]) -> None:
+    client = logins.client(role)
+    for key in keys:
+        with pytest.raises(redis.exceptions.NoPermissionError, match="key"):
+            client.brpop([key], timeout=0.1) if role == "logs" else client.lpush(key, "x")
+
+
+@pytest.mark.parametrize("call", ["'FLUSHALL'", "'KEYS', '*'", "'SET', 'other', 1"])
+def test_a_script_can_do_no_more_than_its_user(logins: Logins, call: str) -> None:
+    client = logins.client("rest")
+    script = client.script_load(f"return redis.call({call})")
+    with pytest.raises(redis.ResponseError, match=REFUSED):
+        client.evalsha(script, 0)
+
+
+@pytest.mark.parametrize(
+    ("user", "password"), [("worker", "wrong"), ("worker", ""), ("stranger", redis_password("worker"))]
+)
+def test_a_wrong_password_or_user_is_told_from_a_server_that_is_away(redis_url: str, user: str, password: str) -> None:
+    url = redis_login(redis_url, user)["UNMIX_REDIS_URL"]
+    with JobQueue(url, password=password) as queue, pytest.raises(QueueError) as caught:
+        queue.ping()
+    assert caught.value.code == "queue_denied"
+
+
+def test_what_is_accepted_is_on_the_disk_and_nothing_is_dropped_for_room(logins: Logins) -> None:
+    names = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "save", "maxmemory-policy", "databases")
+    admin = logins.client("admin")
+    assert [admin.config_get(name)[name] for name in names] == ["yes", "always", "no", "", "noeviction", "1"]
+
+
+def test_a_server_without_its_settings_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_redis, "_FOLDERS", (tmp_path,))
+    with pytest.raises(QueueError, match=f"redis.conf is in none of {tmp_path}") as caught:
+        server_command(free_port(), tmp_path)
+    assert caught.value.code == "no_redis_config"
+
+
+def test_local_mode_runs_each_process_as_its_user_and_lets_a_person_look(tmp_path: Path) -> None:
+    plan = LocalPlan(data_dir=tmp_path, port=free_port(), workers=1, model="demo")
+    with running(Settings(), plan, say=print) as stack:
+        stack.wait_until_ready(limit_seconds=90)
+        with redis.Redis.from_url(stack.redis_url, decode_responses=True) as person:
+            origins = (".rest.info:", ".worker.info:", ".janitor.info:")
+            while not all(origin in " ".join(person.lrange("logging", 0, -1)) for origin in origins):
+                time.sleep(0.1)
+            assert person.zcard("unmix:open") == 0
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                person.flushall()
+        command = [sys.executable, "-m", "unmix.cli", "logs", "--peek"]
+        logs = subprocess.run(command, env={"UNMIX_REDIS_URL": stack.redis_url}, capture_output=True, text=True)
+        assert (logs.returncode, logs.stderr) == (0, "")
+        assert all(origin in logs.stdout for origin in origins)
+        assert not REFUSED.search(stack.tails())
+
+
+@pytest.fixture
+def passwords(tmp_path: Path) -> Path:
+    """A folder with the password of each role, as a mounted secret is."""
+    folder = tmp_path / "passwords"
+    folder.mkdir()
+    for role in roles():
+        (folder / role).write_text(redis_password(role))
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path: Path, passwords: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str], str]]]:
+    """Run start.sh as a deployment does, in the data folder `data`; returns the process and the server's URL."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "bin" / "valkey-server").symlink_to(server_command(0, tmp_path)[0])
+    environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+    started: list[subprocess.Popen[str]] = []
+
+    def run() -> tuple[subprocess.Popen[str], str]:
+        port = free_port()
+        command = ["sh", str(START), str(passwords), "--bind", "127.0.0.1", "--port", str(port)]
+        with (tmp_path / "redis.log").open("w") as log:
+            started.append(
+                subprocess.Popen(
+                    command, cwd=tmp_path / "data", env=environment, stdout=log, stderr=subprocess.PIPE, text=True
+                )
+            )
+        return started[-1], f"redis://127.0.0.1:{port}/0"
+
+    yield run
+    for process in started:
+        with process:
+            process.kill()
+
+
+Start = Callable[[], tuple[subprocess.Popen[str], str]]
+
+
+def test_a_deployment_lets_in_each_role_with_its_password_and_nobody_else(start: Start) -> None:
+    process, url = start()
+    with JobQueue(url) as stranger:
+        while (code := _answer(stranger)) == "queue_unavailable":
+            assert process.poll() is None
+            time.sleep(0.05)
+    assert code == "queue_denied"
+    for role in roles():
+        login = redis_login(url, role)
+        with JobQueue(login["UNMIX_REDIS_URL"], password=login["UNMIX_REDIS_PASSWORD"]) as queue:
+            queue.ping()
+    process.terminate()
+    assert process.wait() == 0
+
+
+def _answer(queue: JobQueue) -> str:
+    try:
+        queue.ping()
+    except QueueError as error:
+        return error.code
+    return "ok"
+
+
+def test_a_deployment_gives_the_rights_that_local_mode_gives(start: Start, tmp_path: Path) -> None:
+    start()
+    users = tmp_path / "data" / USERS_FILE
+    while not users.exists() or len(users.read_text().split("user ")) <= len(WORK):
+        time.sleep(0.05)
+    deployed = _users(users)
+    assert deployed.pop("default") == ["off"]
+    local = _users(_write_users(tmp_path))
+    del local["default"]
+    assert deployed == local
+    assert stat.S_IMODE(users.stat().st_mode) == 0o600
+    assert redis_password("") not in users.read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"), [(None, "has no password"), ("", "is empty"), ("secret\n", "has a line break")]
+)
+def test_a_deployment_does_not_start_without_a_proper_password(
+    start: Start, passwords: Path, content: str | None, complaint: str
+) -> None:
+    (passwords / "janitor").unlink()
+    if content is not None:
+        (passwords / "janitor").write_text(content)
+    process, _ = start()
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors.startswith("start.sh: the ")
+    assert complaint in errors
+    assert str(passwords / "janitor") in errors
+
+
+def _write_users(folder: Path) -> Path:
+    """Write the ACL file of a server with the tests' passwords, and return it."""
+    write_users(folder, {role: redis_password(role) for role in roles()})
+    return folder / USERS_FILE
+
+
+def _users(file: Path) -> dict[str, list[str]]:
+    """Return each user of an ACL file with its state, password and rights."""
+    return {words[1]: words[2:] for words in map(str.split, file.read_text().splitlines()) if words}
+
+
+def _rights(folder: Path) -> dict[str, list[str]]:
+    return {user: words[2:] for user, words in _users(_write_users(folder)).items()}

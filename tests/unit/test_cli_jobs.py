@@ -1,0 +1,143 @@
+"""`unmix cancel` and `unmix failed`, against a real REST server in this process."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from structlog.testing import capture_logs
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from command_line import unmix
+from rest_support import SONG, Rest
+from unmix.job import JobStatus
+from unmix.song import hash_song
+
+JOB_ID = hash_song(SONG)
+UNKNOWN = "0" * 64
+
+
+class Quiet(WSGIRequestHandler):
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        pass
+
+
+@pytest.fixture
+def url(rest: Rest) -> Iterator[str]:
+    """Where `rest` can be reached; its log is no output of the command."""
+    server = make_server("127.0.0.1", 0, rest.client.application, threaded=True, request_handler=Quiet)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    with capture_logs():
+        yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def fail(rest: Rest, error: str = "it crashed", **options: str) -> str:
+    """Let a job fail, and return its id."""
+    job_id = str(rest.post_form(SONG, **options).json["hash"])
+    rest.finish(job_id, status=JobStatus.FAILED, error_code="poison", error=error, ran=None)
+    return job_id
+
+
+def status(rest: Rest, job_id: str = JOB_ID) -> str:
+    return str(rest.client.get(f"/apiv1/jobs/{job_id}").json["status"])
+
+
+def test_cancel_says_nothing_if_all_went_well(rest: Rest, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rest.post_form(SONG)
+    other = rest.post_form(SONG, format="wav").json["hash"]
+    assert unmix("cancel", JOB_ID, other, "--url", url) == 0
+    assert (status(rest), status(rest, other)) == ("cancelled", "cancelled")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "")
+
+
+def test_a_job_that_cannot_be_cancelled_is_named_and_does_not_stop_the_others(
+    rest: Rest, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rest.post_form(SONG)
+    rest.finish(JOB_ID, {"vocals": b"voice"})
+    other = rest.post_form(SONG, format="wav").json["hash"]
+    assert unmix("cancel", UNKNOWN, JOB_ID, other, "--url", url) == 1
+    assert (status(rest), status(rest, other)) == ("done", "cancelled")
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {UNKNOWN}: there is no such job (not_found)",
+        f"error: {JOB_ID}: the job is done already (job_over)",
+    ]
+
+
+def test_failed_list_prints_one_line_for_each_failure_the_last_one_first(
+    rest: Rest, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert unmix("failed", "list", "--url", url) == 0
+    assert capsys.readouterr().out == ""
+    first = fail(rest)
+    second = fail(rest, error="", format="wav")
+    finished_at = {job_id: rest.client.get(f"/apiv1/jobs/{job_id}").json["finished_at"] for job_id in (first, second)}
+    assert unmix("failed", "list", "--url", url) == 0
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        f"{finished_at[second]}  {second}  poison",
+        f"{finished_at[first]}  {first}  poison  it crashed",
+    ]
+
+
+def test_the_text_of_an_error_cannot_steer_the_terminal(
+    rest: Rest, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail(rest, error="\x1b[2J gone\r\nand a line of its own\u202e")
+    assert unmix("failed", "list", "--url", url) == 0
+    printed = capsys.readouterr().out
+    assert "\N{REPLACEMENT CHARACTER}[2J gone\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}and a line" in printed
+    assert len(printed.splitlines()) == 1
+    assert not {"\x1b", "\r", "\u202e"} & set(printed)
+
+
+def test_failed_retry_queues_the_jobs_again(rest: Rest, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [fail(rest), fail(rest, format="wav")]
+    assert unmix("failed", "retry", *jobs, "--url", url) == 0
+    assert rest.client.get("/apiv1/queue").json["queue"] == jobs
+    assert unmix("failed", "list", "--url", url) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_failed_retry_says_which_job_cannot_be_tried_again(
+    rest: Rest, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rest.post_form(SONG)
+    rest.finish(JOB_ID, {"vocals": b"voice"})
+    failed = fail(rest, format="wav")
+    assert unmix("failed", "retry", JOB_ID, failed, "--url", url) == 1
+    assert rest.client.get("/apiv1/queue").json["queue"] == [failed]
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith(f"error: {JOB_ID}: ")
+    assert "(not_retryable)" in errors[0]
+
+
+def test_failed_drop_removes_a_job_with_all_that_it_has(
+    rest: Rest, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert unmix("failed", "drop", fail(rest), "--url", url) == 0
+    assert rest.stored() == []
+    assert rest.client.get("/apiv1/failed").json == {"failed": [], "total": 0}
+    assert unmix("failed", "drop", UNKNOWN, "--url", url) == 1
+    assert capsys.readouterr().err == f"error: {UNKNOWN}: there is no such job (not_found)\n"
+
+
+@pytest.mark.parametrize("command", [("cancel", JOB_ID), ("failed", "list"), ("failed", "retry", JOB_ID)])
+def test_a_server_that_is_away_is_an_error_in_one_line(
+    command: tuple[str, ...], unused_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert unmix(*command, "--url", f"http://127.0.0.1:{unused_port}") == 1
+    errors = capsys.readouterr().err
+    assert len(errors.splitlines()) == 1
+    assert "(rest_unavailable)" in errors
+
+
+def test_failed_alone_shows_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    unmix("failed")
+    printed = "".join(capsys.readouterr())
+    for command in ("list", "retry", "drop"):
+        assert command in printed

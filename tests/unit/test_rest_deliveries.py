@@ -1,0 +1,227 @@
+"""The janitor's part in callbacks: when they are delivered, how often, and what is noted of it."""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from rest_support import SONG, Rest
+from support import CallbackServer, RedisServer
+from unmix.errors import QueueError, StoreError
+from unmix.janitor import Deliveries
+from unmix.job import JobStatus
+from unmix.song import hash_song
+
+JOB_ID = hash_song(SONG)
+PATIENCE_SECONDS = 60
+STEMS = {"vocals": b"voice", "drums": b"boom"}
+
+
+@pytest.fixture
+def rest(tmp_path: Path, redis_url: str) -> Rest:
+    return quick_rest(tmp_path, redis_url)
+
+
+def quick_rest(folder: Path, redis_url: str) -> Rest:
+    """A service whose callbacks may come here, three tries shortly after another."""
+    return Rest(folder, redis_url, callback_allow="127.0.0.1", callback_max_attempts=3, callback_retry_seconds=0.02)
+
+
+def post(rest: Rest, receiver: CallbackServer, **data: Any) -> None:
+    rest.post_form(SONG, callback=json.dumps({"url": receiver.url, "data": data}))
+
+
+def deliver_until(rest: Rest, condition: Callable[[], bool], **settings: Any) -> None:
+    """Do what the janitor does with callbacks, again and again; Redis may be away meanwhile."""
+    changed = rest.settings.model_copy(update=settings)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with Deliveries(changed, rest.queue, rest.ledger) as deliveries:
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            with suppress(QueueError):
+                deliveries.start_due()
+            time.sleep(0.01)
+        deliveries._pool.shutdown()  # what is under way comes to its end
+
+
+def deliver_all(rest: Rest, **settings: Any) -> dict[str, Any]:
+    """Deliver until the outbox is empty, and return what the job says of its callbacks."""
+    deliver_until(rest, lambda: rest.queue.counts().outbox == 0, **settings)
+    return dict(rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["callbacks"])
+
+
+def without_times(deliveries: dict[str, Any]) -> dict[str, Any]:
+    return {index: {**delivery, "at": delivery["at"][:2]} for index, delivery in deliveries.items()}
+
+
+def test_an_arrived_callback_is_noted_in_the_job(rest: Rest) -> None:
+    with CallbackServer() as receiver:
+        post(rest, receiver, ticket=1)
+        rest.finish(JOB_ID, STEMS)
+        assert rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["callbacks"] == {}
+        noted = deliver_all(rest)
+        end = {"hash": JOB_ID, "songhash": JOB_ID, "status": "done", "tracks": ["drums", "vocals"]}
+        assert receiver.bodies == [{"ticket": 1, **end}]
+    assert without_times(noted) == {"0": {"delivered": True, "at": "20", "tries": 1, "error": None}}
+
+
+def test_the_callbacks_of_a_job_are_noted_each_by_its_number(rest: Rest) -> None:
+    with CallbackServer() as first, CallbackServer(status=500) as second:
+        post(rest, first)
+        post(rest, second)
+        rest.finish(JOB_ID, STEMS)
+        noted = deliver_all(rest)
+    assert {index: (each["delivered"], each["tries"]) for index, each in noted.items()} == {
+        "0": (True, 1),
+        "1": (False, 3),
+    }
+
+
+def test_a_receiver_that_fails_is_called_again_under_the_same_id_until_it_takes_the_callback(rest: Rest) -> None:
+    with CallbackServer(status=500) as receiver:
+        post(rest, receiver)
+        rest.finish(JOB_ID, STEMS)
+        deliver_until(rest, lambda: rest.queue.callback_tries(JOB_ID, 0) >= 2, callback_max_attempts=99)
+        receiver.status = 200
+        noted = deliver_all(rest)
+        tries = len(receiver.bodies)
+        assert tries >= 3
+        assert all(body == receiver.bodies[0] for body in receiver.bodies)
+        assert len(set(receiver.delivery_ids)) == 1
+    assert without_times(noted) == {"0": {"delivered": True, "at": "20", "tries": tries, "error": None}}
+
+
+def test_a_callback_is_given_up_after_its_tries_and_the_job_is_none_the_worse(rest: Rest) -> None:
+    with CallbackServer(status=500) as receiver:
+        post(rest, receiver)
+        rest.finish(JOB_ID, STEMS)
+        noted = deliver_all(rest)
+        assert len(receiver.bodies) == 3
+    assert (noted["0"]["delivered"], noted["0"]["tries"]) == (False, 3)
+    assert "500" in noted["0"]["error"]
+    job = rest.client.get(f"/apiv1/jobs/{JOB_ID}").json
+    assert (job["status"], sorted(job["stems"])) == ("done", ["drums", "vocals"])
+
+
+def test_a_place_that_may_be_called_no_more_is_given_up_at_once(rest: Rest) -> None:
+    with CallbackServer() as receiver:
+        post(rest, receiver)
+        rest.finish(JOB_ID, STEMS)
+        noted = deliver_all(rest, callback_allow="")
+        assert receiver.bodies == []
+    assert (noted["0"]["delivered"], noted["0"]["tries"]) == (False, 1)
+
+
+def test_the_end_of_a_cancelled_job_is_told(rest: Rest) -> None:
+    with CallbackServer() as receiver:
+        post(rest, receiver)
+        rest.client.post(f"/apiv1/jobs/{JOB_ID}/cancel")
+        noted = deliver_all(rest)
+        assert [(body["status"], body["tracks"]) for body in receiver.bodies] == [("cancelled", [])]
+    assert noted["0"]["delivered"] is True
+
+
+def test_each_submission_is_told_under_an_id_of_its_own(rest: Rest) -> None:
+    with CallbackServer() as receiver:
+        post(rest, receiver)
+        rest.finish(JOB_ID, status=JobStatus.FAILED, error_code="poison", ran=None)
+        deliver_all(rest)
+        rest.client.post(f"/apiv1/jobs/{JOB_ID}/retry")
+        rest.finish(JOB_ID, STEMS)
+        noted = deliver_all(rest)
+        assert [body["status"] for body in receiver.bodies] == ["failed", "done"]
+        assert len(set(receiver.delivery_ids)) == 2
+    assert noted["0"]["delivered"] is True
+
+
+def test_a_job_that_is_tried_again_has_all_tries_of_its_callback_again(rest: Rest) -> None:
+    with CallbackServer(status=500) as receiver:
+        post(rest, receiver)
+        rest.finish(JOB_ID, status=JobStatus.FAILED, error_code="poison", ran=None)
+        slow = {"callback_retry_seconds": 3600}
+        deliver_until(rest, lambda: rest.queue.callback_tries(JOB_ID, 0) == 1, **slow)
+        rest.client.post(f"/apiv1/jobs/{JOB_ID}/retry")
+        rest.finish(JOB_ID, STEMS)
+        noted = deliver_all(rest)
+        assert [body["status"] for body in receiver.bodies] == ["failed", "done", "done", "done"]
+    assert noted["0"]["tries"] == 3
+
+
+def test_a_callback_of_a_removed_job_is_not_delivered(rest: Rest) -> None:
+    with CallbackServer() as receiver:
+        post(rest, receiver)
+        rest.finish(JOB_ID, STEMS)
+        rest.client.delete(f"/apiv1/remove/{JOB_ID}")
+        deliver_until(rest, lambda: rest.queue.counts().outbox == 0)
+        assert receiver.bodies == []
+
+
+def test_a_callback_keeps_its_id_and_its_tries_over_a_restart_of_redis(own_redis: RedisServer, tmp_path: Path) -> None:
+    rest = quick_rest(tmp_path, own_redis.url)
+    with CallbackServer(status=500) as receiver:
+        post(rest, receiver)
+        rest.finish(JOB_ID, STEMS)
+        deliver_until(rest, lambda: rest.queue.callback_tries(JOB_ID, 0) >= 1, callback_max_attempts=99)
+        own_redis.kill()
+        own_redis.start()
+        receiver.status = 200
+        noted = deliver_all(rest)
+        tries = len(receiver.bodies)
+        assert tries >= 2
+        assert len(set(receiver.delivery_ids)) == 1
+    assert (noted["0"]["delivered"], noted["0"]["tries"]) == (True, tries)
+
+
+def test_a_callback_that_redis_lost_is_delivered_under_its_id_when_it_is_owed_again(rest: Rest, redis_url: str) -> None:
+    with CallbackServer(status=500) as receiver:
+        post(rest, receiver)
+        rest.finish(JOB_ID, STEMS)
+        deliver_until(rest, lambda: rest.queue.callback_tries(JOB_ID, 0) == 1, callback_retry_seconds=3600)
+        with redis.Redis.from_url(redis_url) as client:
+            client.flushall()
+        receiver.status = 200
+        rest.queue.owe_callback(JOB_ID, 0)
+        noted = deliver_all(rest)
+        assert len(receiver.bodies) == 2
+        assert len(set(receiver.delivery_ids)) == 1
+    assert noted["0"]["delivered"] is True
+
+
+@pytest.mark.parametrize("status", [200, 500], ids=["arrived", "given up"])
+def test_a_delivery_that_is_over_is_not_made_again_when_redis_lost_everything(
+    rest: Rest, redis_url: str, status: int
+) -> None:
+    with CallbackServer(status=status) as receiver:
+        post(rest, receiver)
+        rest.finish(JOB_ID, STEMS)
+        noted = deliver_all(rest)
+        called = len(receiver.bodies)
+        with redis.Redis.from_url(redis_url) as client:
+            client.flushall()
+        rest.queue.owe_callback(JOB_ID, 0)
+        assert deliver_all(rest) == noted
+        assert len(receiver.bodies) == called
+
+
+def test_a_delivery_that_could_not_be_noted_is_made_again(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = rest.ledger.note_delivery
+    faults = [StoreError("the store is away"), None]
+
+    def note_if_there(*args: Any) -> None:
+        if fault := faults.pop(0):
+            raise fault
+        note(*args)
+
+    monkeypatch.setattr(rest.ledger, "note_delivery", note_if_there)
+    with CallbackServer() as receiver:
+        post(rest, receiver)
+        rest.finish(JOB_ID, STEMS)
+        noted = deliver_all(rest)
+        assert len(receiver.bodies) == 2
+        assert len(set(receiver.delivery_ids)) == 1
+    assert noted["0"]["delivered"] is True

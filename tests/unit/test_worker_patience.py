@@ -1,0 +1,243 @@
+"""A worker waits out an object store that is away, keeps its lease meanwhile, and knows when to stop."""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unmix.errors import LeaseLostError, ObjectMissingError, StoreError
+from unmix.job import JobRequest, JobStatus, Ran, SeparationOptions
+from unmix.job_queue import Claim, JobQueue, ModelCard
+from unmix.ledger import Ledger
+from unmix.settings import Settings
+from unmix.song import hash_song, song_object
+from unmix.store_file import FileStore
+from unmix_worker import patience
+from unmix_worker.health import Heartbeat
+from unmix_worker.lease import Lease
+from unmix_worker.patience import Patience
+from unmix_worker.scratch import Scratch
+from unmix_worker.separation import ReleasedError, Separated, SeparationTask
+from unmix_worker.shutdown import Shutdown
+from unmix_worker.worker import Worker
+
+SONG = b"a song"
+JOB_ID = hash_song(SONG)
+CARD = ModelCard("demo", "ab" * 32, ("drums", "vocals"), 44_100)
+AWAY = StoreError("the store is away")
+#: Longer than any test takes: what ends the waiting is something else.
+LONG_SECONDS = 600
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def queue(redis_url: str) -> Iterator[JobQueue]:
+    with JobQueue(redis_url) as queue:
+        yield queue
+
+
+@pytest.fixture
+def claim(queue: JobQueue) -> Claim:
+    queue.submit(JOB_ID, "g")
+    claim = queue.claim(str(queue.take(block_seconds=1)), JOB_ID, "worker-1")
+    assert claim is not None
+    return claim
+
+
+@pytest.fixture
+def lease(queue: JobQueue, claim: Claim) -> Iterator[Lease]:
+    """The claim, renewed often."""
+    with Lease(queue, claim, 0.01, Heartbeat(None)) as lease:
+        yield lease
+
+
+class Outage:
+    """An action that fails a number of times before it works, and does something at each failure."""
+
+    def __init__(self, failures: float, *, error: StoreError = AWAY, meanwhile: Callable[[], Any] = bool) -> None:
+        self.calls = 0
+        self._failures = failures
+        self._error = error
+        self._meanwhile = meanwhile
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.calls <= self._failures:
+            self._meanwhile()
+            raise self._error
+        return "here it is"
+
+
+def test_what_the_store_gives_at_last_is_returned(lease: Lease) -> None:
+    action = Outage(3)
+    assert Patience(LONG_SECONDS, lease, Shutdown(60)).call(action) == "here it is"
+    assert action.calls == 4
+
+
+def test_an_outage_that_lasts_too_long_is_an_error_of_the_store(lease: Lease) -> None:
+    with pytest.raises(StoreError) as caught:
+        Patience(0.05, lease, Shutdown(60)).call(Outage(float("inf")))
+    assert caught.value is AWAY
+
+
+def test_without_patience_nothing_is_tried_twice(lease: Lease) -> None:
+    action = Outage(1)
+    with pytest.raises(StoreError):
+        Patience(0, lease, Shutdown(60)).call(action)
+    assert action.calls == 1
+
+
+@pytest.mark.parametrize(
+    "refusal", [StoreError("no right to", code="store_denied", retryable=False), ObjectMissingError("there is none")]
+)
+def test_a_refusal_is_final(lease: Lease, refusal: StoreError) -> None:
+    action = Outage(1, error=refusal)
+    with pytest.raises(StoreError) as caught:
+        Patience(LONG_SECONDS, lease, Shutdown(60)).call(action)
+    assert caught.value is refusal
+    assert action.calls == 1
+
+
+def test_a_lost_lease_ends_the_waiting(lease: Lease, queue: JobQueue) -> None:
+    action = Outage(float("inf"), meanwhile=lambda: queue.forget(JOB_ID))
+    with pytest.raises(LeaseLostError):
+        Patience(LONG_SECONDS, lease, Shutdown(60)).call(action)
+
+
+def test_the_lease_is_kept_while_the_store_is_away(lease: Lease, queue: JobQueue, claim: Claim) -> None:
+    lease.progress = 0.75  # what a renewal brings to Redis
+
+    def renewed() -> bool:
+        record = queue.record(JOB_ID)
+        return record is not None and record.progress == 0.75
+
+    def until_renewed() -> str:
+        if not renewed():
+            raise AWAY
+        return "renewed"
+
+    assert Patience(LONG_SECONDS, lease, Shutdown(60)).call(until_renewed) == "renewed"
+    queue.renew(claim, progress=1)
+
+
+def test_a_shutdown_that_leaves_no_time_gives_the_job_back(lease: Lease) -> None:
+    shutdown = Shutdown(grace_seconds=5)
+    with pytest.raises(ReleasedError):
+        Patience(LONG_SECONDS, lease, shutdown).call(Outage(float("inf"), meanwhile=shutdown.request))
+
+
+def test_a_shutdown_that_leaves_time_lets_the_waiting_go_on(lease: Lease) -> None:
+    shutdown = Shutdown(grace_seconds=LONG_SECONDS)
+    assert Patience(LONG_SECONDS, lease, shutdown).call(Outage(3, meanwhile=shutdown.request)) == "here it is"
+
+
+class Process:
+    """Stands in for the separating process: separates one song, then the worker has to stop."""
+
+    def __init__(self, shutdown: Shutdown) -> None:
+        self.separations = 0
+        self._shutdown = shutdown
+
+    def ensure_ready(self, shutdown: Shutdown) -> ModelCard:
+        return CARD
+
+    def separate(self, task: SeparationTask, lease: Lease, shutdown: Shutdown) -> Separated:
+        self.separations += 1
+        self._shutdown.request()
+        vocals = Path(task.out) / "vocals.mp3"
+        vocals.parent.mkdir()
+        vocals.write_bytes(b"voice")
+        return Separated({"vocals": vocals}, Ran("demo", CARD.weights_sha256, "cpu", 44_100, 1.0, 1.0), warnings=())
+
+
+class Bench:
+    """A worker with one song in its queue."""
+
+    def __init__(self, folder: Path, queue: JobQueue, **settings: Any) -> None:
+        self.queue = queue
+        self.store = FileStore(folder / "store")
+        self.store.prepare()
+        self.ledger = Ledger(self.store)
+        self.store.put(song_object(JOB_ID), SONG)
+        self.request, _ = self.ledger.accept(JobRequest(JOB_ID, SeparationOptions(model="demo"), "now"))
+        queue.submit(JOB_ID, self.request.generation)
+        self.shutdown = Shutdown(grace_seconds=60)
+        self.process: Any = Process(self.shutdown)
+        self.scratch = folder / "scratch"
+        self._settings = Settings(model="demo", take_seconds=0.1, **settings)
+
+    def run(self) -> None:
+        """Serve the song."""
+        with Scratch(self.scratch) as scratch:
+            Worker(self._settings, self.queue, self.ledger, self.process, scratch, worker_id="worker-1").run(
+                self.shutdown
+            )
+
+
+def fails_at_first(action: Callable[..., Any], error: Exception, times: float = 3) -> Callable[..., Any]:
+    """Return `action`, which now raises `error` so many times before it works."""
+    left = [times]
+
+    def call(*args: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise error
+        return action(*args, **options)
+
+    return call
+
+
+@pytest.mark.parametrize("operation", ["get", "get_file", "put_file", "put_if", "copy"])
+def test_a_song_is_separated_once_though_the_store_goes_and_comes(
+    queue: JobQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    bench = Bench(tmp_path, queue)
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.store, operation, fails_at_first(getattr(bench.store, operation), AWAY))
+        bench.run()
+    outcome = bench.ledger.outcome(bench.request)
+    assert outcome is not None
+    assert (outcome.status, outcome.attempt, list(outcome.stems)) == (JobStatus.DONE, 1, ["vocals"])
+    assert bench.process.separations == 1
+    record = queue.record(JOB_ID)
+    assert record is not None
+    assert (record.status, record.error_code) == (JobStatus.DONE, None)
+
+
+def test_a_job_whose_stems_cannot_be_stored_for_too_long_is_tried_again_later(
+    queue: JobQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, queue, store_patience_seconds=0)
+    monkeypatch.setattr(bench.store, "put_file", fails_at_first(bench.store.put_file, AWAY, times=1))
+    bench.run()
+    assert bench.ledger.outcome(bench.request) is None
+    record = queue.record(JOB_ID)
+    assert record is not None
+    assert (record.status, record.error_code) == (JobStatus.QUEUED, "store_unavailable")
+    assert record.retry_at_ms is not None
+    assert queue.counts().delayed == 1
+
+
+def test_a_job_whose_song_does_not_fit_on_the_scratch_disk_is_tried_again_later(
+    queue: JobQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, queue)
+
+    def fill_the_disk(*_: Any) -> None:
+        bench.shutdown.request()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(bench.store, "get_file", fill_the_disk)
+    bench.run()
+    assert bench.ledger.outcome(bench.request) is None
+    record = queue.record(JOB_ID)
+    assert record is not None
+    assert (record.status, record.error_code) == (JobStatus.QUEUED, "scratch_failed")
+    assert queue.counts().delayed == 1
