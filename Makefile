@@ -13,13 +13,15 @@ DATA ?= ./.unmix
 PORT ?= 5000
 # A song of your own for `make demo`; without one it takes the bundled song.
 SONG ?=
+# What is chosen at random in `make chaos`, to repeat a run.
+SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-rest test-all bench bench-long bench-quality bench-service lint clean
+.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants bench bench-long bench-quality bench-service lint clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
-	@printf '\nVariables: MODEL=auto|NAME (demo, run), SONG=path (demo), WORKERS, PORT, DATA (run), PYTHON (setup)\n'
+	@printf '\nVariables: MODEL=auto|NAME (demo, run), SONG=path (demo), WORKERS, PORT, DATA (run), SEED (chaos), PYTHON (setup)\n'
 
 setup: $(VENV)/.installed ## Make .venv with everything in it
 
@@ -37,6 +39,12 @@ test-rest: $(VENV)-rest/.installed ## Run REST's unit tests where there is no to
 
 test-all: setup test-rest ## Run every test, the slow ones too
 	$(BIN)/pytest
+
+chaos: setup ## Kill, freeze and starve the service in every way that we know: half an hour
+	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED))
+
+chaos-mutants: setup ## See that the tests of crash-safety notice when one of its mechanisms is missing
+	PYTHONPATH=tests $(BIN)/python -m chaos.mutants
 
 bench: $(VENV)/.bench-installed ## Measure time and memory beside demucs: half an hour
 	$(BIN)/python -m benchmarks.separate bench

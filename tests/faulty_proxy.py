@@ -24,10 +24,10 @@ class Fault:
 
     `answer`: the proxy answers by itself with `status` and `body`. `drop`: it hangs up, and nothing reaches the server.
     `lose`: the server does the work and its answer is lost. `cut`: half of the answer's body arrives.
-    `strip`: the header named in `body` does not reach the server.
+    `strip`: the header named in `body` does not reach the server. `pass`: nothing but what runs `meanwhile`.
     """
 
-    kind: Literal["answer", "drop", "lose", "cut", "strip"]
+    kind: Literal["answer", "drop", "lose", "cut", "strip", "pass"]
     matches: Callable[[Request], bool]
     times: int = 1
     status: int = 200

@@ -10,6 +10,7 @@ import sysconfig
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,15 +49,28 @@ class S3Server:
 
 @pytest.fixture(scope="session")
 def shared_moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    port = free_port()
-    command = [sys.executable, "-c", _MOTO, "-H", "127.0.0.1", "-p", str(port)]
-    yield from _serve(command, port, tmp_path_factory.mktemp("moto"))
+    with serve_moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def shared_rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with serve_rclone(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+@contextmanager
+def serve_moto(folder: Path) -> Iterator[S3Server]:
+    """Run a server that honours conditional puts; `folder` is for its log."""
     port = free_port()
-    folder = tmp_path_factory.mktemp("rclone")
+    command = [sys.executable, "-c", _MOTO, "-H", "127.0.0.1", "-p", str(port)]
+    yield from _serve(command, port, folder)
+
+
+@contextmanager
+def serve_rclone(folder: Path) -> Iterator[S3Server]:
+    """Run a server that checks signatures, ignores conditions, and keeps its data in `folder`."""
+    port = free_port()
     (folder / "data").mkdir()
     command = [
         str(Path(sysconfig.get_path("scripts")) / "rclone"),

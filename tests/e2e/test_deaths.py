@@ -1,8 +1,13 @@
-"""Songs that something dies, hangs or freezes over: processes are killed for real, in the middle of a song."""
+"""Songs that something dies, hangs or freezes over: processes are killed for real, in the middle of a song.
+
+The slow ones have their like in `chaos/`, with a stand-in for the separation.
+"""
 
 import os
 import signal
 from collections.abc import Callable
+
+import pytest
 
 from stack import Stack
 from support import RedisServer, is_alive, make_song
@@ -52,6 +57,7 @@ def test_a_separating_process_that_hangs_is_killed_and_the_song_tried_again(make
     assert stack.outcome(job_id)["attempt"] == 2
 
 
+@pytest.mark.slow
 def test_a_frozen_worker_that_wakes_after_its_lease_changes_nothing(make_stack: MakeStack) -> None:
     stack = make_stack()
     worker, child, job_id = stack.start_half_way(make_song(60, seed=1))
@@ -68,6 +74,7 @@ def test_a_frozen_worker_that_wakes_after_its_lease_changes_nothing(make_stack: 
         assert hash_song(stack.stem(job_id, stem)) == file["sha256"]
 
 
+@pytest.mark.slow
 def test_a_song_survives_the_kill_of_redis(make_stack: MakeStack, own_redis: RedisServer) -> None:
     stack = make_stack(UNMIX_REDIS_URL=own_redis.url).start()
     job_id, waiting = stack.post(make_song(24, seed=1)), stack.post(make_song(4, seed=2))
@@ -78,6 +85,7 @@ def test_a_song_survives_the_kill_of_redis(make_stack: MakeStack, own_redis: Red
     assert stack.wait_until_over(waiting)["status"] == "done"
 
 
+@pytest.mark.slow
 def test_a_song_that_kills_every_separating_process_is_poison_and_its_neighbour_is_served(
     make_stack: MakeStack,
 ) -> None:
@@ -95,6 +103,7 @@ def test_a_song_that_kills_every_separating_process_is_poison_and_its_neighbour_
     assert stack.wait_until_over(neighbour)["status"] == "done"
 
 
+@pytest.mark.slow
 def test_sigterm_in_the_middle_of_a_song_gives_it_back_uncharged(make_stack: MakeStack) -> None:
     stack = make_stack(UNMIX_SHUTDOWN_SECONDS="10")
     worker, _, job_id = stack.start_half_way(make_song(60, seed=1))
@@ -116,6 +125,7 @@ def test_sigterm_with_time_left_lets_the_song_be_finished(make_stack: MakeStack)
     assert stack.outcome(job_id)["attempt"] == 1
 
 
+@pytest.mark.slow
 def test_a_song_many_leases_long_is_separated_once(make_stack: MakeStack) -> None:
     stack = make_stack(UNMIX_LEASE_SECONDS="1.5", UNMIX_RENEW_SECONDS="0.2", UNMIX_GRACE_SECONDS="1")
     stack.start(workers=2)

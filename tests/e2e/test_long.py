@@ -1,14 +1,12 @@
 """Longer proofs, for `make test-all`: a long song, and many songs under many kills."""
 
-import os
 import random
-import signal
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from chaos.scenarios.engine import kill_while_working
 from stack import Stack
 from support import make_song
 from unmix.audio import SAMPLE_RATE, measure
@@ -38,21 +36,7 @@ def test_twenty_songs_under_random_kills_are_all_separated_into_the_bytes_of_an_
     stack = make_stack(UNMIX_MAX_CRASHES="100", UNMIX_MAX_LAPSES="100").start(workers=2)
     songs = [make_song(10, seed=number) for number in range(20)]
     job_ids = [stack.post(song) for song in songs]
-    kills = 0
-    while kills < 20:
-        stack.wait_for(lambda: stack.queue.counts().running > 0 or stack.queue.counts().open == 0, "something runs")
-        if stack.queue.counts().open == 0:
-            break
-        worker = rng.choice(stack.living_workers())
-        child = stack.child_of(worker)
-        victim = child if child and rng.random() < 0.5 else worker.pid
-        with suppress(ProcessLookupError):
-            os.kill(victim, signal.SIGKILL)
-        kills += 1
-        worker.poll()
-        if victim == worker.pid:
-            worker.wait()
-            stack.start_worker()
+    kills = kill_while_working(stack, rng, 20)
     disturbed = {}
     for job_id in job_ids:
         assert stack.wait_until_over(job_id, patience_seconds=300)["status"] == "done"

@@ -52,6 +52,18 @@ def test_an_old_client_gets_its_stems(service: Stack) -> None:
     assert requests.get(f"{service.url}/apiv1/track/{hash_song(song)}/vocals.mp3", timeout=30).status_code == 404
 
 
+def test_a_running_song_can_be_cancelled_and_the_next_one_is_served(service: Stack) -> None:
+    job_id = service.post(make_song(60, seed=12), format="flac")
+    service.wait_until_half_way(job_id)
+    answer = requests.post(f"{service.url}/apiv1/jobs/{job_id}/cancel", timeout=30)
+    assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+    job = service.job(job_id)
+    assert (job["status"], job["stems"]) == ("cancelled", {})
+    assert service.wait_until_over(service.post(make_song(2, seed=13)))["status"] == "done"
+    assert service.job(job_id)["status"] == "cancelled"
+    assert not list((service.store / "output").glob(f"{job_id}*/**/*.flac"))
+
+
 def test_the_bundled_song_comes_back_as_its_own_stems_and_as_long_as_it_was(service: Stack, tmp_path: Path) -> None:
     folder = Path(str(resources.files("unmix") / "demo_song"))
     song = folder / "demo-song.mp3"

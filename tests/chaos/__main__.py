@@ -1,0 +1,63 @@
+"""`python -m chaos`: run all scenarios and print one table; the exit status is 1 if a target is missed."""
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.machine import conditions
+from chaos.run import Run
+from chaos.scenarios import SCENARIOS
+from chaos.table import Claim, table, write_json
+from chaos.zygote import Zygote
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+#: Memory that looks like a folder, so that no disk's fsync decides how far a run gets.
+IN_MEMORY = Path("/dev/shm")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of all that is chosen at random")
+    parser.add_argument("--quick", action="store_true", help="few trials, to see that everything works: 3 minutes")
+    names = [scenario.__name__ for scenario in SCENARIOS]
+    parser.add_argument("--only", choices=names, action="append", help="this scenario; may be given several times")
+    arguments = parser.parse_args()
+
+    kept = Path(tempfile.mkdtemp(prefix=f"unmix-chaos-{arguments.seed}-"))
+    in_memory = IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="unmix-chaos-", dir=in_memory))
+    history = kept / "history.jsonl"
+    history.touch()
+    print(f"seed {arguments.seed}, history {history}, logs beside it", flush=True)
+    claims: list[Claim] = []
+    minutes: dict[str, float] = {}
+    started = time.monotonic()
+    try:
+        with Zygote(kept) as zygote:
+            run = Run(arguments.seed, arguments.quick, folder, history, zygote)
+            for scenario in SCENARIOS:
+                if arguments.only is None or scenario.__name__ in arguments.only:
+                    begun = time.monotonic()
+                    claims += scenario(run)
+                    minutes[scenario.__name__] = round((time.monotonic() - begun) / 60, 2)
+                    print(f"{scenario.__name__}: {minutes[scenario.__name__]} minutes", flush=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"\nseed {arguments.seed}, {(time.monotonic() - started) / 60:.1f} minutes\n\n{table(claims)}")
+    if arguments.only is None and not arguments.quick:
+        command = f"make chaos SEED={arguments.seed}"
+        write_json(
+            RESULTS / f"chaos-{arguments.seed}.json",
+            claims,
+            {"kind": "chaos", "seed": arguments.seed, "command": command, "minutes": minutes, **conditions()},
+        )
+    return 0 if all(claim.holds for claim in claims) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""Puts the stand-in engine in the place of the separating child, from outside the product.
+
+The parent's side of it stays the product's: the pipes, the watch over lease and pace, what is done about crashes.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+from chaos.points import Passage
+from unmix_worker import separation
+from unmix_worker.lease import Lease
+from unmix_worker.separation import Separated, SeparationProcess, SeparationTask
+from unmix_worker.shutdown import Shutdown
+
+MODEL: Final = "stand-in"
+
+_CHILD: Final = [sys.executable, "-I", "-S", str(Path(__file__).with_name("stand_in_child.py")), MODEL]
+
+
+def install(passage: Passage) -> type[SeparationProcess]:
+    """Let this process start the stand-in where it would start the child, and return what to separate with."""
+
+    class StandInProcess(SeparationProcess):
+        """Notes each separation under its token, and passes the point `while_separating`."""
+
+        def separate(self, task: SeparationTask, lease: Lease, shutdown: Shutdown) -> Separated:
+            passage.note("separating")
+            assert passage.claim is not None
+            Path(task.song).with_name("token").write_text(passage.claim.token)
+            return super().separate(task, lease, shutdown)
+
+        def _next_event(self) -> dict[str, Any] | None:
+            event = super()._next_event()
+            if event is not None and event["event"] == "progress":
+                passage.reach("while_separating")
+            return event
+
+    def start(_: list[str], **options: Any) -> "subprocess.Popen[str]":
+        return subprocess.Popen(_CHILD, **options)
+
+    separation.subprocess = SimpleNamespace(Popen=start, PIPE=subprocess.PIPE)  # type: ignore[assignment, attr-defined]
+    return StandInProcess
