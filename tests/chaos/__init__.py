@@ -2,6 +2,8 @@
 
     python -m chaos [--seed N] [--quick] [--only SCENARIO]      (with tests/ on PYTHONPATH; `make chaos`)
 
+A seed repeats what is chosen, not when it happens: that is up to the machine.
+
 | module | what it owns |
 |---|---|
 | `history` | what happened, appended by every process to one file outside Redis and the store |

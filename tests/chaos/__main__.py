@@ -43,7 +43,11 @@ def main() -> int:
             for scenario in SCENARIOS:
                 if arguments.only is None or scenario.__name__ in arguments.only:
                     begun = time.monotonic()
-                    claims += scenario(run)
+                    try:
+                        claims += scenario(run)
+                    except AssertionError as error:
+                        why = str(error).partition("\n")[0]
+                        claims.append(Claim(f"the scenario {scenario.__name__} runs to its end", why, "yes", False))
                     minutes[scenario.__name__] = round((time.monotonic() - begun) / 60, 2)
                     print(f"{scenario.__name__}: {minutes[scenario.__name__]} minutes", flush=True)
     finally:

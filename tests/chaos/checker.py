@@ -6,6 +6,7 @@ and its stems are those of the attempt that its outcome names; nothing is left i
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -132,9 +133,10 @@ def objects_in_folder(folder: Path) -> Objects:
     """Read a file store. What vanishes meanwhile is left out."""
     found = {}
     for bucket in ("queue", "output"):
-        for path in (folder / bucket).rglob("*"):
-            with suppress(FileNotFoundError):
-                if path.is_file():
+        for parent, _, names in os.walk(folder / bucket):
+            for name in names:
+                path = Path(parent, name)
+                with suppress(FileNotFoundError):
                     found[str(path.relative_to(folder))] = path.read_bytes()
     return found
 

@@ -38,7 +38,9 @@ def make_service(
     def make(server: RedisServer = shared_redis, **settings: str) -> Service:
         history = tmp_path / "history.jsonl"
         history.touch()
-        service = Service(zygote, server, History(history, request.node.name), tmp_path, FASTER | settings)
+        service = Service(
+            zygote, server, History(history, request.node.name), tmp_path, FASTER | settings, patience_seconds=20
+        )
         services.append(service)
         service.start_janitor()
         return service

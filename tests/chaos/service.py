@@ -31,7 +31,8 @@ SCALED: Final = {
     "UNMIX_CALLBACK_RETRY_SECONDS": "0.1",
     "UNMIX_STORE_PATIENCE_SECONDS": "3",
 }
-PATIENCE_SECONDS: Final = 60.0
+#: Every wait ends after so many seconds unless told otherwise, on however busy a machine.
+PATIENCE_SECONDS: Final = 120.0
 
 
 class Service:
@@ -47,6 +48,7 @@ class Service:
         *,
         read_objects: Callable[[], Objects] | None = None,
         calls: Sequence[dict[str, Any]] = (),
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         """`read_objects` reads the store that the settings name; without it there is a file store in `folder`.
 
@@ -57,6 +59,7 @@ class Service:
         self.folder = folder
         store = folder / "store"
         self.read_objects = read_objects or (lambda: objects_in_folder(store))
+        self._patience_seconds = patience_seconds
         self._calls = calls
         self._calls_noted = 0
         self._zygote = zygote
@@ -93,7 +96,7 @@ class Service:
 
     def carry_out(self, *orders: Order) -> None:
         """Have a client ask for `orders`, and wait until it is answered."""
-        status = self.start_client(orders).wait(PATIENCE_SECONDS)
+        status = self.start_client(orders).wait(self._patience_seconds)
         assert status == 0, "a client failed; its log says why"
 
     def accepted(self) -> list[str]:
@@ -114,8 +117,8 @@ class Service:
         self.redis.start()
         self.history.note("redis started")
 
-    def wait_for(self, condition: Callable[[], Any], what: str, patience_seconds: float = PATIENCE_SECONDS) -> None:
-        deadline = time.monotonic() + patience_seconds
+    def wait_for(self, condition: Callable[[], Any], what: str, patience_seconds: float | None = None) -> None:
+        deadline = time.monotonic() + (patience_seconds or self._patience_seconds)
         while time.monotonic() < deadline:
             if condition():
                 return
@@ -126,12 +129,12 @@ class Service:
         """Return once the history has `event`, for the `times`-th time."""
         self.wait_for(lambda: sum(each["event"] == event for each in self.history.events()) >= times, event)
 
-    def verdict(self, patience_seconds: float = PATIENCE_SECONDS) -> Verdict:
-        """Wait until all is over, but no longer than `patience_seconds`, and judge the run as it then is."""
-        deadline = time.monotonic() + patience_seconds
+    def verdict(self) -> Verdict:
+        """Wait until all is over, but not for ever, and judge the run as it then is."""
+        deadline = time.monotonic() + self._patience_seconds
         while True:
             with suppress(AssertionError):  # the verdict says what is not over, job by job
-                self.wait_for(self._is_over, "all is over", deadline - time.monotonic())
+                self.wait_for(self._is_over, "all is over", max(0.1, deadline - time.monotonic()))
             self._note_calls()
             verdict = check(self.history.events(), self.read_objects(), left_in_redis(self.redis.url))
             verdict.broken = [f"{child.name} ended with {child.status}" for child in self._children if child.broken]
@@ -146,7 +149,7 @@ class Service:
         for child in living:
             child.signal(signal.SIGKILL)
         for child in living:
-            child.wait(PATIENCE_SECONDS)
+            child.wait(self._patience_seconds)
 
     def _note_calls(self) -> None:
         for body in self._calls[self._calls_noted :]:

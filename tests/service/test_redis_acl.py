@@ -165,6 +165,20 @@ def work_of_the_old_contract(client: redis.Redis) -> None:
         assert client.brpop([key], timeout=1) == (key, "c")
 
 
+def work_of_the_scaler(logins: Logins) -> None:
+    scaler = logins.client("scaler")
+    scaler.ping()
+    assert _lengths_as_keda_counts(scaler) == [0, 0]
+    logins.queue("rest").submit(JOB_ID, "g1")
+    assert _lengths_as_keda_counts(scaler) == [1, 1]
+
+
+def _lengths_as_keda_counts(client: redis.Redis) -> list[int]:
+    """What KEDA's Redis scaler sees: it asks for the type of a key, and takes a missing one for a list."""
+    script = "return redis.call(redis.call('TYPE', KEYS[1]).ok == 'zset' and 'ZCARD' or 'LLEN', KEYS[1])"
+    return [client.eval(script, 1, key) for key in ("unmix:open", "toWorker")]
+
+
 def work_of_a_person(logins: Logins) -> None:
     logins.queue("rest").submit(JOB_ID, "g1")
     person = logins.client("default")
@@ -179,6 +193,7 @@ WORK: dict[str, Callable[[Logins], None]] = {
     "janitor": work_of_the_janitor,
     "logs": work_of_logs,
     "legacy": lambda logins: work_of_the_old_contract(logins.client("legacy")),
+    "scaler": work_of_the_scaler,
     "default": work_of_a_person,
 }
 
@@ -228,6 +243,8 @@ FORBIDDEN = (
 def test_a_user_cannot_rule_the_server(logins: Logins, role: str) -> None:
     client = logins.client(role)
     for command in FORBIDDEN:
+        if role == "scaler" and command.startswith("EVAL"):
+            continue  # it may; see test_a_script_of_the_scaler_can_only_count
         with pytest.raises(redis.ResponseError, match=REFUSED):
             client.execute_command(*command.split())
 
@@ -240,14 +257,20 @@ def test_a_user_cannot_rule_the_server(logins: Logins, role: str) -> None:
         ("janitor", ["other", "unmix:models", "unmix:commit:x", "unmix:other"]),
         ("logs", ["other", "toWorker", "unmix:open"]),
         ("legacy", ["other", "unmix:open", "unmix:taken", f"unmix:job:{JOB_ID}"]),
+        ("scaler", ["other", "unmix:taken", "logging", f"unmix:job:{JOB_ID}"]),
         ("default", ["other", "unmix:taken", "unmix:leases", f"unmix:job:{JOB_ID}"]),
     ],
 )
 def test_a_user_cannot_touch_other_keys(logins: Logins, role: str, keys: list[str]) -> None:
     client = logins.client(role)
+    # By a command that the user has.
+    touch: dict[str, Callable[[str], object]] = {
+        "logs": lambda key: client.brpop([key], timeout=0.1),
+        "scaler": client.zcard,
+    }
     for key in keys:
         with pytest.raises(redis.exceptions.NoPermissionError, match="key"):
-            client.brpop([key], timeout=0.1) if role == "logs" else client.lpush(key, "x")
+            touch.get(role, lambda key: client.lpush(key, "x"))(key)
 
 
 @pytest.mark.parametrize("call", ["'FLUSHALL'", "'KEYS', '*'", "'SET', 'other', 1"])
@@ -256,6 +279,12 @@ def test_a_script_can_do_no_more_than_its_user(logins: Logins, call: str) -> Non
     script = client.script_load(f"return redis.call({call})")
     with pytest.raises(redis.ResponseError, match=REFUSED):
         client.evalsha(script, 0)
+
+
+@pytest.mark.parametrize("call", ["'FLUSHALL'", "'LPUSH', 'toWorker', 'x'", "'LLEN', 'logging'", "'RPOP', 'toWorker'"])
+def test_a_script_of_the_scaler_can_only_count(logins: Logins, call: str) -> None:
+    with pytest.raises(redis.ResponseError, match=REFUSED):
+        logins.client("scaler").eval(f"return redis.call({call})", 0)
 
 
 @pytest.mark.parametrize(

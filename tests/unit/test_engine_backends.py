@@ -225,6 +225,7 @@ print(forbidden)
     assert run.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_a_process_survives_a_signal_after_its_engines_are_gone(small: LoadedModel, tmp_path: Path) -> None:
     """With its last core, OpenVINO 2026.4.1 takes something along that the kernel needs for a signal."""
     program = """

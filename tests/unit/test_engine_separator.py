@@ -97,7 +97,7 @@ def test_stems_are_what_demucs_makes_of_the_song(offset: float, tmp_path: Path) 
     ("name", "save_as", "stems"),
     [
         ("htdemucs", lambda folder: save_bag(folder, "htdemucs", {"955717e8": htdemucs()}), FOUR),
-        ("htdemucs_ft", save_ft, FOUR),
+        pytest.param("htdemucs_ft", save_ft, FOUR, marks=pytest.mark.slow),
         ("htdemucs_6s", lambda folder: save_bag(folder, "htdemucs_6s", {"5c90dfd2": htdemucs(sources=SIX)}), SIX),
         ("hdemucs_mmi", lambda folder: save_bag(folder, "hdemucs_mmi", {"75fc33f5": hdemucs()}, segment=1), FOUR),
         ("mdx", save_mdx, FOUR),

@@ -34,7 +34,7 @@ def kills(run: Run) -> list[Claim]:
             Fault("flushed", flushes, service.flush_redis),
         ]
         monkey.rampage(feeder, faults)
-        verdict = service.verdict(120)
+        verdict = service.verdict()
     tell(verdict)
     seen = verdict.events
     named = sum(event["event"] == "killed" and event["point"] != "any" for event in service.history.events())

@@ -1,0 +1,62 @@
+"""What is wrong with rendered manifests: each check yields one sentence for each mistake that it finds.
+
+The API server would accept much of this. A selector that matches nothing, a Secret that nobody makes, or a probe of a
+port that does not exist shows only in a cluster, as a pod that never becomes ready.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import yaml
+
+from manifests import form, references, running
+from manifests.rendering import Object
+from manifests.workloads import Manifests
+
+KUBERNETES_VERSIONS = ("1.30", "1.32", "1.34")
+KEDA_SCHEMAS = yaml.safe_load((Path(__file__).parent / "keda.yaml").read_text())
+
+CHECKS: tuple[Callable[[Manifests], Iterator[str]], ...] = (
+    form.names_are_valid_and_unique,
+    form.words_are_known,
+    form.selectors_select,
+    form.ports_exist,
+    form.resources_are_bounded,
+    form.images_are_pinned,
+    references.references_resolve,
+    references.no_secret_is_told,
+    references.settings_are_understood,
+    running.pods_are_restricted,
+    running.pods_are_watched_and_end_in_peace,
+)
+
+
+def problems(objects: list[Object], versions: tuple[str, ...] = KUBERNETES_VERSIONS) -> list[str]:
+    """Return all that is wrong. What the schemas refuse is not looked at further: the checks rely on its form."""
+    texts = [json.dumps(entry) for entry in objects]
+    refused = [complaint for text in texts for version in versions for complaint in _schema(text, version)]
+    if refused:
+        return refused
+    manifests = Manifests(objects)
+    return [complaint for check in CHECKS for complaint in check(manifests)]
+
+
+@cache  # most objects are the same in all combinations
+def _schema(text: str, version: str) -> list[str]:
+    entry = json.loads(text)
+    where = f"{entry['kind']} {entry['metadata'].get('name')}"
+    try:
+        if entry["kind"] in KEDA_SCHEMAS:
+            jsonschema.validate(entry, KEDA_SCHEMAS[entry["kind"]])
+        else:
+            kubernetes_validate.validate(entry, version, strict=True)
+    except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:
+        path = ".".join(str(part) for part in error.path)
+        return [f"{where}: not valid in {version}: {path}: {error.message}"]
+    except kubernetes_validate.SchemaNotFoundError:
+        return [f"{where}: {version} has no {entry['apiVersion']} {entry['kind']}"]
+    return []

