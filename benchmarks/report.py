@@ -67,7 +67,7 @@ changed most. The shift is random, seeded with the number of the song."""
 
 _SERVICE: Final = """\
 The whole service on this one machine, the demo model, songs of a second. *Begun* is the time from the 200 of a song to
-the line in the log of an idle worker that says so."""
+the line in the log of an idle worker that says so; a worker may begin before the client has read its 200."""
 
 
 def publish(kind: str, command: str, measured: Record, output: Path | None = None) -> None:
