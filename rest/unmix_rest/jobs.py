@@ -12,7 +12,7 @@ import structlog
 from flask import Blueprint, Response, request
 
 from unmix import song
-from unmix.errors import InputError, NotFoundError
+from unmix.errors import InputError, LeaseLostError, NotFoundError
 from unmix.job import JobRequest, JobStatus, Outcome
 from unmix.job_queue import JobRecord
 from unmix.ledger import utc_now
@@ -97,7 +97,10 @@ def _cancel(job_id: str, services: Services) -> dict[str, Any]:
     cancelled = Outcome(
         job_id, known.generation, JobStatus.CANCELLED, utc_now(), format=known.options.format, error_code="cancelled"
     )
-    outcome = services.ledger.commit(cancelled)
+    try:
+        outcome = services.ledger.commit(cancelled)
+    except LeaseLostError as error:
+        raise NotFoundError("the job was removed or submitted anew meanwhile") from error
     if outcome.status is not JobStatus.CANCELLED:
         raise InputError(f"the job is {outcome.status.value} already", code="job_over")
     services.queue.settle(

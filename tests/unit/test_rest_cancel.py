@@ -12,7 +12,7 @@ from support import RedisServer, song_hash_number
 from unmix.errors import LeaseLostError, QueueError
 from unmix.job import JobStatus, Outcome
 from unmix.job_queue import Claim
-from unmix.ledger import utc_now
+from unmix.ledger import Ledger, utc_now
 from unmix.song import hash_song, song_object
 
 JOB_ID = hash_song(SONG)
@@ -58,6 +58,18 @@ def test_a_running_job_is_taken_from_its_worker(rest: Rest) -> None:
         rest.queue.renew(lost, progress=0.6)
     with pytest.raises(LeaseLostError):
         rest.queue.finish(lost, JobStatus.DONE, error_code=None, callbacks=0)
+
+
+def test_a_job_that_is_removed_at_that_moment_is_not_there(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest.post_form(SONG)
+    commit = Ledger.commit
+
+    def removed_meanwhile(ledger: Ledger, outcome: Outcome) -> Outcome:
+        rest.ledger.remove_job(JOB_ID)
+        return commit(ledger, outcome)
+
+    monkeypatch.setattr(Ledger, "commit", removed_meanwhile)
+    assert cancel(rest).status_code == 404
 
 
 def test_a_worker_that_comes_too_late_finds_the_job_cancelled(rest: Rest) -> None:
