@@ -114,8 +114,12 @@ class CallbackServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                body = self.rfile.read(length)
+                if len(body) < length:
+                    return  # its sender was killed
                 receiver.delivery_ids.append(self.headers["Webhook-Id"])
-                receiver.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                receiver.bodies.append(json.loads(body))
                 self.send_response(receiver.status)
                 self.end_headers()
 

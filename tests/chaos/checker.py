@@ -59,9 +59,13 @@ class Verdict:
     @property
     def wrong(self) -> list[str]:
         """All that breaks a promise."""
+        return [*self.mixed, *self.ended_twice, *self.broken, *self.unfinished]
+
+    @property
+    def unfinished(self) -> list[str]:
+        """What of it may still come right."""
         left = [f"{count} left in {key}" for key, count in self.left_in_redis.items()]
-        over = [*self.lost, *self.mixed, *self.ended_twice, *self.unpublished, *self.not_called_back]
-        return [*over, *self.orphans, *self.broken, *left]
+        return [*self.lost, *self.unpublished, *self.not_called_back, *self.orphans, *left]
 
 
 @dataclass

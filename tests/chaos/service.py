@@ -138,8 +138,8 @@ class Service:
             self._note_calls()
             verdict = check(self.history.events(), self.read_objects(), left_in_redis(self.redis.url))
             verdict.broken = [f"{child.name} ended with {child.status}" for child in self._children if child.broken]
-            # What is missing may still come. What is mixed is wrong at any time.
-            if not verdict.wrong or verdict.mixed or time.monotonic() > deadline:
+            # What is mixed is wrong at any time.
+            if not verdict.unfinished or verdict.mixed or time.monotonic() > deadline:
                 return verdict
             time.sleep(0.2)
 

@@ -25,7 +25,7 @@ class Claim:
         """What the true share may still be, with 95 % confidence: at most three in so many trials (rule of three)."""
         if self.trials_without is None:
             return ""
-        return f"≤ {300 / max(1, self.trials_without):.2g} %"
+        return f"≤ {min(100, 300 / max(1, self.trials_without)):.3g} %"
 
 
 def never(what: str, count: int, trials: int, target: str = "0", *, trials_met: bool = True) -> Claim:
