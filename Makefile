@@ -17,7 +17,7 @@ SONG ?=
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-rest test-all chaos bench bench-long bench-quality bench-service lint clean
+.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants bench bench-long bench-quality bench-service lint clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ test-all: setup test-rest ## Run every test, the slow ones too
 
 chaos: setup ## Kill, freeze and starve the service in every way that we know: half an hour
 	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED))
+
+chaos-mutants: setup ## Remove each mechanism that keeps songs safe in turn, and see a test fail: 5 minutes
+	PYTHONPATH=tests $(BIN)/python -m chaos.mutants
 
 bench: $(VENV)/.bench-installed ## Measure time and memory beside demucs: half an hour
 	$(BIN)/python -m benchmarks.separate bench

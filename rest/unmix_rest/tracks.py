@@ -93,7 +93,14 @@ def _exists(job_id: str, services: Services) -> bool:
         any(services.store.stat(name) for name in (song.request_object(job_id), song.outcome_object(job_id)))
         or services.queue.record(job_id) is not None
         or services.queue.position(job_id) is not None
+        or _is_song_left_alone(song.song_hash_of(job_id), services)
     )
+
+
+def _is_song_left_alone(song_hash: str, services: Services) -> bool:
+    """Tell whether the song is there without any job: it was not pushed yet, or a removal of its job broke off."""
+    is_stored = services.store.stat(song.song_object(song_hash)) is not None
+    return is_stored and not services.ledger.is_needed(song_hash, keep_for_jobs=True)
 
 
 def _find(job_id: str, track: str, services: Services) -> tuple[JobRequest, Outcome, str]:

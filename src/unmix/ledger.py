@@ -9,6 +9,7 @@ condemn them, and a song that is about to go is only set aside until the request
 """
 
 import heapq
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -57,7 +58,7 @@ class StoredSong:
 
     song_hash: str
     song: ObjectInfo | None = None
-    retired: ObjectInfo | None = None
+    retired: list[ObjectInfo] = field(default_factory=list)
     jobs: dict[str, StoredJob] = field(default_factory=dict)
 
 
@@ -205,23 +206,35 @@ class Ledger:
         set aside, the requests are read again, and it is put back if one came. Whoever accepts a job looks after that
         whether its song is there, and stores it again if not.
         """
-        song_name, retired = song.song_object(song_hash), song.retired_object(song_hash)
-        if self._is_needed(song_hash, keep_for_jobs=keep_for_jobs):
+        song_name, retired = song.song_object(song_hash), song.retired_object(song_hash, time.time_ns())
+        if self.is_needed(song_hash, keep_for_jobs=keep_for_jobs):
             return False
         with suppress(ObjectMissingError):
             self.store.copy(song_name, retired)
         self.store.remove(song_name)
-        return self.resume_retirement(song_hash, keep_for_jobs=keep_for_jobs)
+        needed = self.restore_song(song_hash, retired, keep_for_jobs=keep_for_jobs)
+        self.store.remove(retired)
+        return not needed
 
-    def resume_retirement(self, song_hash: str, *, keep_for_jobs: bool = False) -> bool:
-        """Go on with the removal of a song that was set aside: drop it, or put it back if a job needs it (False)."""
-        song_name, retired = song.song_object(song_hash), song.retired_object(song_hash)
-        needed = self._is_needed(song_hash, keep_for_jobs=keep_for_jobs)
+    def restore_song(self, song_hash: str, retired: song.ObjectName, *, keep_for_jobs: bool = False) -> bool:
+        """Put a song that was set aside back if a job needs it; tell whether one does."""
+        needed = self.is_needed(song_hash, keep_for_jobs=keep_for_jobs)
+        song_name = song.song_object(song_hash)
         if needed and self.store.stat(song_name) is None:
             with suppress(ObjectMissingError):
                 self.store.copy(retired, song_name)
-        self.store.remove(retired)
-        return not needed
+        return needed
+
+    def is_needed(self, song_hash: str, *, keep_for_jobs: bool) -> bool:
+        """Tell whether a request for the song is owed, or with `keep_for_jobs` whether there is any."""
+        for info in self.store.list(song.QUEUE_BUCKET, song_hash):
+            job_id = info.name.key.removesuffix(".json")
+            if not song.is_job_id(job_id):
+                continue
+            request, outcome = self.end(job_id)
+            if request is not None and (keep_for_jobs or outcome is None):
+                return True
+        return False
 
     def songs(self) -> Iterator[StoredSong]:
         """Yield all that both buckets list, song by song. The listings are read as they are used."""
@@ -236,17 +249,6 @@ class Ledger:
     def _remove_copies(self, outcome: Outcome) -> None:
         for stem in outcome.stems:
             self.store.remove(song.stem_object(outcome.job_id, stem, outcome.format))
-
-    def _is_needed(self, song_hash: str, *, keep_for_jobs: bool) -> bool:
-        """Tell whether a request for the song is owed, or with `keep_for_jobs` whether there is any."""
-        for info in self.store.list(song.QUEUE_BUCKET, song_hash):
-            job_id = info.name.key.removesuffix(".json")
-            if not song.is_job_id(job_id):
-                continue
-            request, outcome = self.end(job_id)
-            if request is not None and (keep_for_jobs or outcome is None):
-                return True
-        return False
 
     def _serves(self, known: JobRequest, wanted: JobRequest) -> bool:
         """Tell whether `known` is owed, or done with all its stems still there, and gives what is wanted."""
@@ -302,8 +304,8 @@ def _file_under(stored: StoredSong, info: ObjectInfo) -> None:
     key = info.name.key
     if info.name == song.song_object(stored.song_hash):
         stored.song = info
-    elif info.name == song.retired_object(stored.song_hash):
-        stored.retired = info
+    elif info.name.key.startswith(song.song_object(stored.song_hash).key):
+        stored.retired.append(info)
     elif job_id := song.owner_of(info.name):
         job = stored.jobs.setdefault(job_id, StoredJob(job_id))
         if info.name == song.request_object(job_id):

@@ -25,7 +25,6 @@ _MISSING: Final = "missing from the queue"
 _STILL_OPEN: Final = "over, but still open"
 _UNPUBLISHED: Final = "without its copies"
 _UNDELIVERED: Final = "without its callback"
-_REMOVED: Final = "without its request"
 _UNKNOWN: Final = "open, but neither stored nor queued"
 
 
@@ -149,17 +148,18 @@ class Reconciler:
         return len(losers)
 
     def _sweep_removed(self, job: StoredJob) -> int:
-        """Remove the stems of a job that was removed: those of a late attempt, or of a removal that broke off.
+        """Remove what is left of a job that was removed: a worker that slept may have committed it after that.
 
-        If it is submitted again, its request comes before its attempts; these were listed before this look at it.
+        The listing is older than this look at the request, so nothing that was listed belongs to a later submission.
+        Copies alone are none of ours: an older service made them, and a removal takes ours before the attempts.
         """
-        if not job.attempts or not self._is_repeated((_REMOVED, job.job_id)):
+        if (job.outcome is None and not job.attempts) or self._ledger.request(job.job_id) is not None:
             return 0
-        if self._ledger.request(job.job_id) is not None:
-            return 0
-        for info in job.attempts:
-            self._ledger.store.remove(info.name)
-        return len(job.attempts)
+        left = [info.name for info in (job.outcome, *job.attempts) if info is not None]
+        left += [song.ObjectName(song.OUTPUT_BUCKET, key) for key in job.copies]
+        for name in left:
+            self._ledger.store.remove(name)
+        return len(left)
 
     def _requeue(self, owed: list[JobRequest], done: Reconciled) -> None:
         """Queue owed jobs, the oldest first, so that they are served in the order of their submission."""

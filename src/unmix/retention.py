@@ -7,14 +7,19 @@ of its jobs was over, its stems and all documents some days after that, the requ
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
+from unmix import song
 from unmix.job import JobRequest, Outcome
 from unmix.job_queue import JobQueue, QueueSnapshot
 from unmix.ledger import Ledger, StoredSong
 
 log = structlog.get_logger()
+
+#: Time after which a removal that has not ended counts as dead.
+LONGEST_REMOVAL_NS: Final = 3600 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,11 @@ class Retention:
 
         `jobs` are the documents of those that have a request.
         """
-        if stored.retired is not None:  # somebody died over its removal
-            self.ledger.resume_retirement(stored.song_hash)
+        for retired in stored.retired:
+            self.ledger.restore_song(stored.song_hash, retired.name)
+            # Whoever set it aside may only sleep, and wants it back then.
+            if song.retired_since_ns(retired.name) < time.time_ns() - LONGEST_REMOVAL_NS:
+                self.ledger.store.remove(retired.name)
         now = time.time()
         gone = 0
         for job_id, (request, outcome) in jobs.items():

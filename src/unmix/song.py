@@ -14,7 +14,7 @@ QUEUE_BUCKET: Final = "queue"
 OUTPUT_BUCKET: Final = "output"
 
 _JOB_ID: Final = re.compile(r"(?P<song_hash>[0-9a-f]{64})(?:\.[0-9a-f]{8})?")
-_OWNER: Final = re.compile(r"(?P<job_id>[0-9a-f]{64}(?:\.[0-9a-f]{8})?)(?:\.mp3(?:\.retired)?|\.json|/.+|-.+)")
+_OWNER: Final = re.compile(r"(?P<job_id>[0-9a-f]{64}(?:\.[0-9a-f]{8})?)(?:\.mp3(?:\.retired\.[0-9]+)?|\.json|/.+|-.+)")
 _STEM: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 #: Characters of a song hash.
@@ -84,9 +84,17 @@ def song_object(song_hash: str) -> ObjectName:
     return ObjectName(QUEUE_BUCKET, f"{song_hash}.mp3")
 
 
-def retired_object(song_hash: str) -> ObjectName:
-    """Name the song while it is being removed, until it is certain that no job needs it."""
-    return ObjectName(QUEUE_BUCKET, f"{song_hash}.mp3.retired")
+def retired_object(song_hash: str, since_ns: int) -> ObjectName:
+    """Name the song while it is being removed by whoever began at `since_ns`, until it is certain that no job needs it.
+
+    Each removal has its own: one that sleeps over another must find what it set aside.
+    """
+    return ObjectName(QUEUE_BUCKET, f"{song_hash}.mp3.retired.{since_ns}")
+
+
+def retired_since_ns(name: ObjectName) -> int:
+    """Return when the removal began that set this song aside, in ns since the epoch."""
+    return int(name.key.rpartition(".")[2])
 
 
 def request_object(job_id: str) -> ObjectName:

@@ -253,8 +253,25 @@ def test_an_attempt_of_a_submission_that_came_during_the_walk_keeps_its_files(
 def test_the_files_of_a_job_that_was_removed_go(ledger: Ledger, reconciler: Reconciler) -> None:
     late = song.attempt_object(JOB, "t2", "vocals", "mp3")
     ledger.store.put(late, b"late")
-    assert two_passes(reconciler) == Reconciled(orphans=1)
+    assert reconciler.run() == Reconciled(orphans=1)
     assert ledger.store.stat(late) is None
+
+
+def test_what_a_worker_committed_into_a_removal_goes(ledger: Ledger, reconciler: Reconciler) -> None:
+    """It read the request, slept while the job was removed, and woke."""
+    outcome = commit(ledger, accept(ledger), "t1")
+    ledger.publish(outcome)
+    ledger.store.remove(song.request_object(JOB))
+    assert reconciler.run() == Reconciled(orphans=3)
+    assert list(ledger.store.list(song.OUTPUT_BUCKET)) == []
+
+
+def test_stems_that_an_older_service_left_stay(ledger: Ledger, reconciler: Reconciler) -> None:
+    theirs = song.stem_object(JOB, "vocals", "mp3")
+    ledger.store.put(theirs, b"older than our documents")
+    for _ in range(3):
+        assert reconciler.run() == Reconciled()
+    assert ledger.store.stat(theirs)
 
 
 def test_a_job_that_only_redis_knows_as_open_is_forgotten(

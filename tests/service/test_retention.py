@@ -1,10 +1,12 @@
 """Retention on a real Redis server and a real file store: what is over goes in its time, what is owed stays."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -14,6 +16,7 @@ from unmix.job_queue import JobQueue
 from unmix.ledger import Ledger, utc_now
 from unmix.reconciler import Reconciler
 from unmix.retention import Retention
+from unmix.store import ObjectStore
 from unmix.store_file import FileStore
 
 SONG = song.hash_song(b"a song")
@@ -68,6 +71,20 @@ def end(ledger: Ledger, of: JobRequest, *, age_seconds: float, status: JobStatus
     ledger.store.put(name, b"x")
     stems = {"vocals": StemFile(name.key, 1, "00")}
     ledger.publish(ledger.commit(Outcome(of.job_id, of.generation, status, finished_at, token="t1", stems=stems)))
+
+
+def die_over_a_removal(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retire the song, and die once it is set aside."""
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "restore_song", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            ledger.retire_song(SONG)
+    assert len(set_aside(ledger.store)) == 1
+
+
+def set_aside(store: ObjectStore) -> list[song.ObjectName]:
+    prefix = song.song_object(SONG).key + "."
+    return [info.name for info in store.list(song.QUEUE_BUCKET) if info.name.key.startswith(prefix)]
 
 
 def keys(store: FileStore) -> list[str]:
@@ -141,7 +158,7 @@ def test_a_job_accepted_while_its_song_is_removed_keeps_it(
     monkeypatch.setattr(store, "remove", accepted_meanwhile)
     assert not ledger.retire_song(SONG)
     assert store.get(song.song_object(SONG))[0] == b"a song"
-    assert store.stat(song.retired_object(SONG)) is None
+    assert set_aside(store) == []
 
 
 @pytest.mark.parametrize("owed", [True, False])
@@ -149,15 +166,29 @@ def test_a_removal_that_broke_off_is_brought_to_its_end(
     store: FileStore, ledger: Ledger, walk: Callable[..., None], monkeypatch: pytest.MonkeyPatch, owed: bool
 ) -> None:
     put_song(store, age_seconds=9 * HOUR)
-    with monkeypatch.context() as patch:
-        patch.setattr(ledger, "resume_retirement", lambda *_, **__: True)  # it died after the song was set aside
-        ledger.retire_song(SONG)
-    assert store.stat(song.retired_object(SONG))
+    die_over_a_removal(ledger, monkeypatch)
     if owed:
         accept(ledger)
+    in_two_hours = time.time_ns() + 2 * HOUR * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: in_two_hours)
     walk()
     assert (store.stat(song.song_object(SONG)) is not None) == owed
-    assert store.stat(song.retired_object(SONG)) is None
+    assert set_aside(store) == []
+
+
+def test_a_removal_that_may_only_sleep_finds_what_it_set_aside(
+    store: FileStore, ledger: Ledger, walk: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wakes after the janitor looked, and after the song was sent again and went again."""
+    put_song(store, age_seconds=9 * HOUR)
+    die_over_a_removal(ledger, monkeypatch)
+    (asleep,) = set_aside(store)
+    walk()
+    assert ledger.retire_song(SONG)
+    assert set_aside(store) == [asleep]
+    accept(ledger)
+    assert ledger.restore_song(SONG, asleep)
+    assert store.get(song.song_object(SONG))[0] == b"a song"
 
 
 def test_stems_and_documents_go_after_their_days(

@@ -151,7 +151,7 @@ def test_every_object_of_a_job_names_its_owner(job_id: str) -> None:
 
 
 def test_a_song_is_its_own_owner_also_while_it_is_being_removed() -> None:
-    assert owner_of(song.song_object(SONG)) == owner_of(song.retired_object(SONG)) == SONG
+    assert owner_of(song.song_object(SONG)) == owner_of(song.retired_object(SONG, 1)) == SONG
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import redis
 
 from rest_support import DEMO_CARD, SONG, Rest
 from support import RedisServer
-from unmix.song import hash_song, stem_object
+from unmix.song import hash_song, request_object, stem_object
 
 JOB_ID = hash_song(SONG)
 STEMS = {name: f"{name} ".encode() * 10_000 for name in ("vocals", "drums", "bass", "other")}
@@ -183,6 +183,22 @@ def test_nothing_is_removed_while_redis_is_away(own_redis: RedisServer, tmp_path
     own_redis.kill()
     assert rest.client.get(f"/apiv1/remove/{JOB_ID}").status_code == 503
     assert rest.stored() == before
+
+
+def test_a_song_that_a_broken_off_removal_left_is_removed_by_the_next(rest: Rest) -> None:
+    rest.post_form(SONG)
+    rest.queue.forget(JOB_ID)
+    rest.store.remove(request_object(JOB_ID))  # here REST was killed
+    assert rest.client.delete(f"/apiv1/remove/{JOB_ID}").status_code == 200
+    assert rest.stored() == []
+    assert rest.client.delete(f"/apiv1/remove/{JOB_ID}").status_code == 404
+
+
+def test_a_song_that_another_job_needs_is_not_taken_for_left_alone(rest: Rest) -> None:
+    job_id = rest.post_form(SONG, stems="vocals").json["hash"]
+    assert job_id != JOB_ID
+    assert rest.client.delete(f"/apiv1/remove/{JOB_ID}").status_code == 404
+    assert f"queue/{JOB_ID}.mp3" in rest.stored()
 
 
 def test_a_removed_song_can_be_sent_again(done: Rest) -> None:

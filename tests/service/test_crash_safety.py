@@ -1,0 +1,212 @@
+"""What is left when a process dies or sleeps at a bad moment: single moments that the tests of a module do not meet.
+
+The state machine tries their combinations (`test_queue_machine`), `tests/chaos` kills real processes.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rest_support import SONG, Rest
+from support import RedisServer
+from unmix import song
+from unmix.job import JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
+from unmix.job_queue import Claim, JobQueue, ModelCard, QueuePolicy
+from unmix.ledger import Ledger, utc_now
+from unmix.settings import Settings
+from unmix.store_file import FileStore
+from unmix_worker.scratch import Scratch
+from unmix_worker.shutdown import Shutdown
+from unmix_worker.worker import Worker
+
+JOB = song.hash_song(b"song")
+OPTIONS = SeparationOptions(model="demo")
+POLICY = QueuePolicy(lease_seconds=0.2, grace_seconds=0.2, retry_seconds=0, max_attempts=2, max_crashes=2)
+
+
+class Process:
+    """Stands in for the separating process: it must not be asked to separate anything."""
+
+    def __init__(self, shutdown: Shutdown) -> None:
+        self._shutdown = shutdown
+
+    def ensure_ready(self, shutdown: Shutdown) -> ModelCard:
+        self._shutdown.request()  # once this round is over
+        return ModelCard("demo", "ab" * 32, ("vocals",), 44_100)
+
+    def separate(self, *_: object) -> Any:
+        raise AssertionError("a song is separated that should not be")
+
+
+@pytest.fixture
+def queue(redis_url: str) -> Iterator[JobQueue]:
+    with JobQueue(redis_url, policy=POLICY) as queue:
+        yield queue
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    store = FileStore(tmp_path / "store")
+    store.prepare()
+    return Ledger(store)
+
+
+def submit(queue: JobQueue, ledger: Ledger) -> JobRequest:
+    ledger.store.put(song.song_object(JOB), b"song")
+    accepted, _ = ledger.accept(JobRequest(JOB, OPTIONS, utc_now()))
+    queue.submit(JOB, accepted.generation)
+    return accepted
+
+
+def claim(queue: JobQueue) -> Claim:
+    element = queue.take(block_seconds=1)
+    assert element is not None
+    claimed = queue.claim(element, element, "worker-1")
+    assert claimed is not None
+    return claimed
+
+
+def die_and_come_back(queue: JobQueue) -> None:
+    """Sweep until the lease of a worker that died has put its job back."""
+    deadline = time.monotonic() + 10
+    while not queue.sweep().lapsed:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def serve_one(queue: JobQueue, ledger: Ledger, folder: Path) -> None:
+    """Let a worker take what is next."""
+    shutdown = Shutdown(grace_seconds=10)
+    process: Any = Process(shutdown)
+    settings = Settings(model="demo", take_seconds=1, max_attempts=2, max_crashes=2, max_lapses=2)
+    with Scratch(folder / "scratch") as scratch:
+        Worker(settings, queue, ledger, process, scratch, worker_id="worker-2").run(shutdown)
+
+
+def done(request: JobRequest, token: str, ledger: Ledger) -> Outcome:
+    """Return the outcome of an attempt whose one stem says who made it; it is not committed yet."""
+    name = song.attempt_object(JOB, token, "vocals", "mp3")
+    ledger.store.put(name, token.encode())
+    stems = {"vocals": StemFile(name.key, len(token), song.hash_song(token.encode()))}
+    ran = Ran("demo", "ab" * 32, "cpu", 44_100, 1.0, 1.0)
+    return Outcome(JOB, request.generation, JobStatus.DONE, utc_now(), token=token, stems=stems, ran=ran)
+
+
+def test_a_worker_that_could_not_renew_while_redis_was_down_keeps_its_job(own_redis: RedisServer) -> None:
+    policy = replace(POLICY, grace_seconds=1)
+    with JobQueue(own_redis.url, policy=policy) as queue:
+        queue.submit(JOB, "g1")
+        mine = claim(queue)
+        time.sleep(policy.lease_seconds + 0.1)
+        assert queue.sweep().lapsed == 0  # marked, and the grace runs
+        own_redis.kill()
+        time.sleep(policy.grace_seconds)
+        own_redis.start()
+        assert queue.sweep().lapsed == 0
+        queue.renew(mine, progress=0.5)
+        assert queue.take(block_seconds=0.1) is None
+
+
+@pytest.mark.parametrize(("cause", "code"), [("crashes", "poison"), ("failures", "gave_up"), ("lapses", "gave_up")])
+def test_a_song_whose_tries_are_used_up_is_not_tried_once_more_because_a_worker_died_over_saying_so(
+    queue: JobQueue, ledger: Ledger, tmp_path: Path, cause: str, code: str
+) -> None:
+    request = submit(queue, ledger)
+    for _ in range(2):
+        if cause == "lapses":
+            claim(queue)
+        elif queue.fail(claim(queue), error_code="x", crashed=cause == "crashes"):
+            queue.sweep()  # due at once
+            continue
+        die_and_come_back(queue)
+    serve_one(queue, ledger, tmp_path)
+    outcome = ledger.outcome(request)
+    assert outcome is not None
+    assert (outcome.status, outcome.error_code) == (JobStatus.FAILED, code)
+
+
+def test_a_claimed_job_that_was_removed_does_not_come_back(queue: JobQueue, ledger: Ledger, tmp_path: Path) -> None:
+    submit(queue, ledger)
+    ledger.remove_job(JOB)  # whoever did this died before Redis heard of it
+    serve_one(queue, ledger, tmp_path)
+    assert ledger.request(JOB) is None
+    assert queue.record(JOB) is None
+    assert queue.counts().open == 0
+
+
+def test_a_worker_that_wakes_over_its_copies_leaves_those_of_a_later_submission(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early, _ = ledger.accept(JobRequest(JOB, OPTIONS, utc_now()))
+    early_outcome = ledger.commit(done(early, "early", ledger))
+    copy = ledger.store.copy
+
+    def submitted_anew_meanwhile(source: song.ObjectName, target: song.ObjectName) -> None:
+        monkeypatch.undo()
+        late, is_new = ledger.accept(JobRequest(JOB, replace(OPTIONS, weights_sha256="cd" * 32), utc_now()))
+        assert is_new
+        ledger.publish(ledger.commit(done(late, "late", ledger)))
+        copy(source, target)
+
+    monkeypatch.setattr(ledger.store, "copy", submitted_anew_meanwhile)
+    ledger.publish(early_outcome)
+    assert ledger.store.get(song.stem_object(JOB, "vocals", "mp3"))[0] == b"late"
+
+
+def test_a_worker_that_wakes_over_its_copies_does_not_bring_a_removed_job_back(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, _ = ledger.accept(JobRequest(JOB, OPTIONS, utc_now()))
+    outcome = ledger.commit(done(request, "t1", ledger))
+    copy = ledger.store.copy
+
+    def removed_meanwhile(source: song.ObjectName, target: song.ObjectName) -> None:
+        monkeypatch.undo()
+        copy(source, target)
+        ledger.store.remove(song.request_object(JOB))
+
+    monkeypatch.setattr(ledger.store, "copy", removed_meanwhile)
+    ledger.publish(outcome)
+    assert ledger.store.stat(song.stem_object(JOB, "vocals", "mp3")) is None
+
+
+def test_where_a_store_cannot_say_who_was_first_redis_does(
+    queue: JobQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(tmp_path / "store")
+    store.prepare()
+    monkeypatch.setattr(store, "conditional_puts", False)
+    ledger = Ledger(store, guard=queue)
+    request, _ = ledger.accept(JobRequest(JOB, OPTIONS, utc_now()))
+    put = store.put
+
+    def overtaken(name: song.ObjectName, data: bytes) -> None:
+        monkeypatch.setattr(store, "put", put)
+        assert ledger.commit(done(request, "second", ledger)).token == "first"
+        put(name, data)
+
+    first = done(request, "first", ledger)
+    monkeypatch.setattr(store, "put", overtaken)
+    assert ledger.commit(first).token == "first"
+    counts = ledger.outcome(request)
+    assert counts is not None
+    assert counts.token == "first"
+
+
+def test_a_song_that_was_being_removed_as_it_was_sent_again_is_there(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = Rest(tmp_path, redis_url)
+    accept = Ledger.accept
+
+    def removed_meanwhile(ledger: Ledger, request: JobRequest) -> tuple[JobRequest, bool]:
+        ledger.store.remove(song.song_object(request.song_hash))
+        return accept(ledger, request)
+
+    monkeypatch.setattr(Ledger, "accept", removed_meanwhile)
+    job_id = rest.post_json(SONG).json["hash"]
+    assert rest.store.stat(song.song_object(job_id)) is not None
