@@ -16,12 +16,26 @@ SONG ?=
 # What is chosen at random in `make chaos`, to repeat a run.
 SEED ?=
 
+# What builds the images: docker or podman. MODELS and CUDA are build arguments of worker/Dockerfile.
+DOCKER ?= docker
+MODELS ?=
+CUDA ?=
+BUILD_ARGS ?=
+# Each image has two tags: the version, which the manifests name, and the very state that it was built from.
+VERSION = $(shell awk -F '"' '/^version = / { print $$2; exit }' pyproject.toml)
+REVISION = $(shell git describe --tags --always --dirty 2>/dev/null)
+REST_IMAGES = $(addprefix track-unmix-rest:,$(VERSION) $(REVISION))
+WORKER_IMAGES = $(addsuffix $(if $(CUDA),-cuda),$(addprefix track-unmix-worker:,$(VERSION) $(REVISION)))
+
+# Not more, on however many cores: a test of the whole service has up to ten processes of its own.
+TWO_FILES_AT_ONCE := -n 2 --dist loadfile
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants bench bench-long bench-quality bench-service lint clean
+.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants e2e-kind bench bench-long bench-quality bench-service images push lint clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
-	@printf '\nVariables: MODEL=auto|NAME (demo, run), SONG=path (demo), WORKERS, PORT, DATA (run), SEED (chaos), PYTHON (setup)\n'
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@printf '\nVariables: MODEL=auto|NAME (demo, run), SONG=path (demo), WORKERS, PORT, DATA (run), SEED (chaos), PYTHON (setup),\n  DOCKER, MODELS, CUDA, BUILD_ARGS (images), REGISTRY (push)\n'
 
 setup: $(VENV)/.installed ## Make .venv with everything in it
 
@@ -32,10 +46,10 @@ run: setup ## Serve here until Ctrl-C, on http://localhost:5000
 	@$(BIN)/unmix local --model $(MODEL) --workers $(WORKERS) --data-dir "$(DATA)" --port $(PORT)
 
 test: setup test-rest ## Run the ordinary tests
-	$(BIN)/pytest -m "not slow" --ignore-glob='*/unit/test_rest_*.py'  # those have just run
+	$(BIN)/pytest $(TWO_FILES_AT_ONCE) -m "not slow" --ignore-glob='*/unit/test_rest_*.py'  # those have just run
 
 test-rest: $(VENV)-rest/.installed ## Run REST's unit tests where there is no torch
-	$(VENV)-rest/bin/pytest -m "not slow" tests/unit/test_rest_*.py
+	$(VENV)-rest/bin/pytest $(TWO_FILES_AT_ONCE) -m "not slow" tests/unit/test_rest_*.py
 
 test-all: setup test-rest ## Run every test, the slow ones too
 	$(BIN)/pytest
@@ -43,8 +57,11 @@ test-all: setup test-rest ## Run every test, the slow ones too
 chaos: setup ## Kill, freeze and starve the service in every way that we know: half an hour
 	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED))
 
-chaos-mutants: setup ## Remove each mechanism that keeps songs safe in turn, and see a test fail: 5 minutes
+chaos-mutants: setup ## Remove each mechanism that keeps songs safe in turn, and see a test fail: 10 minutes
 	PYTHONPATH=tests $(BIN)/python -m chaos.mutants
+
+e2e-kind: setup ## Deploy to a kind cluster of its own and disturb it; needs kind, kubectl, docker
+	k8s/e2e-kind.sh
 
 bench: $(VENV)/.bench-installed ## Measure time and memory beside demucs: half an hour
 	$(BIN)/python -m benchmarks.separate bench
@@ -57,6 +74,18 @@ bench-quality: $(VENV)/.bench-installed ## Measure what speed costs in quality; 
 
 bench-service: $(VENV)/.bench-installed ## Measure what clients of the service wait for: 5 minutes
 	$(BIN)/python -m benchmarks.service
+
+images: ## Build the container images, with DOCKER=docker or podman
+	$(DOCKER) build -f rest/Dockerfile $(BUILD_ARGS) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
+		$(addprefix -t ,$(REST_IMAGES)) .
+	$(DOCKER) build -f worker/Dockerfile $(BUILD_ARGS) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
+		--build-arg MODELS="$(MODELS)" --build-arg CUDA="$(CUDA)" $(addprefix -t ,$(WORKER_IMAGES)) .
+
+push: ## Push the images to REGISTRY
+	@test -n "$(REGISTRY)" || { echo 'Name a registry, as in `make push REGISTRY=registry.example.com/track-unmix`.'; exit 1; }
+	for image in $(REST_IMAGES) $(WORKER_IMAGES); do \
+		$(DOCKER) tag $$image "$(REGISTRY)/$$image" && $(DOCKER) push "$(REGISTRY)/$$image" || exit 1; \
+	done
 
 lint: setup ## Check style and types
 	$(BIN)/ruff check .
@@ -78,7 +107,7 @@ $(VENV)/.bench-installed: $(VENV)/.installed
 	@touch $@
 
 $(VENV)-rest/.installed: pyproject.toml | $(VENV)-rest/bin/python
-	$(VENV)-rest/bin/pip install --quiet -e '.[rest,local]' pytest pytest-timeout cryptography psutil
+	$(VENV)-rest/bin/pip install --quiet -e '.[rest,local]' pytest pytest-timeout pytest-xdist cryptography psutil
 	@touch $@
 
 $(VENV)/bin/python $(VENV)-rest/bin/python:

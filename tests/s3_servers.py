@@ -68,9 +68,9 @@ def serve_moto(folder: Path) -> Iterator[S3Server]:
 
 
 @contextmanager
-def serve_rclone(folder: Path) -> Iterator[S3Server]:
+def serve_rclone(folder: Path, port: int | None = None) -> Iterator[S3Server]:
     """Run a server that checks signatures, ignores conditions, and keeps its data in `folder`."""
-    port = free_port()
+    port = port or free_port()
     (folder / "data").mkdir()
     command = [
         str(Path(sysconfig.get_path("scripts")) / "rclone"),

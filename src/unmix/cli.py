@@ -119,6 +119,33 @@ def separate(
 
 
 @app.command()
+def fetch(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names of models.")],
+    model_dir: Annotated[Path | None, typer.Option(help="The folder.", show_default="UNMIX_MODEL_DIR")] = None,
+) -> None:
+    """Put models into a folder for machines without internet, and convert them into UNMIX_CACHE_DIR."""
+    from unmix.engine.models import fetch_model, load_model
+    from unmix.engine.separator import Separator
+
+    settings = _settings()
+    folder = model_dir or settings.model_dir
+    if folder is None:
+        raise InputError("name a folder with --model-dir or UNMIX_MODEL_DIR", code="bad_setting")
+    for name in models:  # all of them before the first conversion, which takes long
+        fetch_model(name, folder, trusted_weights=settings.trusted_sums)
+    for name in models:
+        Separator(
+            load_model(name, model_dir=folder, trusted_weights=settings.trusted_sums),
+            device=settings.device,
+            backend=settings.backend,
+            precision=settings.precision,
+            threads=settings.threads,
+            cache_dir=settings.cache_dir,
+        )
+        typer.echo(f"{name}: ready")
+
+
+@app.command()
 def submit(
     songs: Songs,
     url: Url = DEFAULT_URL,
@@ -240,21 +267,37 @@ def janitor() -> None:
 
 
 @app.command()
+def buckets() -> None:
+    """Make the buckets of the object store, once it answers."""
+    from unmix.connect import connect_store, wait_for_store
+    from unmix.logs import configure_logs
+    from unmix.song import OUTPUT_BUCKET, QUEUE_BUCKET
+
+    settings = _settings()
+    configure_logs("buckets", settings)
+    wait_for_store(connect_store(settings))
+    typer.echo(f"the buckets {QUEUE_BUCKET} and {OUTPUT_BUCKET} are there")
+
+
+@app.command()
 def logs(
     peek: Annotated[bool, typer.Option("--peek", help="Print what is there, and leave it there.")] = False,
 ) -> None:
     """Print the services' log lines from Redis as they come, and take them from there."""
-    from unmix.connect import connect_queue
+    from unmix.connect import connect_queue, wait_for_queue
     from unmix.local import interruptible
+    from unmix.logs import configure_logs
 
-    with connect_queue(_settings()) as queue:
+    settings = _settings()
+    with connect_queue(settings) as queue:
         if peek:
-            for line in queue.peek_logs():
+            for line in queue.log_list.peek():
                 typer.echo(_printable(line))
             return
+        configure_logs("logs", settings)
         with interruptible(), suppress(KeyboardInterrupt):
             while True:
-                next_line = queue.pop_log(block_seconds=5)
+                next_line = wait_for_queue(partial(queue.log_list.pop, block_seconds=5))
                 if next_line is not None:
                     typer.echo(_printable(next_line))
 

@@ -1,7 +1,8 @@
 """Opens the queue and the store that the settings name, and waits for both at the start of a process."""
 
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import structlog
 
@@ -11,6 +12,8 @@ from unmix.settings import Settings
 from unmix.store import ObjectStore, open_store
 
 log = structlog.get_logger()
+
+Result = TypeVar("Result")
 
 #: How long a process waits for its services before it ends with their error, in seconds.
 PATIENCE_SECONDS: Final = 120
@@ -39,6 +42,7 @@ def connect_store(settings: Settings) -> ObjectStore:
         settings.store_url,
         access_key=settings.store_access_key.get_secret_value(),
         secret_key=settings.store_secret_key.get_secret_value(),
+        bucket_prefix=settings.store_bucket_prefix,
     )
 
 
@@ -49,14 +53,41 @@ def wait_for_services(queue: JobQueue, store: ObjectStore) -> None:
         QueueError, StoreError: the service refuses us, or was not there for `PATIENCE_SECONDS`.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
-    for name, ask in (("redis", queue.ping), ("object store", store.prepare)):
-        while True:
-            try:
-                ask()
-                break
-            except (QueueError, StoreError) as error:
-                refused = error.code in ("queue_denied", "store_denied") or not error.retryable
-                if refused or time.monotonic() > deadline:
-                    raise
-                log.warning("waiting", service=name, error=error.message)
-                time.sleep(PAUSE_SECONDS)
+    wait_for_queue(queue.ping, deadline)
+    wait_for_store(store, deadline)
+
+
+def wait_for_queue(ask: Callable[[], Result], deadline: float | None = None) -> Result:
+    """Return what `ask` returns, a call to the queue, once Redis answers.
+
+    `deadline` is in monotonic seconds; without one it is in `PATIENCE_SECONDS`.
+
+    Raises:
+        QueueError: it refuses us, or was not there until then.
+    """
+    return _wait("redis", ask, "UNMIX_REDIS_URL and UNMIX_REDIS_PASSWORD", deadline)
+
+
+def wait_for_store(store: ObjectStore, deadline: float | None = None) -> None:
+    """Return once the store is prepared; `deadline` as above.
+
+    Raises:
+        StoreError: it refuses us, or was not there until then.
+    """
+    _wait("object store", store.prepare, "UNMIX_STORE_URL, UNMIX_STORE_ACCESS_KEY and UNMIX_STORE_SECRET_KEY", deadline)
+
+
+def _wait(service: str, ask: Callable[[], Result], settings: str, deadline: float | None) -> Result:
+    """Ask a service until it answers; `settings` are what to look at if it does not."""
+    if deadline is None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return ask()
+        except (QueueError, StoreError) as error:
+            refused = error.code in ("queue_denied", "store_denied") or not error.retryable
+            if refused or time.monotonic() > deadline:
+                message = f"{error.message}; see {settings}"
+                raise type(error)(message, code=error.code, retryable=error.retryable) from error
+            log.warning("waiting", service=service, error=error.message, see=settings)
+            time.sleep(PAUSE_SECONDS)

@@ -1,8 +1,7 @@
 """The queue of jobs on Redis lists: who waits, who works on what, and what has to be looked at again.
 
 Redis is an index that can be rebuilt: what is owed and what is done stands in the object store (`unmix.ledger`).
-Every change of state is one Lua script of its own file in `scripts/`, so it happens whole or not at all, by Redis'
-own clock. The keys are described in `docs/redis-keys.md`. This is the only module that imports `redis`.
+Every change of state is one script (`unmix.redis_link`), by Redis' own clock.
 """
 
 import hashlib
@@ -10,18 +9,15 @@ import json
 import random
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib import resources
 from itertools import count
-from typing import Any, Final, Literal, Self, cast
+from typing import Final, Literal, Self, cast
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from unmix.errors import LeaseLostError, QueueError
+from unmix.errors import LeaseLostError
 from unmix.job import JobStatus
+from unmix.log_list import LogList
+from unmix.outbox import OUTBOX, OUTBOX_TRIES, Outbox, delivery
+from unmix.redis_link import RedisLink
 
 TO_WORKER: Final = "toWorker"
 TAKEN: Final = "unmix:taken"
@@ -29,11 +25,8 @@ LEASES: Final = "unmix:leases"
 OPEN: Final = "unmix:open"
 DELAYED: Final = "unmix:delayed"
 MARKS: Final = "unmix:marks"
-OUTBOX: Final = "unmix:outbox"
-OUTBOX_TRIES: Final = "unmix:outbox:tries"
 FAILED: Final = "unmix:failed"
 MODELS: Final = "unmix:models"
-LOGGING: Final = "logging"
 JOB_PREFIX: Final = "unmix:job:"
 COMMIT_PREFIX: Final = "unmix:commit:"
 
@@ -43,10 +36,6 @@ OVER_RECORD_SECONDS: Final = 3600
 COMMIT_GUARD_SECONDS: Final = 7 * 24 * 3600
 #: Elements read at once from a list that may be long.
 PAGE: Final = 1000
-#: Seconds to wait for Redis' answer; longer than any take blocks (the setting `take_seconds` is at most 5).
-REPLY_SECONDS: Final = 10
-
-_SCRIPTS: Final = ("submit", "claim", "renew", "finish", "release", "fail", "sweep", "forget", "add_callback")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +119,10 @@ class JobQueue:
 
     def __init__(self, url: str, *, password: str = "", policy: QueuePolicy | None = None) -> None:
         self.policy = policy or QueuePolicy()
-        with _redis_errors():
-            self._redis = redis.Redis.from_url(
-                url,
-                password=password or None,
-                decode_responses=True,
-                # Foreign elements are any bytes; this reads and writes them back unchanged.
-                encoding_errors="surrogateescape",
-                socket_timeout=REPLY_SECONDS,
-                socket_connect_timeout=REPLY_SECONDS,
-                # A blocking take that is silently sent again hangs or takes twice: a failure must show.
-                retry=Retry(NoBackoff(), 0),
-            )
-        scripts = resources.files("unmix") / "scripts"
-        self._scripts = {name: self._redis.register_script((scripts / f"{name}.lua").read_text()) for name in _SCRIPTS}
+        self._link = RedisLink(url, password=password)
+        self._redis = self._link.client
+        self.outbox = Outbox(self._link)
+        self.log_list = LogList(self._link)
 
     def close(self) -> None:
         """Close the connections."""
@@ -151,7 +130,7 @@ class JobQueue:
 
     def ping(self) -> None:
         """Ask Redis for a sign of life."""
-        with _redis_errors():
+        with self._link.errors():
             self._redis.ping()
 
     # Submitting and looking
@@ -178,7 +157,7 @@ class JobQueue:
 
     def add_callback(self, job_id: str, index: int) -> None:
         """Make sure that the request's callback number `index`, added after its submission, is delivered too."""
-        self._run("add_callback", [OUTBOX, JOB_PREFIX + job_id], job_id, index)
+        self._link.run("add_callback", [OUTBOX, JOB_PREFIX + job_id], job_id, index)
 
     def forget(self, job_id: str) -> None:
         """Drop a job from every key; a worker that still runs it finds its lease lost."""
@@ -186,7 +165,7 @@ class JobQueue:
 
     def record(self, job_id: str) -> JobRecord | None:
         """Return what Redis knows of a job, None if nothing."""
-        with _redis_errors():
+        with self._link.errors():
             fields = cast(dict[str, str], self._redis.hgetall(JOB_PREFIX + job_id))
         if "status" not in fields:
             return None
@@ -201,7 +180,7 @@ class JobQueue:
 
     def position(self, job_id: str) -> int | None:
         """Return the place of a waiting job, 1 for the next one served; None if it does not wait."""
-        with _redis_errors():
+        with self._link.errors():
             pipe = self._redis.pipeline()
             pipe.lpos(TO_WORKER, job_id, rank=-1)
             pipe.llen(TO_WORKER)
@@ -210,7 +189,7 @@ class JobQueue:
 
     def waiting(self, *, limit: int, offset: int = 0) -> tuple[list[str], int]:
         """Return up to `limit` waiting elements in the order of service, and how many wait in all."""
-        with _redis_errors():
+        with self._link.errors():
             pipe = self._redis.pipeline()
             pipe.lrange(TO_WORKER, -offset - limit, -offset - 1)
             pipe.llen(TO_WORKER)
@@ -219,12 +198,12 @@ class JobQueue:
 
     def running(self) -> list[str]:
         """Return the jobs that workers have leased, the one whose lease ends first at the head."""
-        with _redis_errors():
+        with self._link.errors():
             return cast(list[str], self._redis.zrange(LEASES, 0, -1))
 
     def failed(self, *, limit: int, offset: int = 0) -> tuple[list[str], int]:
         """Return up to `limit` failed jobs, the last failure first, and how many there are in all."""
-        with _redis_errors():
+        with self._link.errors():
             pipe = self._redis.pipeline()
             pipe.zrange(FAILED, offset, offset + limit - 1, desc=True)
             pipe.zcard(FAILED)
@@ -233,7 +212,7 @@ class JobQueue:
 
     def counts(self) -> QueueCounts:
         """Return how much waits, runs, is delayed or has to be delivered."""
-        with _redis_errors():
+        with self._link.errors():
             pipe = self._redis.pipeline()
             pipe.llen(TO_WORKER)
             for key in (OPEN, LEASES, DELAYED, OUTBOX):
@@ -248,7 +227,7 @@ class JobQueue:
         `blmove` takes the oldest and keeps it in Redis until it is claimed. `blpop` is the literal form of the
         contract: the newest first, and out of Redis from here to the claim.
         """
-        with _redis_errors():
+        with self._link.errors():
             if fetch == "blmove":
                 return cast(str | None, self._redis.blmove(TO_WORKER, TAKEN, block_seconds, "RIGHT", "LEFT"))  # type: ignore[arg-type]  # Redis takes fractions
             popped = cast(tuple[str, str] | None, self._redis.blpop([TO_WORKER], timeout=block_seconds))
@@ -257,7 +236,7 @@ class JobQueue:
     def discard(self, element: str) -> None:
         """Drop a taken element that names no job."""
         digest = hashlib.sha1(element.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
-        with _redis_errors():
+        with self._link.errors():
             pipe = self._redis.pipeline()
             pipe.lrem(TAKEN, 1, element)
             pipe.hdel(MARKS, f"taken:{digest}")
@@ -271,7 +250,7 @@ class JobQueue:
         keys = [TAKEN, LEASES, OPEN, DELAYED, MARKS, JOB_PREFIX + job_id]
         lease_ms = round(self.policy.lease_seconds * 1000)
         popped = "1" if fetch == "blpop" else ""
-        answer = self._run("claim", keys, element, job_id, token, worker_id, lease_ms, popped)
+        answer = self._link.run("claim", keys, element, job_id, token, worker_id, lease_ms, popped)
         if answer[0] != "claimed":
             return None
         _, attempt, generation, failures, crashes, lapses = answer
@@ -285,7 +264,7 @@ class JobQueue:
         """
         lease_ms = round(self.policy.lease_seconds * 1000)
         keys = [LEASES, MARKS, JOB_PREFIX + claim.job_id]
-        if not self._run("renew", keys, claim.job_id, claim.token, lease_ms, round(progress, 4)):
+        if not self._link.run("renew", keys, claim.job_id, claim.token, lease_ms, round(progress, 4)):
             raise LeaseLostError(f"the lease of {claim.job_id} is lost")
 
     def finish(self, claim: Claim, status: JobStatus, *, error_code: str | None, callbacks: int) -> None:
@@ -313,7 +292,7 @@ class JobQueue:
             LeaseLostError: the token is not valid any more.
         """
         keys = [TO_WORKER, LEASES, MARKS, JOB_PREFIX + claim.job_id]
-        if not self._run("release", keys, claim.job_id, claim.token):
+        if not self._link.run("release", keys, claim.job_id, claim.token):
             raise LeaseLostError(f"the lease of {claim.job_id} is lost")
 
     def fail(self, claim: Claim, *, error_code: str, crashed: bool = False, max_attempts: int | None = None) -> bool:
@@ -329,7 +308,7 @@ class JobQueue:
         )
         delay_ms = round(self.policy.retry_seconds * 1000 * random.uniform(0.8, 1.2))
         keys = [LEASES, DELAYED, MARKS, JOB_PREFIX + claim.job_id]
-        answer = self._run("fail", keys, claim.job_id, claim.token, counter, most, delay_ms, error_code)
+        answer = self._link.run("fail", keys, claim.job_id, claim.token, counter, most, delay_ms, error_code)
         if answer == "stale":
             raise LeaseLostError(f"the lease of {claim.job_id} is lost")
         return bool(answer == "retry")
@@ -339,23 +318,23 @@ class JobQueue:
     def sweep(self) -> Sweep:
         """Put back what is due or abandoned. To be called every few seconds."""
         keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, MARKS]
-        return Sweep(*self._run("sweep", keys, round(self.policy.grace_seconds * 1000), JOB_PREFIX))
+        return Sweep(*self._link.run("sweep", keys, round(self.policy.grace_seconds * 1000), JOB_PREFIX))
 
     def snapshot(self) -> QueueSnapshot:
         """Return which jobs are in which keys, read page by page."""
-        with _redis_errors():
+        with self._link.errors():
             present = {element for key in (TO_WORKER, TAKEN) for element in self._elements(key)}
             present.update(member for key in (LEASES, DELAYED) for member in self._members(key))
             return QueueSnapshot(
                 present=frozenset(present),
                 open=frozenset(self._members(OPEN)),
                 failed=frozenset(self._members(FAILED)),
-                outbox=frozenset(map(_delivery, self._members(OUTBOX))),
+                outbox=frozenset(map(delivery, self._members(OUTBOX))),
             )
 
     def note_failed(self, job_id: str, finished_at_ms: int) -> None:
         """Put a job whose outcome says so (back) among the failed ones."""
-        with _redis_errors():
+        with self._link.errors():
             self._redis.zadd(FAILED, {job_id: finished_at_ms}, nx=True)
 
     def first_commit(self, job_id: str, generation: str, data: bytes) -> bytes:
@@ -364,99 +343,44 @@ class JobQueue:
         Whoever commits then puts these bytes, so that it does not matter who does, when, and how often.
         """
         key = f"{COMMIT_PREFIX}{job_id}:{generation}"
-        with _redis_errors():
+        with self._link.errors():
             pipe = self._redis.pipeline()
             pipe.set(key, data, nx=True, ex=COMMIT_GUARD_SECONDS)
             pipe.get(key)
             return cast(str, pipe.execute()[1]).encode()
 
-    def owe_callback(self, job_id: str, index: int) -> None:
-        """Make a delivery that Redis has lost due again."""
-        with _redis_errors():
-            self._redis.zadd(OUTBOX, {f"{job_id}#{index}": self._now_ms()}, nx=True)
-
-    def due_callbacks(self, *, limit: int) -> list[tuple[str, int]]:
-        """Return up to `limit` deliveries that are due, as (job_id, index of the callback in the request)."""
-        with _redis_errors():
-            due = cast(list[str], self._redis.zrangebyscore(OUTBOX, "-inf", self._now_ms(), start=0, num=limit))
-        return [_delivery(entry) for entry in due]
-
-    def callback_failed(self, job_id: str, index: int, *, retry_seconds: float) -> int:
-        """Put a delivery off and return how many tries it has had; each waits four times longer than the last."""
-        entry = f"{job_id}#{index}"
-        with _redis_errors():
-            tries = self._redis.hincrby(OUTBOX_TRIES, entry, 1)
-            due = self._now_ms() + round(retry_seconds * 1000 * 4 ** (tries - 1))
-            self._redis.zadd(OUTBOX, {entry: due}, xx=True)
-        return tries
-
-    def callback_tries(self, job_id: str, index: int) -> int:
-        """Return how many tries of a delivery have failed."""
-        with _redis_errors():
-            return int(cast(str | None, self._redis.hget(OUTBOX_TRIES, f"{job_id}#{index}")) or 0)
-
-    def callback_over(self, job_id: str, index: int) -> None:
-        """Take a delivery out of the outbox: it arrived, or it was given up."""
-        entry = f"{job_id}#{index}"
-        with _redis_errors():
-            pipe = self._redis.pipeline()
-            pipe.zrem(OUTBOX, entry)
-            pipe.hdel(OUTBOX_TRIES, entry)
-            pipe.execute()
-
     # What workers announce
 
     def announce(self, card: ModelCard) -> None:
         """Tell REST which weights and sources a model has."""
-        with _redis_errors():
+        with self._link.errors():
             self._redis.hset(MODELS, card.name, json.dumps(asdict(card), sort_keys=True))
 
     def model_card(self, name: str) -> ModelCard | None:
         """Return what workers announced of a model, None if none has loaded it yet."""
-        with _redis_errors():
+        with self._link.errors():
             text = cast(str | None, self._redis.hget(MODELS, name))
         if text is None:
             return None
         fields = json.loads(text)
         return ModelCard(**{**fields, "sources": tuple(fields["sources"])})
 
-    # The contract's `logging` list
-
-    def push_log(self, line: str, *, max_lines: int) -> None:
-        """Append a line to the list `logging`, which keeps at most the newest `max_lines`."""
-        with _redis_errors():
-            pipe = self._redis.pipeline()
-            pipe.lpush(LOGGING, line)
-            pipe.ltrim(LOGGING, 0, max_lines - 1)
-            pipe.execute()
-
-    def pop_log(self, *, block_seconds: float) -> str | None:
-        """Take the oldest log line, or None after `block_seconds` without one."""
-        with _redis_errors():
-            popped = cast(tuple[str, str] | None, self._redis.brpop([LOGGING], timeout=block_seconds))
-        return popped[1] if popped else None
-
-    def peek_logs(self) -> list[str]:
-        """Return all log lines, oldest first, and leave them there."""
-        with _redis_errors():
-            return cast(list[str], self._redis.lrange(LOGGING, 0, -1))[::-1]
-
     def _submit(
         self, job_id: str, generation: str, callbacks: int, only_if_missing: str = "", submitted_at_ms: int | str = ""
     ) -> bool:
         keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, FAILED, JOB_PREFIX + job_id]
-        return bool(self._run("submit", keys, job_id, generation, callbacks, only_if_missing, submitted_at_ms))
+        return bool(self._link.run("submit", keys, job_id, generation, callbacks, only_if_missing, submitted_at_ms))
 
     def _finish(
         self, job_id: str, token: str, generation: str, status: JobStatus, error_code: str | None, callbacks: int
     ) -> bool:
         keys = [LEASES, OPEN, DELAYED, OUTBOX, FAILED, MARKS, JOB_PREFIX + job_id, TO_WORKER, TAKEN, OUTBOX_TRIES]
         end = (status.value, error_code or "", callbacks, OVER_RECORD_SECONDS)
-        return bool(self._run("finish", keys, job_id, token, generation, *end))
+        return bool(self._link.run("finish", keys, job_id, token, generation, *end))
 
     def _forget(self, job_id: str, token: str) -> bool:
         keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, FAILED, MARKS, JOB_PREFIX + job_id]
-        return bool(self._run("forget", keys, job_id, token))
+        return bool(self._link.run("forget", keys, job_id, token))
 
     def _elements(self, key: str) -> Iterator[str]:
         """Yield the elements of a list from its right end, where they leave it."""
@@ -469,32 +393,8 @@ class JobQueue:
     def _members(self, key: str) -> Iterator[str]:
         return (member for member, _ in self._redis.zscan_iter(key, count=PAGE))
 
-    def _run(self, script: str, keys: list[str], *args: str | int | float) -> Any:
-        with _redis_errors():
-            return self._scripts[script](keys=keys, args=args)
-
-    def _now_ms(self) -> int:
-        seconds, microseconds = self._redis.time()
-        return seconds * 1000 + microseconds // 1000
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _delivery(entry: str) -> tuple[str, int]:
-    job_id, _, index = entry.partition("#")
-    return job_id, int(index)
-
-
-@contextmanager
-def _redis_errors() -> Iterator[None]:
-    """Turn what redis-py raises into `QueueError`."""
-    try:
-        yield
-    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-        raise QueueError(f"Redis refuses the password or user: {error}", code="queue_denied") from error
-    except (redis.RedisError, ValueError, OSError) as error:
-        raise QueueError(f"Redis does not answer as it should: {error}") from error

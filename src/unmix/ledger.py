@@ -189,15 +189,17 @@ class Ledger:
 
     def remove_job(self, job_id: str) -> None:
         """Remove all that is stored of a job; the request first, so that nothing here becomes owed again."""
-        attempts = list(self.store.list(song.OUTPUT_BUCKET, song.attempt_prefix(job_id)))
-        outcome, _ = self._outcome(job_id)
+        ended = song.outcome_object(job_id)
+        listed = [info.name for info in self.store.list(song.OUTPUT_BUCKET, job_id) if info.name != ended]
         self.store.remove(song.request_object(job_id))
+        outcome, _ = self._outcome(job_id)  # until here a worker could commit one
         self.retire_song(song.song_hash_of(job_id), keep_for_jobs=True)
-        self.store.remove(song.outcome_object(job_id))
+        self.store.remove(ended)
         if outcome:
             self._remove_copies(outcome)
-        for info in attempts:
-            self.store.remove(info.name)
+        for name in listed:
+            if song.owner_of(name) == job_id:
+                self.store.remove(name)
 
     def retire_song(self, song_hash: str, *, keep_for_jobs: bool = False) -> bool:
         """Remove a song that no job owes, or with `keep_for_jobs` that no job has any request for; False if one does.
@@ -209,8 +211,10 @@ class Ledger:
         song_name, retired = song.song_object(song_hash), song.retired_object(song_hash, time.time_ns())
         if self.is_needed(song_hash, keep_for_jobs=keep_for_jobs):
             return False
-        with suppress(ObjectMissingError):
+        try:
             self.store.copy(song_name, retired)
+        except ObjectMissingError:
+            return True  # gone already; one that comes from here on could not be put back
         self.store.remove(song_name)
         needed = self.restore_song(song_hash, retired, keep_for_jobs=keep_for_jobs)
         self.store.remove(retired)

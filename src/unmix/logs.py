@@ -65,6 +65,6 @@ class _ListShipper:
         while True:
             line = self._backlog.get()
             try:
-                self._job_queue.push_log(line, max_lines=self._max_lines)
+                self._job_queue.log_list.push(line, max_lines=self._max_lines)
             except QueueError:
                 continue

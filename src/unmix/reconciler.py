@@ -2,10 +2,12 @@
 
 The store is the ledger: a request without an outcome of its generation is owed, and one with it is over. Redis may have
 forgotten either: after FLUSHALL, on a lost volume, after a failover, or when a consumer popped a job and died. Every
-difference has to be seen in two passes before anything is done, because what is on its way looks the same; and what is
-then done is safe also if it was on its way after all: a job is queued only if it is in no key, decided inside Redis.
+difference has to be seen in two passes before it is mended, because what is on its way looks the same; and what is then
+done is safe also if it was on its way after all: a job is queued only if it is in no key, decided inside Redis. Files
+that cannot count any more, those of losers and of removed jobs, go at first sight.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -61,8 +63,8 @@ class Reconciler:
         self._suspects: set[tuple[str, ...]] = set()  # what was wrong in the last pass
         self._seen: set[tuple[str, ...]] = set()  # what is wrong in this one
 
-    def run(self) -> Reconciled:
-        """Make one pass over the whole store.
+    def run(self, *, on_song: Callable[[], None] = lambda: None) -> Reconciled:
+        """Make one pass over the whole store; `on_song` is called at each song, as a sign of progress.
 
         Raises:
             QueueError, StoreError: one of them is away; what was mended until then is mended.
@@ -73,6 +75,7 @@ class Reconciler:
         snapshot = self._queue.snapshot()
         owed: list[JobRequest] = []
         for stored in self._ledger.songs():
+            on_song()
             for job in stored.jobs.values():
                 try:
                     documents = self._read(job, before.get(job.job_id))
@@ -128,7 +131,7 @@ class Reconciler:
         for index in range(len(request.callbacks)):
             waits = str(index) in outcome.deliveries or (job_id, index) in snapshot.outbox
             if not waits and self._again(_UNDELIVERED, request, str(index)):
-                self._queue.owe_callback(job_id, index)
+                self._queue.outbox.owe(job_id, index)
                 done.callbacks += 1
         if outcome.status is JobStatus.FAILED and job_id not in snapshot.failed:
             self._queue.note_failed(job_id, round(outcome.finished_at_seconds * 1000))

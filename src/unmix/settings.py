@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     )
     store_access_key: SecretStr = Field(SecretStr(""), description="S3 access key.")
     store_secret_key: SecretStr = Field(SecretStr(""), description="S3 secret key.")
+    store_bucket_prefix: str = Field(
+        "", pattern=r"^([a-z0-9][a-z0-9-]*)?$", description="What the names of the S3 buckets begin with."
+    )
 
     model: str = Field("htdemucs", description="Model of a request that names none.")
     models: str = Field("", description="Other models that clients may name, separated by commas.")
@@ -100,6 +103,7 @@ class Settings(BaseSettings):
     )
     scratch_dir: Path | None = Field(None, description="Folder for a worker's temporary files; none: the system's.")
     worker_heartbeat: Path | None = Field(None, description="File that a live worker touches, for liveness probes.")
+    janitor_heartbeat: Path | None = Field(None, description="The same of the janitor.")
 
     host: str = Field("127.0.0.1", description="Address that REST listens on.")
     port: int = Field(5000, ge=0, le=65535, description="Port that REST listens on.")

@@ -83,10 +83,10 @@ class ObjectStore(Protocol):
         """Yield the objects of `bucket` whose key begins with `prefix`, sorted by key (code points)."""
 
 
-def open_store(url: str, *, access_key: str, secret_key: str) -> ObjectStore:
+def open_store(url: str, *, access_key: str, secret_key: str, bucket_prefix: str = "") -> ObjectStore:
     """Open the store that `url` names: `file:///path`, `s3://host:port` or `s3+http://host:port` (plain HTTP).
 
-    The keys are for S3 only. Nothing is contacted before `prepare`.
+    The keys and the prefix of the buckets' names are for S3 only. Nothing is contacted before `prepare`.
 
     Raises:
         StoreError: the URL names no store that we know (`unknown_store`).
@@ -100,7 +100,14 @@ def open_store(url: str, *, access_key: str, secret_key: str) -> ObjectStore:
         if scheme == "file":
             return FileStore(Path(rest))
         if scheme in ("s3", "s3+http"):
-            return MinioStore(rest.rstrip("/"), access_key=access_key, secret_key=secret_key, secure=scheme == "s3")
+            secure = scheme == "s3"
+            return MinioStore(
+                rest.rstrip("/"),
+                access_key=access_key,
+                secret_key=secret_key,
+                secure=secure,
+                bucket_prefix=bucket_prefix,
+            )
     raise StoreError(
         f"no object store is known by {url!r}: use file:///path, s3://host:port or s3+http://host:port",
         code="unknown_store",

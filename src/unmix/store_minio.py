@@ -33,14 +33,20 @@ log = structlog.get_logger()
 
 
 class MinioStore:
-    """An `ObjectStore` on the S3 server at `endpoint` (`host` or `host:port`)."""
+    """An `ObjectStore` on the S3 server at `endpoint` (`host` or `host:port`).
+
+    There the buckets' names begin with `bucket_prefix`: on public clouds all customers share them.
+    """
 
     conditional_puts: bool = False  # until `prepare` has found out
 
-    def __init__(self, endpoint: str, *, access_key: str, secret_key: str, secure: bool) -> None:
+    def __init__(
+        self, endpoint: str, *, access_key: str, secret_key: str, secure: bool, bucket_prefix: str = ""
+    ) -> None:
         if "@" in endpoint:
             raise _unknown_store("the URL of an S3 store must not hold the keys; they are settings of their own")
         self._host = endpoint
+        self._bucket_prefix = bucket_prefix
         try:
             self._client = Minio(
                 endpoint,
@@ -86,7 +92,7 @@ class MinioStore:
         """Return a small object's bytes and etag, from one answer."""
         check_object_name(name)
         with self._errors(f"read {name}"):
-            response = self._client.get_object(name.bucket, name.key)
+            response = self._client.get_object(self._there(name.bucket), name.key)
             try:
                 return response.read(), response.headers.get("etag", "").strip('"')
             finally:
@@ -102,7 +108,7 @@ class MinioStore:
         """Open an object for reading from its start."""
         check_object_name(name)
         with self._errors(f"read {name}"):
-            response = self._client.get_object(name.bucket, name.key)
+            response = self._client.get_object(self._there(name.bucket), name.key)
         return io.BufferedReader(Body(response, partial(self._errors, f"read {name}")), CHUNK_BYTES)
 
     def stat(self, name: ObjectName) -> ObjectInfo | None:
@@ -110,7 +116,7 @@ class MinioStore:
         check_object_name(name)
         try:
             with self._errors(f"read {name}"):
-                return _info(self._client.stat_object(name.bucket, name.key))
+                return _info(self._client.stat_object(self._there(name.bucket), name.key), name.bucket)
         except ObjectMissingError:
             return None
 
@@ -119,35 +125,41 @@ class MinioStore:
         check_object_name(source)
         check_object_name(target)
         with self._errors(f"copy {source}"):
-            self._client.copy_object(target.bucket, target.key, CopySource(source.bucket, source.key))
+            self._client.copy_object(
+                self._there(target.bucket), target.key, CopySource(self._there(source.bucket), source.key)
+            )
 
     def remove(self, name: ObjectName) -> None:
         """Remove an object."""
         check_object_name(name)
         with self._errors(f"remove {name}"):
-            self._client.remove_object(name.bucket, name.key)
+            self._client.remove_object(self._there(name.bucket), name.key)
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects of `bucket` whose key begins with `prefix`, in the server's order, which is by key."""
         check_bucket(bucket)
         with self._errors(f"list {bucket}"):
-            for found in self._client.list_objects(bucket, prefix=prefix, recursive=True):
-                yield _info(found)
+            for found in self._client.list_objects(self._there(bucket), prefix=prefix, recursive=True):
+                yield _info(found, bucket)
+
+    def _there(self, bucket: str) -> str:
+        """Return what the server calls one of our buckets."""
+        return self._bucket_prefix + bucket
 
     def _make_bucket(self, bucket: str) -> None:
         if self._has_bucket(bucket):
             return
         try:
-            with self._errors(f"make the bucket {bucket}"):
-                self._client.make_bucket(bucket)
+            with self._errors(f"make the bucket {self._there(bucket)}"):
+                self._client.make_bucket(self._there(bucket))
         except StoreError:
             if not self._has_bucket(bucket):  # another process may have been faster
                 raise
 
     def _has_bucket(self, bucket: str) -> bool:
         try:
-            with self._errors(f"look for the bucket {bucket}"):
-                return self._client.bucket_exists(bucket)
+            with self._errors(f"look for the bucket {self._there(bucket)}"):
+                return self._client.bucket_exists(self._there(bucket))
         except StoreError as error:
             if error.code == "bucket_missing":
                 return False
@@ -176,7 +188,9 @@ class MinioStore:
         check_object_name(name)
         with self._errors(f"write {name}"):
             # One part at a time: three at once, the SDK's default, would cost 15 MiB for each upload under way.
-            result = self._client.put_object(name.bucket, name.key, stream, size_bytes, num_parallel_uploads=1)
+            result = self._client.put_object(
+                self._there(name.bucket), name.key, stream, size_bytes, num_parallel_uploads=1
+            )
         if not result.etag:
             # S3 may answer 200 to the end of an upload in parts and tell of an error in the body; the SDK overlooks it.
             raise StoreError(f"the object store at {self._host} did not complete the upload of {name}")
@@ -188,7 +202,7 @@ class MinioStore:
             with self._errors(f"write {name}"):
                 # The SDK's put_object cannot send these headers. What it calls itself can, signed and with errors
                 # parsed; a presigned URL, the public way, would carry a signature into logs and tracebacks.
-                self._client._execute("PUT", name.bucket, name.key, body=data, headers={**condition})
+                self._client._execute("PUT", self._there(name.bucket), name.key, body=data, headers={**condition})
         except (ObjectChangedError, ObjectMissingError) as error:
             # If the answer to our first try was lost, it is our own object that refuses the second.
             if _was_sent_again(error) and self._holds(name, data):
@@ -257,7 +271,7 @@ def _unknown_store(why: str) -> StoreError:
     return StoreError(why, code="unknown_store", retryable=False)
 
 
-def _info(found: Object) -> ObjectInfo:
-    name = ObjectName(found.bucket_name, found.object_name or "")
+def _info(found: Object, bucket: str) -> ObjectInfo:
+    name = ObjectName(bucket, found.object_name or "")
     modified_at = found.last_modified.timestamp() if found.last_modified else 0.0
     return ObjectInfo(name, found.size or 0, found.etag or "", modified_at)

@@ -7,18 +7,15 @@ port that does not exist shows only in a cluster, as a pod that never becomes re
 import json
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
-import yaml
 
-from manifests import form, references, running
+from manifests import form, keda, references, running
 from manifests.rendering import Object
 from manifests.workloads import Manifests
 
 KUBERNETES_VERSIONS = ("1.30", "1.32", "1.34")
-KEDA_SCHEMAS = yaml.safe_load((Path(__file__).parent / "keda.yaml").read_text())
 
 CHECKS: tuple[Callable[[Manifests], Iterator[str]], ...] = (
     form.names_are_valid_and_unique,
@@ -50,8 +47,8 @@ def _schema(text: str, version: str) -> list[str]:
     entry = json.loads(text)
     where = f"{entry['kind']} {entry['metadata'].get('name')}"
     try:
-        if entry["kind"] in KEDA_SCHEMAS:
-            jsonschema.validate(entry, KEDA_SCHEMAS[entry["kind"]])
+        if entry["kind"] in keda.KINDS:
+            jsonschema.validate(entry, keda.schema(entry["kind"]))
         else:
             kubernetes_validate.validate(entry, version, strict=True)
     except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:

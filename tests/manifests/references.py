@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from manifests import keda
 from manifests.form import quantity
 from manifests.rendering import K8S, Object
 from manifests.workloads import Manifests, Workload, documented_secrets, twice, walk
@@ -98,16 +99,17 @@ def _scaling(manifests: Manifests, scaled: Object, secrets: dict[tuple[str, str]
     elif "replicas" in workload["spec"]:
         yield f"{where} scales {target['name']}, whose manifest fixes the replicas"
     for trigger in scaled["spec"]["triggers"]:
+        yield from (f"{where}: {complaint}" for complaint in keda.trigger_problems(trigger))
         name = trigger.get("authenticationRef", {}).get("name", "")
         login = manifests.find("TriggerAuthentication", namespace, name)
         if login is None:
             yield f"{where} logs in by {name!r}, which is not there"
-        for reference in login["spec"]["secretTargetRef"] if login else []:
+        for reference in login["spec"].get("secretTargetRef", []) if login else []:
             if reference["key"] not in secrets.get((namespace, reference["name"]), set()):
                 yield f"{where} wants {reference['key']} of the Secret {reference['name']}, which nobody makes"
             if reference["key"] != trigger["metadata"].get("username"):
                 yield f"{where} logs in as {trigger['metadata'].get('username')} with the password of another"
-        yield from _address(manifests, where, namespace, trigger["metadata"]["address"])
+        yield from _address(manifests, where, namespace, trigger["metadata"].get("address", ""))
 
 
 def no_secret_is_told(manifests: Manifests) -> Iterator[str]:
@@ -137,7 +139,7 @@ def settings_are_understood(manifests: Manifests) -> Iterator[str]:
                 field = name.removeprefix("UNMIX_").lower()
                 if name.startswith("UNMIX_") and field in Settings.model_fields:
                     values[field] = value or "secret"
-                elif name != "HOME":
+                elif name not in ("HOME", "LD_LIBRARY_PATH"):
                     yield f"{workload.name} is told {name}, which is no setting"
             try:
                 Settings(**values)

@@ -14,14 +14,14 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
-#: Folders that hold manifests.
-SOURCES = (K8S, ROOT / "redis", ROOT / "minio")
+#: Folders that hold manifests, and that of the workflows.
+SOURCES = (K8S, ROOT / "redis", ROOT / "minio", ROOT / ".github")
 
 Object = dict[str, Any]
 
 
-def render(folder: Path) -> list[Object]:
-    """Return the objects that kustomize makes of a folder."""
+def kubectl_path() -> str:
+    """Return where kubectl is; without one the test is skipped, or fails in CI."""
     # Beside the interpreter too: what pip installs is not on the PATH of `make test`.
     kubectl = shutil.which("kubectl", path=os.pathsep.join([os.environ["PATH"], sysconfig.get_path("scripts")]))
     if kubectl is None:
@@ -29,7 +29,12 @@ def render(folder: Path) -> list[Object]:
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True)
+    return kubectl
+
+
+def render(folder: Path) -> list[Object]:
+    """Return the objects that kustomize makes of a folder."""
+    done = subprocess.run([kubectl_path(), "kustomize", str(folder)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, ""), f"{folder} does not render: {done.stderr}"
     return list(yaml.safe_load_all(done.stdout))
 

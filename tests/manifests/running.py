@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from manifests.workloads import Manifests
 
-#: Workloads without probes, because there is nothing in them yet that one could ask.
-WITHOUT_PROBES = {"Deployment janitor", "Deployment logs", "Job buckets"}
+#: Workloads without probes: nobody waits for them, and they do nothing without a time-out.
+WITHOUT_PROBES = {"Deployment logs", "Job buckets"}
 #: What is left of the grace for a worker's end, after `UNMIX_SHUTDOWN_SECONDS`.
 GRACE_RESERVE_SECONDS = 10
 

@@ -115,33 +115,33 @@ def test_redis_restarts_with_its_new_configuration() -> None:
     assert {name.rpartition("-")[0] for name in names} == {"redis-server", "settings"}
 
 
-def worker_probe(name: str, heartbeat: Path) -> int:
-    """Run a probe of the worker as the kubelet does, and return its exit status."""
-    manifests = Manifests(combination("local"))
-    deployment = manifests.find("Deployment", "track-unmix", "worker")
+def answers(workload: str, heartbeat: Path) -> list[bool]:
+    """Run the probes of a workload as the kubelet does: has it started, is it ready, does it live?"""
+    deployment = Manifests(combination("local")).find("Deployment", "track-unmix", workload)
     assert deployment is not None
-    command = deployment["spec"]["template"]["spec"]["containers"][0][name]["exec"]["command"]
-    environment = {"PATH": os.environ["PATH"], "UNMIX_WORKER_HEARTBEAT": str(heartbeat)}
-    return subprocess.run(command, env=environment, capture_output=True).returncode
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    environment = {"PATH": os.environ["PATH"], f"UNMIX_{workload.upper()}_HEARTBEAT": str(heartbeat)}
+    commands = [container[name]["exec"]["command"] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
+    return [subprocess.run(command, env=environment, capture_output=True).returncode == 0 for command in commands]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the probe is for the find of the image")
-def test_the_probes_of_a_worker_tell_by_the_age_of_its_heartbeat(tmp_path: Path) -> None:
-    names = ("startupProbe", "readinessProbe", "livenessProbe")
+@pytest.mark.skipif(sys.platform != "linux", reason="the probes are for the find of the images")
+@pytest.mark.parametrize("workload", ["worker", "janitor"])
+def test_probes_tell_by_the_age_of_the_heartbeat(workload: str, tmp_path: Path) -> None:
     heartbeat = tmp_path / "heartbeat"
-    assert [worker_probe(name, heartbeat) == 0 for name in names] == [False, False, False]
+    assert answers(workload, heartbeat) == [False, False, False]
     heartbeat.touch()
-    assert [worker_probe(name, heartbeat) == 0 for name in names] == [True, True, True]
-    for age, answers in ((60, [False, False, True]), (600, [False, False, False])):
+    assert answers(workload, heartbeat) == [True, True, True]
+    for age, expected in ((90, [False, False, True]), (900, [False, False, False])):
         os.utime(heartbeat, (time.time() - age, time.time() - age))
-        assert [worker_probe(name, heartbeat) == 0 for name in names] == answers
+        assert answers(workload, heartbeat) == expected
 
 
 def test_the_job_makes_the_buckets(tmp_path: Path) -> None:
     job = Manifests(combination("local")).find("Job", "track-unmix", "buckets")
     assert job is not None
-    python, *arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert python == "python"
+    command, *arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert command == "unmix"
     environment = {"UNMIX_STORE_URL": f"file://{tmp_path}/store"}
-    subprocess.run([sys.executable, *arguments], env=environment, check=True)
+    subprocess.run([sys.executable, "-m", "unmix.cli", *arguments], env=environment, check=True)
     assert {"queue", "output"} <= {path.name for path in (tmp_path / "store").iterdir()}

@@ -66,6 +66,14 @@ MISTAKES: dict[str, tuple[Callable[[list[Object]], None], str]] = {
     "an old version of the API": (put(("PodDisruptionBudget rest", ""), "apiVersion", "policy/v1beta1"), "has no"),
     "a misspelt kind": (put(("Deployment logs", ""), "kind", "Deploiment"), "has no"),
     "a misspelt field of KEDA": (put(("ScaledObject worker", "spec"), "minReplicas", 0), "not valid"),
+    "a misspelt word of a trigger of KEDA": (
+        put(("ScaledObject worker", "spec.triggers.0.metadata"), "listLenght", "1"),
+        "unknown word 'listLenght'",
+    ),
+    "a trigger of KEDA that names no list": (
+        put(("ScaledObject worker", "spec.triggers.0.metadata"), "listName", GONE),
+        "has no listName",
+    ),
     "a number where KEDA wants text": (
         put(("ScaledObject worker", "spec.triggers.0.metadata"), "listLength", 1),
         "not valid",

@@ -165,7 +165,7 @@ def test_a_job_with_an_outcome_leaves_the_queue(queue: JobQueue, ledger: Ledger,
     assert queue.counts().open == 0
     assert queue.waiting(limit=9) == ([], 0)
     assert queue.record(JOB).status is JobStatus.CANCELLED
-    assert queue.due_callbacks(limit=9) == [(JOB, 0)]
+    assert queue.outbox.due(limit=9) == [(JOB, 0)]
 
 
 def test_an_outcome_of_an_earlier_submission_settles_nothing(
@@ -185,7 +185,7 @@ def test_callbacks_that_redis_lost_become_due_again_unless_they_were_delivered(
     ledger.publish(commit(ledger, accepted))
     ledger.note_delivery(JOB, accepted.generation, 0, Delivery(True, utc_now(), 1))
     assert two_passes(reconciler).callbacks == 1
-    assert queue.due_callbacks(limit=9) == [(JOB, 1)]
+    assert queue.outbox.due(limit=9) == [(JOB, 1)]
 
 
 def test_copies_that_nobody_made_are_made(ledger: Ledger, reconciler: Reconciler) -> None:

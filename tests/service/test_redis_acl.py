@@ -85,7 +85,7 @@ def work_of_rest(logins: Logins) -> None:
     assert rest.failed(limit=10) == ([JOB_ID], 1)
     rest.forget(JOB_ID)
     assert rest.model_card("demo") is None
-    rest.push_log("node.rest.info:done", max_lines=10)
+    rest.log_list.push("node.rest.info:done", max_lines=10)
 
 
 def work_of_a_worker(logins: Logins) -> None:
@@ -107,7 +107,7 @@ def work_of_a_worker(logins: Logins) -> None:
     logins.queue("rest").submit(JOB_ID, "blpop")
     assert worker.take(block_seconds=1, fetch="blpop") == JOB_ID
     assert worker.first_commit(JOB_ID, "blpop", b"{}") == b"{}"
-    worker.push_log("node.worker.info:done", max_lines=10)
+    worker.log_list.push("node.worker.info:done", max_lines=10)
 
 
 def work_of_the_janitor(logins: Logins) -> None:
@@ -128,12 +128,12 @@ def work_of_the_janitor(logins: Logins) -> None:
     assert janitor.requeue(JOB_ID, "g2", callbacks=1, submitted_at_ms=1)
     assert janitor.settle(JOB_ID, "g2", JobStatus.FAILED, error_code="poison", callbacks=1)
     janitor.note_failed(JOB_ID, 1)
-    janitor.owe_callback(JOB_ID, 0)
-    assert janitor.due_callbacks(limit=10) == [(JOB_ID, 0)]
-    assert janitor.callback_failed(JOB_ID, 0, retry_seconds=1) == janitor.callback_tries(JOB_ID, 0) == 1
-    janitor.callback_over(JOB_ID, 0)
+    janitor.outbox.owe(JOB_ID, 0)
+    assert janitor.outbox.due(limit=10) == [(JOB_ID, 0)]
+    assert janitor.outbox.put_off(JOB_ID, 0, retry_seconds=1) == janitor.outbox.tries(JOB_ID, 0) == 1
+    janitor.outbox.end(JOB_ID, 0)
     janitor.forget(JOB_ID)
-    janitor.push_log("node.janitor.info:done", max_lines=10)
+    janitor.log_list.push("node.janitor.info:done", max_lines=10)
 
 
 def _claim(logins: Logins, generation: str = "g1") -> Claim:
@@ -146,11 +146,11 @@ def _claim(logins: Logins, generation: str = "g1") -> Claim:
 
 
 def work_of_logs(logins: Logins) -> None:
-    logins.queue("rest").push_log("node.rest.info:line", max_lines=10)
+    logins.queue("rest").log_list.push("node.rest.info:line", max_lines=10)
     logs = logins.queue("logs")
     logs.ping()
-    assert logs.peek_logs() == ["node.rest.info:line"]
-    assert logs.pop_log(block_seconds=1) == "node.rest.info:line"
+    assert logs.log_list.peek() == ["node.rest.info:line"]
+    assert logs.log_list.pop(block_seconds=1) == "node.rest.info:line"
 
 
 def work_of_the_old_contract(client: redis.Redis) -> None:

@@ -30,7 +30,12 @@ SONG = make_song(2, 1)
 BIG_BYTES = 50 << 20
 
 #: With this a client has to be quicker, so that the tests need not be slow.
-HURRY = "import unmix_rest.server as server; server.IDLE_SECONDS = 1; server.SLOWEST_BYTES_PER_SECOND = 10_000"
+HURRY = """
+import unmix_rest.server as server
+server.IDLE_SECONDS, server.SLOWEST_BYTES_PER_SECOND = 1, 10_000
+create_server = server.create_server
+server.create_server = lambda app, **options: create_server(app, **options | {"cleanup_interval": 1})
+"""
 
 
 class RestProcess:
@@ -205,7 +210,7 @@ def test_a_song_of_50_mb_in_json_takes_no_more_memory_than_in_a_form(start: Call
 def test_slow_uploads_block_nobody(start: Callable[..., RestProcess]) -> None:
     rest = start(UNMIX_REST_THREADS="2")
     before, after = form_head(len(SONG))
-    slow = [rest.connect() for _ in range(24)]
+    slow = [rest.connect() for _ in range(12)]
     for peer in slow:
         peer.sendall(before + SONG[:1000])
     health_seconds(rest)
@@ -369,7 +374,7 @@ def test_clients_that_trickle_are_cut_off_and_slow_but_steady_ones_are_not(start
     rounds = 0
     while len(cut_off) < 3 or rounds < 20:
         rounds += 1
-        assert rounds < PATIENCE_SECONDS / 0.4, f"only {cut_off} were cut off"
+        assert rounds < PATIENCE_SECONDS / 0.2, f"only {cut_off} were cut off"
         for number, peer in enumerate(trickling):
             try:
                 peer.sendall(b"a")
@@ -377,7 +382,7 @@ def test_clients_that_trickle_are_cut_off_and_slow_but_steady_ones_are_not(start
                 cut_off.add(number)
         if rounds <= 20:
             steady.sendall(SONG[(rounds - 1) * 20_000 : rounds * 20_000])
-        time.sleep(0.4)
+        time.sleep(0.2)
     steady.sendall(after)
     assert answer_on(steady)[0] == 200
     for peer in (*trickling, steady):

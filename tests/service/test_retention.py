@@ -161,6 +161,24 @@ def test_a_job_accepted_while_its_song_is_removed_keeps_it(
     assert set_aside(store) == []
 
 
+def test_a_song_that_comes_back_while_a_late_removal_finds_it_gone_stays(
+    store: FileStore, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = store.copy
+
+    def sent_again_after(source: song.ObjectName, target: song.ObjectName) -> None:
+        monkeypatch.undo()
+        try:
+            copy(source, target)
+        finally:
+            put_song(store, age_seconds=0)
+            accept(ledger)
+
+    monkeypatch.setattr(store, "copy", sent_again_after)
+    ledger.retire_song(SONG)
+    assert store.stat(song.song_object(SONG))
+
+
 @pytest.mark.parametrize("owed", [True, False])
 def test_a_removal_that_broke_off_is_brought_to_its_end(
     store: FileStore, ledger: Ledger, walk: Callable[..., None], monkeypatch: pytest.MonkeyPatch, owed: bool

@@ -59,6 +59,13 @@ def store(tmp_path: Path) -> FileStore:
 
 
 @pytest.fixture
+def old(store: FileStore) -> bytes:
+    """What `SONG` holds already."""
+    store.put(SONG, b"old")
+    return b"old"
+
+
+@pytest.fixture
 def half_written(store: FileStore, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that hangs in the middle of writing `SONG`."""
     pipe = tmp_path / "pipe"
@@ -96,12 +103,11 @@ def test_a_reader_sees_nothing_of_an_object_that_is_being_written(
 
 
 def test_a_writer_killed_half_way_leaves_the_old_object(
-    store: FileStore, half_written: subprocess.Popen[bytes]
+    store: FileStore, old: bytes, half_written: subprocess.Popen[bytes]
 ) -> None:
-    store.put(SONG, b"old")
     half_written.kill()
     half_written.wait()
-    assert store.get(SONG)[0] == b"old"
+    assert store.get(SONG)[0] == old
     assert [info.name.key for info in store.list("queue")] == ["song.mp3"]
 
 

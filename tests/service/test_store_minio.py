@@ -44,8 +44,8 @@ def store(proxy: FaultyProxy) -> MinioStore:
     return store
 
 
-def store_at(endpoint: str) -> MinioStore:
-    return MinioStore(endpoint, access_key=ACCESS_KEY, secret_key=SECRET_KEY, secure=False)
+def store_at(endpoint: str, *, bucket_prefix: str = "") -> MinioStore:
+    return MinioStore(endpoint, access_key=ACCESS_KEY, secret_key=SECRET_KEY, secure=False, bucket_prefix=bucket_prefix)
 
 
 def puts(request: Request) -> bool:
@@ -66,6 +66,25 @@ def any_request(_: Request) -> bool:
 
 def s3_error(code: str) -> bytes:
     return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+
+
+def test_buckets_with_a_prefix_are_others_on_the_server_and_the_same_for_us(moto: S3Server) -> None:
+    plain, prefixed = store_at(moto.endpoint), store_at(moto.endpoint, bucket_prefix="ours-")
+    for store in (plain, prefixed):
+        store.prepare()
+    prefixed.put(SONG, b"la")
+    copy = ObjectName("output", "copy.mp3")
+    prefixed.copy(SONG, copy)
+    prefixed.put_if(OUTCOME, b"{}", etag=None)
+    found = prefixed.stat(SONG)
+    assert found is not None
+    assert [info.name for info in prefixed.list("queue")] == [found.name] == [SONG]
+    assert prefixed.get(copy)[0] == prefixed.open(SONG).read() == b"la"
+    assert (list(plain.list("queue")), list(plain.list("output"))) == ([], [])
+    theirs = {bucket.name for bucket in plain._client.list_buckets()}
+    assert theirs == {"queue", "output", "ours-queue", "ours-output"}
+    prefixed.remove(SONG)
+    assert prefixed.stat(SONG) is None
 
 
 def test_a_server_that_ignores_conditions_is_found_out_and_said(rclone: S3Server) -> None:

@@ -8,7 +8,6 @@ import structlog
 
 from unmix.errors import LeaseLostError, QueueError
 from unmix.job_queue import Claim, JobQueue
-from unmix_worker.health import Heartbeat
 
 log = structlog.get_logger()
 
@@ -20,12 +19,11 @@ class Lease:
     meanwhile is decided by the commit in the store.
     """
 
-    def __init__(self, queue: JobQueue, claim: Claim, renew_seconds: float, heartbeat: Heartbeat) -> None:
+    def __init__(self, queue: JobQueue, claim: Claim, renew_seconds: float) -> None:
         self.progress = 0.0  # 0..1, set by whoever works
         self._queue = queue
         self._claim = claim
         self._renew_seconds = renew_seconds
-        self._heartbeat = heartbeat
         self._lost: LeaseLostError | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -39,7 +37,6 @@ class Lease:
         while not self._closed.wait(self._renew_seconds):
             try:
                 self._queue.renew(self._claim, progress=self.progress)
-                self._heartbeat.beat()
             except LeaseLostError as error:
                 self._lost = error
                 return

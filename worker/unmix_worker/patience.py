@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import structlog
 
 from unmix.errors import StoreError
+from unmix.heartbeat import Heartbeat
 from unmix_worker.lease import Lease
 from unmix_worker.separation import ReleasedError
 from unmix_worker.shutdown import Shutdown
@@ -28,6 +29,7 @@ class Patience:
     seconds: float
     lease: Lease
     shutdown: Shutdown
+    heartbeat: Heartbeat
 
     def call(self, action: Callable[[], Result]) -> Result:
         """Return what `action` returns, tried again while the store is away. It must be safe to repeat.
@@ -40,6 +42,7 @@ class Patience:
         deadline = time.monotonic() + self.seconds
         pause_seconds = FIRST_PAUSE_SECONDS
         while True:
+            self.heartbeat.beat()
             try:
                 return action()
             except StoreError as error:

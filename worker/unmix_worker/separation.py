@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 import structlog
 
 from unmix.errors import EngineError, ModelUnavailableError, UnmixError
+from unmix.heartbeat import Heartbeat
 from unmix.job import Ran, SeparationOptions
 from unmix.job_queue import ModelCard
 from unmix.settings import Settings
@@ -103,6 +104,7 @@ class SeparationProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._heartbeat = Heartbeat(settings.worker_heartbeat)
         self._child: subprocess.Popen[str] | None = None
         self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._card: ModelCard | None = None
@@ -144,6 +146,8 @@ class SeparationProcess:
         try:
             while True:
                 event = self._next_event() or {"event": "tick"}
+                if event["event"] != "tick":
+                    self._heartbeat.beat()  # the worker is alive as far as its child gets on
                 if event["event"] == "done":
                     return _separated(event)
                 if event["event"] == "loaded":

@@ -22,12 +22,12 @@ from unmix.errors import (
     StoreError,
     UnmixError,
 )
+from unmix.heartbeat import Heartbeat
 from unmix.job import JobRequest, JobStatus, Outcome, StemFile
 from unmix.job_queue import Claim, JobQueue
 from unmix.ledger import Ledger, utc_now
 from unmix.settings import Settings
 from unmix_worker.elements import parse_element
-from unmix_worker.health import Heartbeat
 from unmix_worker.lease import Lease
 from unmix_worker.patience import Patience
 from unmix_worker.scratch import Scratch
@@ -68,8 +68,8 @@ class Worker:
         while not shutdown.requested:
             try:
                 card = self._process.ensure_ready(shutdown)
+                self._heartbeat.beat()  # first here, so that the file's existence means that the model is loaded
                 self._queue.announce(card)  # again and again: Redis may have lost it
-                self._heartbeat.beat()
                 element = self._queue.take(block_seconds=self._settings.take_seconds, fetch=self._settings.fetch)
                 if element is not None:
                     self._serve(element, shutdown)
@@ -90,10 +90,10 @@ class Worker:
         claim = self._queue.claim(element, push.job_id, self._worker_id, fetch=self._settings.fetch)
         if claim is None:
             return
-        with Lease(self._queue, claim, self._settings.renew_seconds, self._heartbeat) as lease:
+        with Lease(self._queue, claim, self._settings.renew_seconds) as lease:
             log.info("job started", job_id=claim.job_id, attempt=claim.attempt)
             request = JobRequest(claim.job_id, push.options, utc_now(), push.callbacks, warnings=push.warnings)
-            patience = Patience(self._settings.store_patience_seconds, lease, shutdown)
+            patience = Patience(self._settings.store_patience_seconds, lease, shutdown, self._heartbeat)
             try:
                 request = patience.call(partial(self._request, claim, request))
                 self._run_job(request, claim, lease, patience, shutdown)

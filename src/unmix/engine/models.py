@@ -67,6 +67,25 @@ def load_model(
         ) from error
 
 
+def fetch_model(name: str, model_dir: Path, *, trusted_weights: frozenset[str] = frozenset()) -> None:
+    """Put the published model `name` into the folder `model_dir`, unless it is there.
+
+    The demo model stays where it is, in this package.
+
+    Raises:
+        ModelUnavailableError: as `load_model`.
+        OSError: the folder cannot be written.
+    """
+    model = load_model(name, model_dir=model_dir, trusted_weights=trusted_weights)
+    if name == DEMO or _has_files(model_dir, name):
+        return
+    model_dir.mkdir(parents=True, exist_ok=True)
+    pretrained.save_pretrained(name, model.module, model_dir)
+    if load_model(name, model_dir=model_dir).weights_sha256 != model.weights_sha256:
+        (model_dir / f"{name}.yaml").unlink()
+        raise ModelUnavailableError(f"model {name!r} was published with another definition than this demucs knows")
+
+
 def available_offline(name: str, *, model_dir: Path | None = None) -> bool:
     """Tell whether the files of model `name` lie on this machine."""
     return name == DEMO or (model_dir is not None and _has_files(model_dir, name)) or pretrained.available_offline(name)

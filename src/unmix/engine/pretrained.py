@@ -21,7 +21,7 @@ from demucs.hf import DEFAULT_NAMESPACE, hf_repo_name
 from demucs.pretrained import REMOTE_ROOT, _parse_remote_files
 from demucs.repo import BagOnlyRepo, RemoteRepo
 
-from unmix.engine.weights import load_safetensors, unusable
+from unmix.engine.weights import load_safetensors, save_safetensors, unusable
 from unmix.errors import ModelUnavailableError
 
 _CONNECT_SECONDS: Final = 5.0
@@ -52,6 +52,14 @@ def load_pretrained(name: str) -> BagOfModels:
         except ModelUnavailableError as error:
             reasons.append(f"{place}: {error.message}")
     raise ModelUnavailableError("; ".join(reasons))
+
+
+def save_pretrained(name: str, bag: BagOfModels, folder: Path) -> None:
+    """Write the published model `name` into `folder` as demucs defines it, with its weights as safetensors files."""
+    definition = (REMOTE_ROOT / f"{name}.yaml").read_text()
+    for signature, model in zip(yaml.safe_load(definition)["models"], bag.models, strict=True):
+        save_safetensors(model, folder / f"{signature}.safetensors")
+    (folder / f"{name}.yaml").write_text(definition)  # last: with it, the folder has the model
 
 
 def available_offline(name: str) -> bool:

@@ -11,6 +11,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from demucs.apply import BagOfModels
 from demucs.hf import load_safetensors_model
 from demucs.states import load_model
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from unmix.errors import ModelUnavailableError
 
@@ -62,6 +64,18 @@ def load_pickle(path: Path, *, trusted_weights: frozenset[str]) -> Any:
         if f"{klass.__module__}.{klass.__qualname__}" not in _MODEL_CLASSES:
             raise ModelUnavailableError(f"{path.name}: holds a {klass.__qualname__}, no demucs model")
         return load_model(package).eval()  # type: ignore[no-untyped-call]
+
+
+def save_safetensors(model: Any, path: Path) -> None:
+    """Write a demucs model to `path` in the form that `load_safetensors` reads; numbers and arguments stay the same."""
+    args, kwargs = model._init_args_kwargs
+    metadata = {
+        "klass": f"{type(model).__module__}.{type(model).__qualname__}",
+        "args": json.dumps(args, default=_encoded_fraction),
+        "kwargs": json.dumps(kwargs, default=_encoded_fraction),
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    path.write_bytes(save(tensors, metadata))
 
 
 @contextmanager
@@ -118,3 +132,9 @@ def _classes_in(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for item in node:
             yield from _classes_in(item)
+
+
+def _encoded_fraction(value: Any) -> dict[str, Any]:
+    if isinstance(value, Fraction):
+        return {"_type": "fraction", "numerator": value.numerator, "denominator": value.denominator}
+    raise TypeError(f"no JSON form of {value!r}")

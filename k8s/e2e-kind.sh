@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# The service on a kind cluster of its own, disturbed while songs come in: a busy worker is deleted by force, workers
+# are scaled from 5 to 1, and a new version is rolled out. At the end every accepted song has to be done, and no request
+# may have been refused. It needs kind, kubectl, docker and `make setup`, 4 CPUs and 12 GB.
+#
+#     k8s/e2e-kind.sh [--keep] [--dry-run]    --keep leaves the cluster there; --dry-run only prints the commands
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cluster=track-unmix-e2e
+context=kind-$cluster
+# The newest node of this kind release for a Kubernetes whose schemas tests/manifests checks against.
+node=kindest/node:v1.34.11@sha256:44e222ee2132dab25ff87301682f89eb82c7880ea3a1bf543bfe9708fd08d67d
+rest=http://127.0.0.1:30500
+record=.unmix/e2e-songs
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
+keep=false dry_run=false load=
+
+say() { printf '# %s\n' "$*"; }
+
+show() {
+    local line
+    line=$(printf ' %q' "$@")
+    printf '%s\n' "${line# }"
+}
+
+run() {
+    show "$@"
+    $dry_run || "$@"
+}
+
+k() { run kubectl --context "$context" --namespace track-unmix "$@"; }
+client=(.venv/bin/python k8s/e2e/load.py)
+settled() { k rollout status "deployment/$1" --timeout=300s; }
+
+# However this ends: no client stays behind, a failure shows the pods, and the cluster goes.
+clean_up() {
+    local status=$?
+    if [ -n "$load" ]; then kill "$load" 2>/dev/null || true; fi
+    if [ $status -ne 0 ]; then
+        say "failed with status $status; what the cluster says:"
+        k get pods --output wide || true
+        k get events --sort-by .metadata.creationTimestamp || true
+        for name in rest worker janitor; do k logs "deployment/$name" --tail=50 || true; done
+    fi
+    $keep || run kind delete cluster --name $cluster || true
+    exit $status
+}
+
+for option; do
+    case $option in
+    --keep) keep=true ;;
+    --dry-run) dry_run=true ;;
+    *) printf 'e2e-kind.sh: there is no option %s\n' "$option" >&2 && exit 2 ;;
+    esac
+done
+for tool in kind kubectl docker .venv/bin/python; do
+    $dry_run || command -v $tool >/dev/null ||
+        { printf 'e2e-kind.sh: %s is missing; see the first lines of this script\n' $tool >&2 && exit 2; }
+done
+
+run kind create cluster --name $cluster --image $node --config k8s/e2e/kind.yaml --wait 180s
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+run rm -f $record
+
+say "deploy, and separate a song through the port-forwards"
+run ./deploy-local-dev.sh --context $context --rest-port 15000 --redis-port 16379 --store-port 19000
+k patch service rest --patch '{"spec": {"type": "NodePort", "ports": [{"port": 5000, "nodePort": 30500}]}}'
+# Five workers have to find room on a small machine.
+k set resources deployment/worker --requests=cpu=100m,memory=512Mi
+settled worker
+
+say "from here on songs come in, one every two seconds"
+show "${client[@]}" submit $rest $record
+if ! $dry_run; then
+    "${client[@]}" submit $rest $record &
+    load=$!
+fi
+
+say "the one worker is deleted by force while it has a song"
+run "${client[@]}" busy $rest $record
+k delete pod --selector app.kubernetes.io/name=worker --force --grace-period=0
+settled worker
+
+say "five workers, then one again while songs run"
+k scale deployment/worker --replicas 5
+settled worker
+run "${client[@]}" busy $rest $record --songs 5 --running 3
+k scale deployment/worker --replicas 1
+settled worker
+
+say "a new version of everything"
+for name in rest worker; do
+    run docker tag track-unmix-$name:"$version" track-unmix-$name:e2e-next
+    run kind load docker-image track-unmix-$name:e2e-next --name $cluster
+done
+k set image deployment/rest rest=track-unmix-rest:e2e-next
+k set image deployment/janitor janitor=track-unmix-rest:e2e-next
+k set image deployment/logs logs=track-unmix-rest:e2e-next
+k set image deployment/worker worker=track-unmix-worker:e2e-next
+for name in rest janitor logs worker; do settled $name; done
+
+say "no request was refused, and no song is lost"
+if ! $dry_run; then
+    sleep 10 # old pods may serve until their preStop is over
+    kill "$load"
+    wait "$load"
+    load=
+fi
+run "${client[@]}" check $rest $record
+run ./deploy-local-dev.sh --context $context --down
+say "passed"
