@@ -32,6 +32,11 @@ def htdemucs(seed: int = 0, *, sources: list[str] = FOUR, segment: Fraction = Fr
     return model
 
 
+def tiny_htdemucs(seed: int = 0) -> Any:
+    """Return the hybrid transformer that is converted for OpenVINO in the shortest time."""
+    return htdemucs(seed, depth=2, t_layers=0)
+
+
 def full_htdemucs(seed: int = 0) -> Any:
     """Return a model of the architecture of `htdemucs` itself: 41,984,456 parameters."""
     torch.manual_seed(seed)

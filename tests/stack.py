@@ -64,12 +64,16 @@ class Stack:
         return self
 
     def start_half_way(self, song: bytes) -> tuple[subprocess.Popen[bytes], int, str]:
-        """Start with one worker, and return it, the pid of its child, and the job that both are in the middle of.
+        """Start with one worker and send a song to it; see `half_way`."""
+        self.start(workers=0)
+        return self.half_way(song)
+
+    def half_way(self, song: bytes) -> tuple[subprocess.Popen[bytes], int, str]:
+        """Return the worker, started if none lives, the pid of its child, and the job that both are in the middle of.
 
         The stems are asked for as flac: mp3 would take as long to encode as the song to separate.
         """
-        self.start(workers=0)
-        worker = self.start_worker()
+        (worker,) = self.living_workers() or [self.start_worker()]
         job_id = self.post(song, format="flac")
         self.wait_until_half_way(job_id)
         child = self.child_of(worker)

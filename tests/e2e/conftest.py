@@ -18,7 +18,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("service")
     server = RedisServer(folder)
     server.start()
-    stack = Stack(folder, server.url, UNMIX_CALLBACK_ALLOW="127.0.0.1")
+    stack = Stack(folder, server.url, UNMIX_CALLBACK_ALLOW="127.0.0.1", UNMIX_MAX_SONG_SECONDS="61")
     try:
         yield stack.start()
     finally:

@@ -17,36 +17,27 @@ MakeStack = Callable[..., Stack]
 STEMS = {"vocals", "drums", "bass", "other"}
 
 
-def test_a_song_survives_the_kill_of_the_separating_process(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    worker, child, job_id = stack.start_half_way(make_song(60, seed=1))
+def test_a_song_survives_the_kill_of_the_separating_process(service: Stack) -> None:
+    worker, child, job_id = service.half_way(make_song(60, seed=1))
     os.kill(child, signal.SIGKILL)
-    assert stack.wait_until_over(job_id)["status"] == "done"
-    assert stack.outcome(job_id)["attempt"] == 2
+    assert service.wait_until_over(job_id)["status"] == "done"
+    assert service.outcome(job_id)["attempt"] == 2
     assert worker.poll() is None
 
 
-def test_a_song_survives_the_kill_of_its_worker_and_gives_the_same_bytes_as_undisturbed(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    song = make_song(60, seed=1)
-    worker, _, job_id = stack.start_half_way(song)
+def test_a_song_survives_the_kill_of_its_worker_and_gives_the_same_bytes_as_undisturbed(service: Stack) -> None:
+    song = make_song(60, seed=2)
+    worker, child, job_id = service.half_way(song)
     worker.kill()
     worker.wait()
-    stack.start_worker()
-    stack.wait_until_over(job_id)
-    disturbed = {stem: stack.stem(job_id, stem) for stem in STEMS}
-    stack.remove(job_id)
-    assert stack.post(song, format="flac") == job_id
-    stack.wait_until_over(job_id)
-    assert {stem: stack.stem(job_id, stem) for stem in STEMS} == disturbed
-
-
-def test_a_killed_worker_leaves_no_separating_process_behind(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    worker, child, _ = stack.start_half_way(make_song(60, seed=1))
-    worker.kill()
-    worker.wait()
-    stack.wait_for(lambda: not is_alive(child), "the child has ended")
+    service.wait_for(lambda: not is_alive(child), "no separating process is left behind")
+    service.start_worker()
+    service.wait_until_over(job_id)
+    disturbed = {stem: service.stem(job_id, stem) for stem in STEMS}
+    service.remove(job_id)
+    assert service.post(song, format="flac") == job_id
+    service.wait_until_over(job_id)
+    assert {stem: service.stem(job_id, stem) for stem in STEMS} == disturbed
 
 
 def test_a_separating_process_that_hangs_is_killed_and_the_song_tried_again(make_stack: MakeStack) -> None:
@@ -68,7 +59,7 @@ def test_a_frozen_worker_that_wakes_after_its_lease_changes_nothing(make_stack: 
     outcome = stack.outcome(job_id)
     for pid in (worker.pid, child):
         os.kill(pid, signal.SIGCONT)
-    stack.wait_for(lambda: any(":job lost" in line for line in stack.queue.peek_logs()), "the first worker noticed")
+    stack.wait_for(lambda: any(":job lost" in line for line in stack.queue.log_list.peek()), "the first worker noticed")
     assert stack.outcome(job_id) == outcome
     for stem, file in outcome["stems"].items():
         assert hash_song(stack.stem(job_id, stem)) == file["sha256"]
@@ -116,13 +107,12 @@ def test_sigterm_in_the_middle_of_a_song_gives_it_back_uncharged(make_stack: Mak
     assert stack.outcome(job_id)["attempt"] == 1
 
 
-def test_sigterm_with_time_left_lets_the_song_be_finished(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    worker, _, job_id = stack.start_half_way(make_song(60, seed=1))
+def test_sigterm_with_time_left_lets_the_song_be_finished(service: Stack) -> None:
+    worker, _, job_id = service.half_way(make_song(60, seed=3))
     worker.terminate()
     assert worker.wait(timeout=50) == 0
-    assert stack.job(job_id)["status"] == "done"
-    assert stack.outcome(job_id)["attempt"] == 1
+    assert service.job(job_id)["status"] == "done"
+    assert service.outcome(job_id)["attempt"] == 1
 
 
 @pytest.mark.slow

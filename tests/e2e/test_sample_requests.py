@@ -188,17 +188,15 @@ def test_submit_says_that_nobody_answers(tmp_path: Path, unused_port: int, capsy
     assert "(rest_unavailable)" in capsys.readouterr().err
 
 
-def test_local_mode_is_ready_when_its_workers_have_loaded_the_model(own_local: LocalMode) -> None:
+def test_local_mode_is_ready_when_its_workers_have_loaded_the_model_and_ends_all_processes_on_sigterm(
+    own_local: LocalMode,
+) -> None:
     sign_of_life = own_local.data_dir / "run" / "worker-1.alive"
     sign_of_life.parent.mkdir(parents=True)
     sign_of_life.touch()
     os.utime(sign_of_life, (0, 0))  # left by an earlier run
     own_local.start()
     assert sign_of_life.stat().st_mtime > 0
-
-
-def test_local_mode_ends_all_its_processes_on_sigterm(own_local: LocalMode) -> None:
-    own_local.start()
     processes = own_local.descendants()
     assert len(processes) >= 5  # guard, Redis, REST, janitor, worker and its child
     assert own_local.stop() == 0

@@ -133,7 +133,7 @@ def test_removing_a_running_song_stops_it_for_good_and_it_can_be_sent_again(serv
     job_id = service.post(song)
     service.wait_until_half_way(job_id)
     service.remove(job_id)
-    service.wait_for(lambda: any(":job lost" in line for line in service.queue.peek_logs()), "the worker noticed")
+    service.wait_for(lambda: any(":job lost" in line for line in service.queue.log_list.peek()), "the worker noticed")
     assert requests.get(f"{service.url}/apiv1/jobs/{job_id}", timeout=30).status_code == 404
     assert not {name for name in _queue_bucket(service) if name.startswith(job_id)}
     assert service.post(song) == job_id
@@ -149,14 +149,13 @@ def test_a_callback_is_delivered_once_the_stems_are_there(service: Stack) -> Non
     assert set(body["tracks"]) == STEMS
 
 
-def test_a_pushed_song_that_is_too_long_fails_as_an_uploaded_one_would(make_stack: MakeStack) -> None:
-    stack = make_stack(UNMIX_MAX_SONG_SECONDS="3").start()
-    song = make_song(4, seed=1)
+def test_a_pushed_song_that_is_too_long_fails_as_an_uploaded_one_would(service: Stack) -> None:
+    song = make_song(62, seed=19)
     job_id = hash_song(song)
-    (stack.store / "queue" / f"{job_id}.mp3").write_bytes(song)
-    _push(stack, job_id)
-    stack.wait_for(lambda: (stack.store / "output" / f"{job_id}.json").exists(), "the outcome is there")
-    assert stack.job(job_id)["error_code"] == "too_long"
+    (service.store / "queue" / f"{job_id}.mp3").write_bytes(song)
+    _push(service, job_id)
+    service.wait_for(lambda: (service.store / "output" / f"{job_id}.json").exists(), "the outcome is there")
+    assert service.job(job_id)["error_code"] == "too_long"
 
 
 def test_two_workers_start_five_songs_in_the_order_of_submission_and_each_once(make_stack: MakeStack) -> None:

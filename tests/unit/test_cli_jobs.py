@@ -25,7 +25,7 @@ class Quiet(WSGIRequestHandler):
 def url(rest: Rest) -> Iterator[str]:
     """Where `rest` can be reached; its log is no output of the command."""
     server = make_server("127.0.0.1", 0, rest.client.application, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=[0.01])  # ends at once
     thread.start()
     with capture_logs():
         yield f"http://127.0.0.1:{server.server_port}"

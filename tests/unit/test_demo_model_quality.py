@@ -4,6 +4,7 @@ The songs are excerpts made by `training/`, as `tests/data/songs/<name>/{mixture
 """
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from statistics import mean
 
@@ -43,6 +44,7 @@ def separate(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Calla
     return separate
 
 
+@cache
 def sources_of(song: str) -> Stems:
     return {stem: read(SONGS_DIR / song / f"{stem}.flac") for stem in STEMS}
 

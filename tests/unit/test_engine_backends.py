@@ -32,7 +32,7 @@ VARIANTS: dict[str, Callable[[], Any]] = {
     "small": htdemucs,
     "six sources": lambda: htdemucs(sources=SIX),
     "all of htdemucs": lambda: htdemucs(dconv_mode=3, channels=8, dconv_comp=4, bottom_channels=16, t_layers=2),
-    "magnitudes": lambda: htdemucs(cac=False, wiener_iters=1, end_iters=1, dconv_mode=3, channels=8, dconv_comp=4),
+    "magnitudes": lambda: htdemucs(cac=False, wiener_iters=1, end_iters=1),
 }
 
 

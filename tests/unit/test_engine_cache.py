@@ -13,7 +13,7 @@ import torch
 from structlog.testing import capture_logs
 from torch import Tensor
 
-from demucs_models import htdemucs
+from demucs_models import tiny_htdemucs
 from engine_support import engine_of, estimated, loaded, mixture_of, reference
 from unmix.engine import hybrid
 from unmix.engine.models import LoadedModel
@@ -26,12 +26,7 @@ NOT_KEPT = "the converted model cannot be kept"
 
 @pytest.fixture
 def model(tmp_path: Path) -> LoadedModel:
-    return loaded(tiny(), tmp_path, "tiny")
-
-
-def tiny(seed: int = 0) -> Any:
-    """Return what is converted in the shortest time."""
-    return htdemucs(seed, depth=2, t_layers=0)
+    return loaded(tiny_htdemucs(), tmp_path, "tiny")
 
 
 @pytest.fixture
@@ -84,7 +79,7 @@ def test_a_second_start_converts_nothing(model: LoadedModel, cache: Path) -> Non
 
 
 def test_other_weights_are_another_network(model: LoadedModel, tmp_path: Path, filled: Path) -> None:
-    other = loaded(tiny(1), tmp_path, "other")
+    other = loaded(tiny_htdemucs(1), tmp_path, "other")
     before = networks(filled)
     estimates, logs = start(other, filled)
     assert logs == [CONVERTING]
@@ -119,7 +114,7 @@ def test_a_disk_that_is_full_keeps_nothing_and_stops_nobody(
 
 
 def test_two_that_start_at_once_convert_once(model: LoadedModel, tmp_path: Path, cache: Path) -> None:
-    same = loaded(tiny(), tmp_path, "same")
+    same = loaded(tiny_htdemucs(), tmp_path, "same")
     with capture_logs() as logs, ThreadPoolExecutor(2) as pool:
         engines = list(pool.map(lambda each: engine_of(each, cache), (model, same)))
     assert [line["event"] for line in logs] == [CONVERTING]

@@ -5,16 +5,19 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import demucs.pretrained
 import huggingface_hub.constants
 import pytest
 import torch
+import yaml
 
-from demucs_models import htdemucs, save_bag, save_ft
+from command_line import unmix
+from demucs_models import hdemucs, htdemucs, save_bag, save_ft
 from support import free_port
 from unmix.engine import pretrained
-from unmix.engine.models import available_offline, load_model
+from unmix.engine.models import available_offline, fetch_model, load_model
 from unmix.errors import ModelUnavailableError
 
 
@@ -46,7 +49,7 @@ class Host:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()  # ends at once
 
     def serve_folder(self, folder: Path) -> None:
         self.files |= {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -147,6 +150,76 @@ def test_a_bag_that_is_cached_only_in_part_is_not_available_offline(
     with pytest.raises(ModelUnavailableError, match=r"f3\.safetensors"):
         load_model("htdemucs_ft")
     assert not available_offline("htdemucs_ft")
+
+
+def publish(host: Host, folder: Path, name: str, models: list[Any]) -> None:
+    """Publish models under the definition that demucs has of the bag `name`."""
+    folder.mkdir()
+    definition = yaml.safe_load((pretrained.REMOTE_ROOT / f"{name}.yaml").read_text())
+    save_bag(folder, name, dict(zip(definition.pop("models"), models, strict=True)), **definition)
+    host.serve_folder(folder)
+
+
+def empty_caches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder / "empty"))
+    go_to(f"http://127.0.0.1:{free_port()}", monkeypatch)
+
+
+def test_a_fetched_model_needs_neither_network_nor_cache(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(host, tmp_path / "published", "htdemucs", [htdemucs(7)])
+    published = load_model("htdemucs").weights_sha256
+    folder = tmp_path / "models"
+    monkeypatch.setenv("UNMIX_BACKEND", "torch")  # which needs no conversion
+    assert unmix("fetch", "htdemucs", "--model-dir", folder) == 0
+    assert capsys.readouterr().out == "htdemucs: ready\n"
+    empty_caches(tmp_path, monkeypatch)
+    assert load_model("htdemucs", model_dir=folder).weights_sha256 == published
+    for file in folder.iterdir():
+        assert file.stat().st_mode & 0o044 == 0o044, "a container's user reads it"
+
+
+@pytest.mark.slow
+def test_a_fetched_model_is_converted(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(host, tmp_path / "published", "htdemucs", [htdemucs(7)])
+    monkeypatch.setenv("UNMIX_CACHE_DIR", str(tmp_path / "converted"))
+    assert unmix("fetch", "htdemucs", "--model-dir", tmp_path / "models") == 0
+    assert len(list((tmp_path / "converted").rglob("network.xml"))) == 1
+
+
+def test_a_model_that_does_not_run_with_these_settings_is_not_called_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UNMIX_DEVICE", "abacus")
+    assert unmix("fetch", "demo", "--model-dir", tmp_path) == 1
+    output = capsys.readouterr()
+    assert (output.out, "there is no device 'abacus'" in output.err) == ("", True)
+
+
+def test_a_fetched_bag_keeps_its_weights_and_its_segment(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(host, tmp_path / "published", "mdx", [hdemucs(seed) for seed in range(4)])
+    published = load_model("mdx")
+    fetch_model("mdx", tmp_path / "models")
+    empty_caches(tmp_path, monkeypatch)
+    fetched = load_model("mdx", model_dir=tmp_path / "models")
+    assert (fetched.weights_sha256, fetched.segment_samples) == (published.weights_sha256, 44 * 44100)
+
+
+def test_a_bag_published_with_another_definition_is_not_fetched(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "published").mkdir()
+    save_bag(tmp_path / "published", "htdemucs_ft", {f"f{seed}": htdemucs(seed) for seed in range(4)})
+    host.serve_folder(tmp_path / "published")
+    for _ in range(2):  # nothing is left of it that would be taken the next time
+        with pytest.raises(ModelUnavailableError, match="another definition"):
+            fetch_model("htdemucs_ft", tmp_path / "models")
+
+
+def test_models_are_fetched_into_a_folder_that_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert unmix("fetch", "demo") == 1
+    assert "--model-dir or UNMIX_MODEL_DIR" in capsys.readouterr().err
 
 
 def test_weights_cached_by_torch_hub_are_used(tmp_path: Path) -> None:

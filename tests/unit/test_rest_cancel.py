@@ -164,12 +164,12 @@ def test_the_callbacks_of_a_cancelled_job_are_due_once(rest: Rest) -> None:
     for number in range(2):
         callback = {"url": f"http://93.184.215.14/{number}"}
         rest.post_form(SONG, callback=json.dumps(callback))
-    assert rest.queue.due_callbacks(limit=9) == []
+    assert rest.queue.outbox.due(limit=9) == []
     cancel(rest)
-    assert sorted(rest.queue.due_callbacks(limit=9)) == [(JOB_ID, 0), (JOB_ID, 1)]
-    rest.queue.callback_over(JOB_ID, 0)
+    assert sorted(rest.queue.outbox.due(limit=9)) == [(JOB_ID, 0), (JOB_ID, 1)]
+    rest.queue.outbox.end(JOB_ID, 0)
     cancel(rest)
-    assert rest.queue.due_callbacks(limit=9) == [(JOB_ID, 1)]
+    assert rest.queue.outbox.due(limit=9) == [(JOB_ID, 1)]
 
 
 def test_a_job_goes_on_if_redis_was_away_when_it_was_to_be_cancelled(own_redis: RedisServer, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_receiver_that_fails_is_called_again_under_the_same_id_until_it_takes_
     with CallbackServer(status=500) as receiver:
         post(rest, receiver)
         rest.finish(JOB_ID, STEMS)
-        deliver_until(rest, lambda: rest.queue.callback_tries(JOB_ID, 0) >= 2, callback_max_attempts=99)
+        deliver_until(rest, lambda: rest.queue.outbox.tries(JOB_ID, 0) >= 2, callback_max_attempts=99)
         receiver.status = 200
         noted = deliver_all(rest)
         tries = len(receiver.bodies)
@@ -144,7 +144,7 @@ def test_a_job_that_is_tried_again_has_all_tries_of_its_callback_again(rest: Res
         post(rest, receiver)
         rest.finish(JOB_ID, status=JobStatus.FAILED, error_code="poison", ran=None)
         slow = {"callback_retry_seconds": 3600}
-        deliver_until(rest, lambda: rest.queue.callback_tries(JOB_ID, 0) == 1, **slow)
+        deliver_until(rest, lambda: rest.queue.outbox.tries(JOB_ID, 0) == 1, **slow)
         rest.client.post(f"/apiv1/jobs/{JOB_ID}/retry")
         rest.finish(JOB_ID, STEMS)
         noted = deliver_all(rest)
@@ -166,7 +166,7 @@ def test_a_callback_keeps_its_id_and_its_tries_over_a_restart_of_redis(own_redis
     with CallbackServer(status=500) as receiver:
         post(rest, receiver)
         rest.finish(JOB_ID, STEMS)
-        deliver_until(rest, lambda: rest.queue.callback_tries(JOB_ID, 0) >= 1, callback_max_attempts=99)
+        deliver_until(rest, lambda: rest.queue.outbox.tries(JOB_ID, 0) >= 1, callback_max_attempts=99)
         own_redis.kill()
         own_redis.start()
         receiver.status = 200
@@ -181,11 +181,11 @@ def test_a_callback_that_redis_lost_is_delivered_under_its_id_when_it_is_owed_ag
     with CallbackServer(status=500) as receiver:
         post(rest, receiver)
         rest.finish(JOB_ID, STEMS)
-        deliver_until(rest, lambda: rest.queue.callback_tries(JOB_ID, 0) == 1, callback_retry_seconds=3600)
+        deliver_until(rest, lambda: rest.queue.outbox.tries(JOB_ID, 0) == 1, callback_retry_seconds=3600)
         with redis.Redis.from_url(redis_url) as client:
             client.flushall()
         receiver.status = 200
-        rest.queue.owe_callback(JOB_ID, 0)
+        rest.queue.outbox.owe(JOB_ID, 0)
         noted = deliver_all(rest)
         assert len(receiver.bodies) == 2
         assert len(set(receiver.delivery_ids)) == 1
@@ -203,7 +203,7 @@ def test_a_delivery_that_is_over_is_not_made_again_when_redis_lost_everything(
         called = len(receiver.bodies)
         with redis.Redis.from_url(redis_url) as client:
             client.flushall()
-        rest.queue.owe_callback(JOB_ID, 0)
+        rest.queue.outbox.owe(JOB_ID, 0)
         assert deliver_all(rest) == noted
         assert len(receiver.bodies) == called
 

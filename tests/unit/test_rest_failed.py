@@ -86,7 +86,7 @@ def test_a_failed_job_is_tried_again_as_it_was_submitted(rest: Rest) -> None:
     assert (after.options, after.callbacks) == (before.options, (Callback(CALLBACK["url"], CALLBACK["data"]),))
     rest.finish(job_id, {"vocals": b"voice"})
     assert rest.client.get(f"/apiv1/track/{job_id}/vocals.flac").data == b"voice"
-    assert rest.queue.due_callbacks(limit=9) == [(job_id, 0)]
+    assert rest.queue.outbox.due(limit=9) == [(job_id, 0)]
 
 
 def test_a_cancelled_job_is_tried_again(rest: Rest) -> None:

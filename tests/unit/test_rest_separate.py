@@ -170,15 +170,15 @@ def test_a_callback_of_a_second_submission_is_called_when_the_job_ends(rest: Res
     job_id = rest.post_json(SONG).json["hash"]
     rest.post_json(SONG, callback=PUBLIC)
     rest.finish(job_id, {"vocals": b"v"})
-    assert rest.queue.due_callbacks(limit=9) == [(job_id, 0)]
+    assert rest.queue.outbox.due(limit=9) == [(job_id, 0)]
 
 
 def test_a_callback_for_a_job_that_is_done_is_called_at_once(rest: Rest) -> None:
     job_id = rest.post_json(SONG).json["hash"]
     rest.finish(job_id, {"vocals": b"v"})
-    assert rest.queue.due_callbacks(limit=9) == []
+    assert rest.queue.outbox.due(limit=9) == []
     rest.post_json(SONG, callback=PUBLIC)
-    assert rest.queue.due_callbacks(limit=9) == [(job_id, 0)]
+    assert rest.queue.outbox.due(limit=9) == [(job_id, 0)]
 
 
 @pytest.mark.parametrize("url", ["http://localhost:5000", "http://169.254.169.254/", "gopher://example.com/"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from unmix.errors import LeaseLostError, ObjectMissingError, StoreError
+from unmix.heartbeat import Heartbeat
 from unmix.job import JobRequest, JobStatus, Ran, SeparationOptions
 from unmix.job_queue import Claim, JobQueue, ModelCard
 from unmix.ledger import Ledger
@@ -16,7 +17,6 @@ from unmix.settings import Settings
 from unmix.song import hash_song, song_object
 from unmix.store_file import FileStore
 from unmix_worker import patience
-from unmix_worker.health import Heartbeat
 from unmix_worker.lease import Lease
 from unmix_worker.patience import Patience
 from unmix_worker.scratch import Scratch
@@ -28,6 +28,7 @@ SONG = b"a song"
 JOB_ID = hash_song(SONG)
 CARD = ModelCard("demo", "ab" * 32, ("drums", "vocals"), 44_100)
 AWAY = StoreError("the store is away")
+NO_HEARTBEAT = Heartbeat(None)
 #: Longer than any test takes: what ends the waiting is something else.
 LONG_SECONDS = 600
 
@@ -54,7 +55,7 @@ def claim(queue: JobQueue) -> Claim:
 @pytest.fixture
 def lease(queue: JobQueue, claim: Claim) -> Iterator[Lease]:
     """The claim, renewed often."""
-    with Lease(queue, claim, 0.01, Heartbeat(None)) as lease:
+    with Lease(queue, claim, 0.01) as lease:
         yield lease
 
 
@@ -77,20 +78,27 @@ class Outage:
 
 def test_what_the_store_gives_at_last_is_returned(lease: Lease) -> None:
     action = Outage(3)
-    assert Patience(LONG_SECONDS, lease, Shutdown(60)).call(action) == "here it is"
+    assert Patience(LONG_SECONDS, lease, Shutdown(60), NO_HEARTBEAT).call(action) == "here it is"
     assert action.calls == 4
+
+
+def test_whoever_waits_for_the_store_is_alive(lease: Lease, tmp_path: Path) -> None:
+    heartbeat = tmp_path / "heartbeat"
+    action = Outage(3, meanwhile=heartbeat.unlink)  # fails if it was not touched again
+    Patience(LONG_SECONDS, lease, Shutdown(60), Heartbeat(heartbeat)).call(action)
+    assert heartbeat.exists()
 
 
 def test_an_outage_that_lasts_too_long_is_an_error_of_the_store(lease: Lease) -> None:
     with pytest.raises(StoreError) as caught:
-        Patience(0.05, lease, Shutdown(60)).call(Outage(float("inf")))
+        Patience(0.05, lease, Shutdown(60), NO_HEARTBEAT).call(Outage(float("inf")))
     assert caught.value is AWAY
 
 
 def test_without_patience_nothing_is_tried_twice(lease: Lease) -> None:
     action = Outage(1)
     with pytest.raises(StoreError):
-        Patience(0, lease, Shutdown(60)).call(action)
+        Patience(0, lease, Shutdown(60), NO_HEARTBEAT).call(action)
     assert action.calls == 1
 
 
@@ -100,7 +108,7 @@ def test_without_patience_nothing_is_tried_twice(lease: Lease) -> None:
 def test_a_refusal_is_final(lease: Lease, refusal: StoreError) -> None:
     action = Outage(1, error=refusal)
     with pytest.raises(StoreError) as caught:
-        Patience(LONG_SECONDS, lease, Shutdown(60)).call(action)
+        Patience(LONG_SECONDS, lease, Shutdown(60), NO_HEARTBEAT).call(action)
     assert caught.value is refusal
     assert action.calls == 1
 
@@ -108,7 +116,7 @@ def test_a_refusal_is_final(lease: Lease, refusal: StoreError) -> None:
 def test_a_lost_lease_ends_the_waiting(lease: Lease, queue: JobQueue) -> None:
     action = Outage(float("inf"), meanwhile=lambda: queue.forget(JOB_ID))
     with pytest.raises(LeaseLostError):
-        Patience(LONG_SECONDS, lease, Shutdown(60)).call(action)
+        Patience(LONG_SECONDS, lease, Shutdown(60), NO_HEARTBEAT).call(action)
 
 
 def test_the_lease_is_kept_while_the_store_is_away(lease: Lease, queue: JobQueue, claim: Claim) -> None:
@@ -123,19 +131,22 @@ def test_the_lease_is_kept_while_the_store_is_away(lease: Lease, queue: JobQueue
             raise AWAY
         return "renewed"
 
-    assert Patience(LONG_SECONDS, lease, Shutdown(60)).call(until_renewed) == "renewed"
+    assert Patience(LONG_SECONDS, lease, Shutdown(60), NO_HEARTBEAT).call(until_renewed) == "renewed"
     queue.renew(claim, progress=1)
 
 
 def test_a_shutdown_that_leaves_no_time_gives_the_job_back(lease: Lease) -> None:
     shutdown = Shutdown(grace_seconds=5)
     with pytest.raises(ReleasedError):
-        Patience(LONG_SECONDS, lease, shutdown).call(Outage(float("inf"), meanwhile=shutdown.request))
+        Patience(LONG_SECONDS, lease, shutdown, NO_HEARTBEAT).call(Outage(float("inf"), meanwhile=shutdown.request))
 
 
 def test_a_shutdown_that_leaves_time_lets_the_waiting_go_on(lease: Lease) -> None:
     shutdown = Shutdown(grace_seconds=LONG_SECONDS)
-    assert Patience(LONG_SECONDS, lease, shutdown).call(Outage(3, meanwhile=shutdown.request)) == "here it is"
+    assert (
+        Patience(LONG_SECONDS, lease, shutdown, NO_HEARTBEAT).call(Outage(3, meanwhile=shutdown.request))
+        == "here it is"
+    )
 
 
 class Process:

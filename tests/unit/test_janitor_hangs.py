@@ -1,0 +1,138 @@
+"""The janitor ends when one of its parts hangs, and not when one only has much to do."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import song_hash_number
+from unmix import janitor, song
+from unmix.janitor import HANGS_AFTER_SECONDS, Deliveries, Reconciling
+from unmix.job_queue import JobQueue
+from unmix.ledger import Ledger
+from unmix.settings import Settings
+from unmix.store import ObjectInfo
+from unmix.store_file import FileStore
+
+PATIENCE_SECONDS = 30
+SONGS = 9
+
+
+class Clock:
+    """Stands in for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(janitor, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def queue(redis_url: str) -> Iterator[JobQueue]:
+    with JobQueue(redis_url) as queue:
+        yield queue
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    store = FileStore(tmp_path / "store")
+    store.prepare()
+    for number in range(SONGS):
+        store.put(song.song_object(song_hash_number(number)), b"a song")
+    return store
+
+
+@pytest.fixture
+def until() -> Iterator[threading.Event]:
+    """Set when the test is over, so that nothing hangs longer."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_long_walk_over_the_store_does_not_count_as_hanging(
+    queue: JobQueue, store: FileStore, clock: Clock, until: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconciling = Reconciling(Settings(), queue, store, until)
+    list_at_once = store.list
+
+    def list_slowly(bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
+        for info in list_at_once(bucket, prefix):
+            clock.now += 0.4 * HANGS_AFTER_SECONDS
+            reconciling.check()  # an error would end the walk
+            yield info
+
+    monkeypatch.setattr(store, "list", list_slowly)
+    reconciling.start()
+    wait_for(lambda: clock.now >= 0.4 * HANGS_AFTER_SECONDS * SONGS)
+    reconciling.check()
+
+
+def test_a_walk_that_stands_still_is_found_out(
+    queue: JobQueue, store: FileStore, clock: Clock, until: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stands = threading.Event()
+
+    def list_never(*_: Any) -> Iterator[ObjectInfo]:
+        stands.set()
+        until.wait()
+        return iter(())
+
+    monkeypatch.setattr(store, "list", list_never)
+    reconciling = Reconciling(Settings(), queue, store, until)
+    reconciling.start()
+    assert stands.wait(PATIENCE_SECONDS)
+    reconciling.check()
+    clock.now += HANGS_AFTER_SECONDS + 1
+    with pytest.raises(RuntimeError, match="the reconciler hangs"):
+        reconciling.check()
+
+
+def test_the_pause_between_two_walks_may_be_long(
+    queue: JobQueue, store: FileStore, clock: Clock, until: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = threading.Event()
+    wait = until.wait
+
+    def pause(seconds: float | None = None) -> bool:
+        pauses.set()
+        return wait(seconds)
+
+    monkeypatch.setattr(until, "wait", pause)
+    reconciling = Reconciling(Settings(), queue, store, until)
+    reconciling.start()
+    assert pauses.wait(PATIENCE_SECONDS)
+    clock.now += 2 * HANGS_AFTER_SECONDS
+    reconciling.check()
+
+
+def test_a_delivery_that_hangs_is_found_out(
+    queue: JobQueue, store: FileStore, clock: Clock, until: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "get", lambda _: until.wait())
+    queue.outbox.owe(song_hash_number(1), 0)
+    with Deliveries(Settings(), queue, Ledger(store)) as deliveries:
+        deliveries.start_due()
+        deliveries.check()
+        clock.now += HANGS_AFTER_SECONDS + 1
+        with pytest.raises(RuntimeError, match="delivery hangs"):
+            deliveries.check()
+        until.set()
