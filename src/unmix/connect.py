@@ -69,7 +69,7 @@ def wait_for_queue(ask: Callable[[], Result], deadline: float | None = None) -> 
 
 
 def wait_for_store(store: ObjectStore, deadline: float | None = None) -> None:
-    """Return once the store is prepared; `deadline` as above.
+    """Return once the store is prepared; `deadline` as in `wait_for_queue`.
 
     Raises:
         StoreError: it refuses us, or was not there until then.

@@ -5,6 +5,7 @@ not be kept any more. Several janitors may run: a sweep is atomic, a callback is
 reconciler does nothing that could not be done twice.
 """
 
+import os
 import signal
 import threading
 import time
@@ -26,7 +27,6 @@ from unmix.logs import configure_logs
 from unmix.reconciler import Reconciler
 from unmix.retention import Retention
 from unmix.settings import Settings
-from unmix.store import ObjectStore
 
 log = structlog.get_logger()
 
@@ -37,11 +37,10 @@ HANGS_AFTER_SECONDS: Final = 900.0
 
 
 def run(settings: Settings) -> None:
-    """Keep house until SIGTERM or SIGINT.
+    """Keep house until SIGTERM or SIGINT; when a part has broken or hangs, end the process with status 1.
 
     Raises:
         QueueError, StoreError: a service refuses us, or was not there at the start.
-        RuntimeError: a part broke or hangs.
     """
     queue, store = connect_queue(settings), connect_store(settings)
     configure_logs("janitor", settings, queue)
@@ -55,18 +54,22 @@ def run(settings: Settings) -> None:
     signal.signal(signal.SIGINT, on_signal)
     log.info("janitor ready")
     heartbeat = Heartbeat(settings.janitor_heartbeat)
-    reconciling = Reconciling(settings, queue, store, stop)
+    ledger = Ledger(store, guard=queue)
+    reconciling = Reconciling(settings, queue, ledger, stop)
     reconciling.start()
-    with Deliveries(settings, queue, Ledger(store, guard=queue)) as deliveries:
+    with Deliveries(settings, queue, ledger) as deliveries:
         while not stop.wait(settings.sweep_seconds):
             try:
                 sweep(queue)
                 deliveries.start_due()
             except QueueError as error:
                 log.warning("queue away", error=error.message)
-            # A bug: better started afresh than going on half.
-            reconciling.check()
-            deliveries.check()
+            try:  # a bug: better started afresh than going on half
+                reconciling.check()
+                deliveries.check()
+            except RuntimeError as error:
+                log.error("janitor breaks off", error=str(error))
+                os._exit(1)  # an orderly exit would wait for the delivery that hangs
             heartbeat.beat()
 
 
@@ -76,8 +79,7 @@ class Reconciling:
     In a thread of its own, because a walk over a large store takes its time. It may end with the process at any step.
     """
 
-    def __init__(self, settings: Settings, queue: JobQueue, store: ObjectStore, stop: threading.Event) -> None:
-        ledger = Ledger(store, guard=queue)
+    def __init__(self, settings: Settings, queue: JobQueue, ledger: Ledger, stop: threading.Event) -> None:
         songs_hours, stems_days = settings.keep_songs_hours, settings.keep_stems_days
         retention = Retention(queue, ledger, songs_hours=songs_hours, stems_days=stems_days)
         self._reconciler = Reconciler(queue, ledger, retention)
@@ -180,6 +182,8 @@ class Deliveries:
                 log.info("callback delivered", job_id=job_id, callback=index, tries=tries)
         except (QueueError, StoreError) as error:
             log.warning("callback waits", job_id=job_id, callback=index, error=error.message)
+        except Exception:
+            log.exception("callback broke", job_id=job_id, callback=index)  # a bug, which the pool would keep to itself
         finally:
             del self._under_way[job_id, index]
 

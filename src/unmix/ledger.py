@@ -308,7 +308,7 @@ def _file_under(stored: StoredSong, info: ObjectInfo) -> None:
     key = info.name.key
     if info.name == song.song_object(stored.song_hash):
         stored.song = info
-    elif info.name.key.startswith(song.song_object(stored.song_hash).key):
+    elif info.name.bucket == song.QUEUE_BUCKET and key.startswith(song.song_object(stored.song_hash).key):
         stored.retired.append(info)
     elif job_id := song.owner_of(info.name):
         job = stored.jobs.setdefault(job_id, StoredJob(job_id))

@@ -92,7 +92,7 @@ class Reconciler:
                 else:
                     self._mend_over(job, documents.request, documents.outcome, snapshot, done)
             done.retired += self._retention.apply(stored, self._documents_of(stored), snapshot)
-        self._requeue(owed, done)
+        self._requeue(owed, done, on_song)
         self._forget_unknown(snapshot, done)
         self._suspects = self._seen
         return done
@@ -164,9 +164,10 @@ class Reconciler:
             self._ledger.store.remove(name)
         return len(left)
 
-    def _requeue(self, owed: list[JobRequest], done: Reconciled) -> None:
+    def _requeue(self, owed: list[JobRequest], done: Reconciled, on_song: Callable[[], None]) -> None:
         """Queue owed jobs, the oldest first, so that they are served in the order of their submission."""
         for request in sorted(owed, key=lambda request: request.submitted_at):
+            on_song()
             if self._ledger.outcome(request) is not None:
                 continue  # over since it was listed
             done.requeued += self._queue.requeue(

@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     )
     scratch_dir: Path | None = Field(None, description="Folder for a worker's temporary files; none: the system's.")
     worker_heartbeat: Path | None = Field(None, description="File that a live worker touches, for liveness probes.")
-    janitor_heartbeat: Path | None = Field(None, description="The same of the janitor.")
+    janitor_heartbeat: Path | None = Field(None, description="File that a live janitor touches, for liveness probes.")
 
     host: str = Field("127.0.0.1", description="Address that REST listens on.")
     port: int = Field(5000, ge=0, le=65535, description="Port that REST listens on.")

@@ -100,12 +100,11 @@ def open_store(url: str, *, access_key: str, secret_key: str, bucket_prefix: str
         if scheme == "file":
             return FileStore(Path(rest))
         if scheme in ("s3", "s3+http"):
-            secure = scheme == "s3"
             return MinioStore(
                 rest.rstrip("/"),
                 access_key=access_key,
                 secret_key=secret_key,
-                secure=secure,
+                secure=scheme == "s3",
                 bucket_prefix=bucket_prefix,
             )
     raise StoreError(

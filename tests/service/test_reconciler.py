@@ -274,6 +274,13 @@ def test_stems_that_an_older_service_left_stay(ledger: Ledger, reconciler: Recon
     assert ledger.store.stat(theirs)
 
 
+def test_a_song_among_the_stems_is_none_that_was_set_aside(ledger: Ledger, reconciler: Reconciler) -> None:
+    theirs = song.ObjectName(song.OUTPUT_BUCKET, song.song_object(JOB).key)
+    ledger.store.put(theirs, b"put there by somebody")
+    assert two_passes(reconciler) == Reconciled()
+    assert ledger.store.stat(theirs)
+
+
 def test_a_job_that_only_redis_knows_as_open_is_forgotten(
     queue: JobQueue, ledger: Ledger, reconciler: Reconciler
 ) -> None:

@@ -84,7 +84,7 @@ def die_over_a_removal(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def set_aside(store: ObjectStore) -> list[song.ObjectName]:
     prefix = song.song_object(SONG).key + "."
-    return [info.name for info in store.list(song.QUEUE_BUCKET) if info.name.key.startswith(prefix)]
+    return [info.name for info in store.list(song.QUEUE_BUCKET, prefix)]
 
 
 def keys(store: FileStore) -> list[str]:

@@ -1,5 +1,8 @@
 """The janitor ends when one of its parts hangs, and not when one only has much to do."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from support import song_hash_number
 from unmix import janitor, song
@@ -19,6 +23,15 @@ from unmix.store_file import FileStore
 
 PATIENCE_SECONDS = 30
 SONGS = 9
+#: A janitor whose deliveries never come back from the store.
+HANGING = """
+import time
+from unmix import janitor
+from unmix.settings import Settings
+janitor.HANGS_AFTER_SECONDS = 1
+janitor.Ledger.request = lambda *_: time.sleep(3600)
+janitor.run(Settings())
+"""
 
 
 class Clock:
@@ -71,7 +84,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 def test_a_long_walk_over_the_store_does_not_count_as_hanging(
     queue: JobQueue, store: FileStore, clock: Clock, until: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reconciling = Reconciling(Settings(), queue, store, until)
+    reconciling = Reconciling(Settings(), queue, Ledger(store), until)
     list_at_once = store.list
 
     def list_slowly(bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -97,7 +110,7 @@ def test_a_walk_that_stands_still_is_found_out(
         return iter(())
 
     monkeypatch.setattr(store, "list", list_never)
-    reconciling = Reconciling(Settings(), queue, store, until)
+    reconciling = Reconciling(Settings(), queue, Ledger(store), until)
     reconciling.start()
     assert stands.wait(PATIENCE_SECONDS)
     reconciling.check()
@@ -117,7 +130,7 @@ def test_the_pause_between_two_walks_may_be_long(
         return wait(seconds)
 
     monkeypatch.setattr(until, "wait", pause)
-    reconciling = Reconciling(Settings(), queue, store, until)
+    reconciling = Reconciling(Settings(), queue, Ledger(store), until)
     reconciling.start()
     assert pauses.wait(PATIENCE_SECONDS)
     clock.now += 2 * HANGS_AFTER_SECONDS
@@ -136,3 +149,27 @@ def test_a_delivery_that_hangs_is_found_out(
         with pytest.raises(RuntimeError, match="delivery hangs"):
             deliveries.check()
         until.set()
+
+
+def test_the_process_ends_although_a_delivery_hangs(redis_url: str, queue: JobQueue, tmp_path: Path) -> None:
+    queue.outbox.owe(song_hash_number(1), 0)
+    settings = {
+        "UNMIX_REDIS_URL": redis_url,
+        "UNMIX_STORE_URL": f"file://{tmp_path}/store",
+        "UNMIX_SWEEP_SECONDS": "0.1",
+    }
+    environment = {**os.environ, **settings}
+    ended = subprocess.run(
+        [sys.executable, "-c", HANGING], env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert ended.returncode == 1
+    assert "a callback's delivery hangs" in ended.stdout.splitlines()[-1]
+
+
+def test_a_delivery_that_breaks_is_told(queue: JobQueue, store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "get", lambda _: None)
+    queue.outbox.owe(song_hash_number(1), 0)
+    with capture_logs() as logs, Deliveries(Settings(), queue, Ledger(store)) as deliveries:
+        deliveries.start_due()
+        wait_for(lambda: logs)
+    assert [line["event"] for line in logs] == ["callback broke"]

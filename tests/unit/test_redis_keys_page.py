@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from unmix import job_queue
+from unmix import job_queue, log_list, outbox
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "redis-keys.md").read_text()
@@ -16,7 +16,8 @@ def rows(section: str) -> set[str]:
 def test_every_key_is_documented() -> None:
     keys = {
         value
-        for name, value in vars(job_queue).items()
+        for module in (job_queue, outbox, log_list)
+        for name, value in vars(module).items()
         if name.isupper() and isinstance(value, str) and not name.endswith("_PREFIX")
     }
     keys |= {job_queue.JOB_PREFIX + "<job_id>", job_queue.COMMIT_PREFIX + "<job_id>:<generation>"}

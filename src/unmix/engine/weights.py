@@ -1,4 +1,4 @@
-"""Files of weights: from one file to one demucs model, without running code that nobody vouched for.
+"""Files of weights: from one file to one demucs model and back, without running code that nobody vouched for.
 
 A safetensors file holds numbers, yet its metadata names classes that demucs imports: only the ones listed here may be
 named. A `.th` file is a pickle, which is a program: it is opened only if its operator listed its SHA-256. Which file
