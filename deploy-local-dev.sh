@@ -253,10 +253,13 @@ await_all() {
 
 # Wait in slices, and say between them what holds the pods up.
 await() { # NAMESPACE WORKLOAD
-    local left
+    local left slice_end
     for ((left = (timeout_seconds + 29) / 30; left > 0; left--)); do
+        slice_end=$((SECONDS + 30))
         if k --namespace "$1" rollout status "$2" --timeout=30s; then return; fi
         diagnose "$1"
+        # kubectl does not wait for a Deployment that is past its deadline, though it may still come right.
+        if ((left > 1 && slice_end > SECONDS)); then sleep $((slice_end - SECONDS)); fi
     done
     fail "$2 is not ready after $timeout_seconds s, see above; when that is mended, run this again." \
         "All of it: kubectl --context $context --namespace $1 describe pods"

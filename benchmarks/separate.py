@@ -30,8 +30,8 @@ from benchmarks.scratch import CONVERTED
 from benchmarks.songs import looped_song
 from unmix.engine.sdr import sdr_db
 from unmix.settings import Settings
+from unmix.shutdown import Shutdown
 from unmix_worker.separation import SeparationProcess
-from unmix_worker.shutdown import Shutdown
 
 _PLANS: Final = {plan.name: plan for plan in (plans.BENCH, plans.LONG, plans.QUICK)}
 #: Prefixes of variables that tune a process: what is measured sets its own, or has none.

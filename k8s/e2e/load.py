@@ -11,10 +11,8 @@ clients have: none can hide behind one that was opened before.
 
 import argparse
 import random
-import signal
 import sys
 import tempfile
-import threading
 import time
 import wave
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Final
 from unmix.client import Client
 from unmix.errors import UnmixError
 from unmix.job import JobStatus
+from unmix.shutdown import Shutdown
 
 SAMPLE_RATE: Final = 8000  # Hz; a low one, so that long songs are small uploads
 SONG_SECONDS: Final = 10
@@ -51,10 +50,10 @@ def main() -> int:
 
 def submit_until_told(rest: str, record: Path) -> int:
     """Send one short song after the other until SIGTERM; 1 if one was refused."""
-    told = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: told.set())
+    told = Shutdown()
+    told.listen()
     accepted = refused = 0
-    while not told.is_set():
+    while not told.requested:
         try:
             send(rest, record, SONG_SECONDS)
             accepted += 1

@@ -6,12 +6,10 @@ reconciler does nothing that could not be done twice.
 """
 
 import os
-import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from types import FrameType
 from typing import Final
 
 import structlog
@@ -27,6 +25,7 @@ from unmix.logs import configure_logs
 from unmix.reconciler import Reconciler
 from unmix.retention import Retention
 from unmix.settings import Settings
+from unmix.shutdown import Shutdown
 
 log = structlog.get_logger()
 
@@ -45,20 +44,16 @@ def run(settings: Settings) -> None:
     queue, store = connect_queue(settings), connect_store(settings)
     configure_logs("janitor", settings, queue)
     wait_for_services(queue, store)
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    shutdown = Shutdown()
+    shutdown.listen()
     log.info("janitor ready")
     heartbeat = Heartbeat(settings.janitor_heartbeat)
     ledger = Ledger(store, guard=queue)
+    stop = threading.Event()
     reconciling = Reconciling(settings, queue, ledger, stop)
     reconciling.start()
     with Deliveries(settings, queue, ledger) as deliveries:
-        while not stop.wait(settings.sweep_seconds):
+        while not shutdown.wait(settings.sweep_seconds):
             try:
                 sweep(queue)
                 deliveries.start_due()
@@ -71,6 +66,7 @@ def run(settings: Settings) -> None:
                 log.error("janitor breaks off", error=str(error))
                 os._exit(1)  # an orderly exit would wait for the delivery that hangs
             heartbeat.beat()
+    stop.set()
 
 
 class Reconciling:

@@ -89,7 +89,6 @@ def _lets(policies: list[Object], direction: str, subject: Peer, other: Peer, po
 
 
 def _has_port(rule: Object, port: int) -> bool:
-    return "ports" not in rule or any(
-        entry.get("protocol", "TCP") == "TCP" and entry["port"] <= port <= entry.get("endPort", entry["port"])
-        for entry in rule["ports"]
-    )
+    entries = rule.get("ports", [{}])
+    assert not any("endPort" in entry for entry in entries), "not every network enforces ranges of ports"
+    return any(entry.get("protocol", "TCP") == "TCP" and entry.get("port", port) == port for entry in entries)

@@ -22,6 +22,7 @@ _WORDS = {
     "effect": {"NoSchedule", "PreferNoSchedule", "NoExecute"},
     "fsGroupChangePolicy": {"OnRootMismatch", "Always"},
     "imagePullPolicy": {"IfNotPresent", "Always", "Never"},
+    "podManagementPolicy": {"Parallel", "OrderedReady"},
     "operator": {"In", "NotIn", "Exists", "DoesNotExist", "Equal"},
     "policyTypes": {"Ingress", "Egress"},
     "protocol": {"TCP", "UDP", "SCTP"},

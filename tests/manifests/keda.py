@@ -1,6 +1,5 @@
 """The schemas of KEDA's objects: its own types, in which no unknown field is allowed."""
 
-import importlib
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -15,8 +14,9 @@ _WORDS = {"address", "username", "databaseIndex", "listName", "listLength"}
 @cache
 def schema(kind: str) -> Object:
     """Return the JSON schema of a kind."""
-    types = importlib.import_module("cloudcoil.models.keda.v1alpha1")  # slow, so only for those who need it
-    found: Object = getattr(types, kind).model_json_schema(by_alias=True)
+    from cloudcoil.models.keda import v1alpha1  # slow, so only for those who need it
+
+    found: Object = getattr(v1alpha1, kind).model_json_schema(by_alias=True)
     _forbid_more(found)
     return found
 

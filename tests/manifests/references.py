@@ -67,8 +67,8 @@ def _volumes(manifests: Manifests, workload: Workload) -> Iterator[str]:
         mounted |= {mount["name"] for mount in mounts}
         for path in twice([mount["mountPath"] for mount in mounts]):
             yield f"{workload.name} mounts {path} twice"
-        for path in twice([variable["name"] for variable in container.get("env", [])]):
-            yield f"{workload.name} sets {path} twice"
+        for name in twice([variable["name"] for variable in container.get("env", [])]):
+            yield f"{workload.name} sets {name} twice"
         yield from _files(manifests, workload, container)
     for name in mounted - set(volumes):
         yield f"{workload.name} mounts the volume {name}, which is not there"

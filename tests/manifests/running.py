@@ -45,6 +45,9 @@ def pods_are_restricted(manifests: Manifests) -> Iterator[str]:
 
 def pods_are_watched_and_end_in_peace(manifests: Manifests) -> Iterator[str]:
     for workload in manifests.workloads:
+        ordered = workload.object["spec"].get("podManagementPolicy") != "Parallel"
+        if workload.object["kind"] == "StatefulSet" and ordered:
+            yield f"{workload.name} would keep a pod that never became ready, whatever is mended: it is not Parallel"
         for container in workload.containers:
             for name in ("startupProbe", "readinessProbe", "livenessProbe"):
                 if name not in container and workload.name not in WITHOUT_PROBES:

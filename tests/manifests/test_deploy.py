@@ -90,6 +90,11 @@ class Machine:
         for name in names:
             (self._bin / name).unlink()
 
+    def record(self, name: str) -> None:
+        """Put a stand-in in the place of a tool of the system."""
+        self.without(name)
+        (self._bin / name).symlink_to(STAND_INS / "tool.sh")
+
     def command(self, *options: str) -> list[str]:
         ports = [part for name, port in self.ports.items() for part in (f"--{name}-port", str(port))]
         return [str(self.clone / "deploy-local-dev.sh"), *ports, *options]
@@ -333,9 +338,6 @@ def test_ctrl_c_ends_the_forwards(machine: Machine) -> None:
     assert not any(is_alive(pid) for pid in forwards)
 
 
-# --- other people's clusters
-
-
 def test_a_cluster_that_is_not_local_is_not_touched_without_consent(machine: Machine) -> None:
     for options in ((), ("--down",)):
         done = machine.deploy("--context", "gke_prod", *options)
@@ -369,9 +371,6 @@ def test_without_a_current_context_it_takes_a_local_one(machine: Machine) -> Non
     machine.forget("context")
     assert machine.deploy().returncode == 0
     assert "--context kind-unmix" in machine.ran[-2]
-
-
-# --- what goes wrong, and what to do about it
 
 
 def fail_with(machine: Machine, *options: str) -> str:
@@ -618,6 +617,14 @@ def test_pods_that_do_not_become_ready_are_explained(machine: Machine, api: str)
     assert "port-forward" not in "\n".join(machine.ran)
 
 
+def test_a_deployment_that_kubectl_gives_up_at_once_is_waited_for(machine: Machine) -> None:
+    machine.record("sleep")
+    machine.tell(stuck="deployment/rest\n")
+    assert machine.deploy("--timeout", "60").returncode == 1
+    waited = [line.split()[0] for line in machine.ran if "status deployment/rest" in line or line.startswith("sleep")]
+    assert waited == ["kubectl", "sleep", "kubectl"]
+
+
 def test_the_end_to_end_script_shows_its_commands_without_a_cluster(machine: Machine) -> None:
     machine.without("kubectl", *TOOLS)
     done = subprocess.run(
@@ -629,6 +636,7 @@ def test_the_end_to_end_script_shows_its_commands_without_a_cluster(machine: Mac
         "kind create cluster",
         "./deploy-local-dev.sh --context kind-track-unmix-e2e",
         "load.py submit",
+        "exec deployment/worker -- sh -c",
         "delete pod --selector app.kubernetes.io/name=worker --force",
         "scale deployment/worker --replicas 5",
         "scale deployment/worker --replicas 1",

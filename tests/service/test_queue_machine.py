@@ -48,12 +48,12 @@ from unmix.probe import ProbedSong
 from unmix.reconciler import Reconciler
 from unmix.retention import Retention
 from unmix.settings import Settings
+from unmix.shutdown import Shutdown
 from unmix.store_file import FileStore
 from unmix_rest.app import create_app
 from unmix_worker.lease import Lease
 from unmix_worker.scratch import Scratch
 from unmix_worker.separation import CrashedError, ReleasedError, Separated, SeparationTask
-from unmix_worker.shutdown import Shutdown
 from unmix_worker.worker import Worker
 
 RUNS = int(os.environ.get("UNMIX_MACHINE_RUNS", 200))

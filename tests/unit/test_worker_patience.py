@@ -14,6 +14,7 @@ from unmix.job import JobRequest, JobStatus, Ran, SeparationOptions
 from unmix.job_queue import Claim, JobQueue, ModelCard
 from unmix.ledger import Ledger
 from unmix.settings import Settings
+from unmix.shutdown import Shutdown
 from unmix.song import hash_song, song_object
 from unmix.store_file import FileStore
 from unmix_worker import patience
@@ -21,7 +22,6 @@ from unmix_worker.lease import Lease
 from unmix_worker.patience import Patience
 from unmix_worker.scratch import Scratch
 from unmix_worker.separation import ReleasedError, Separated, SeparationTask
-from unmix_worker.shutdown import Shutdown
 from unmix_worker.worker import Worker
 
 SONG = b"a song"

@@ -13,9 +13,9 @@ from unmix.errors import UnmixError
 from unmix.ledger import Ledger
 from unmix.logs import configure_logs
 from unmix.settings import Settings
+from unmix.shutdown import Shutdown
 from unmix_worker.scratch import Scratch
 from unmix_worker.separation import SeparationProcess
-from unmix_worker.shutdown import Shutdown
 from unmix_worker.worker import Worker
 
 log = structlog.get_logger()

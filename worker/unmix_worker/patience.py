@@ -9,9 +9,9 @@ import structlog
 
 from unmix.errors import StoreError
 from unmix.heartbeat import Heartbeat
+from unmix.shutdown import Shutdown
 from unmix_worker.lease import Lease
 from unmix_worker.separation import ReleasedError
-from unmix_worker.shutdown import Shutdown
 
 log = structlog.get_logger()
 

@@ -22,8 +22,8 @@ from unmix.heartbeat import Heartbeat
 from unmix.job import Ran, SeparationOptions
 from unmix.job_queue import ModelCard
 from unmix.settings import Settings
+from unmix.shutdown import Shutdown
 from unmix_worker.lease import Lease
-from unmix_worker.shutdown import Shutdown
 
 log = structlog.get_logger()
 

@@ -27,12 +27,12 @@ from unmix.job import JobRequest, JobStatus, Outcome, StemFile
 from unmix.job_queue import Claim, JobQueue
 from unmix.ledger import Ledger, utc_now
 from unmix.settings import Settings
+from unmix.shutdown import Shutdown
 from unmix_worker.elements import parse_element
 from unmix_worker.lease import Lease
 from unmix_worker.patience import Patience
 from unmix_worker.scratch import Scratch
 from unmix_worker.separation import CrashedError, ReleasedError, Separated, SeparationProcess, SeparationTask
-from unmix_worker.shutdown import Shutdown
 
 log = structlog.get_logger()
 

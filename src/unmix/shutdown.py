@@ -1,18 +1,20 @@
-"""Turns SIGTERM and SIGINT into a question that the worker asks at convenient moments."""
+"""Turns SIGTERM and SIGINT into a question that a process asks at convenient moments."""
 
 import signal
-import threading
 import time
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
 
 
 class Shutdown:
     """Whether the process was asked to stop, and how much of its grace is left."""
 
-    def __init__(self, grace_seconds: float) -> None:
+    def __init__(self, grace_seconds: float = 0) -> None:
         self._grace_seconds = grace_seconds
         self._asked_at: float | None = None
-        self._event = threading.Event()
+        # Not an Event: a handler that sets one hangs if it interrupts the very thread that begins to wait for it.
+        self._requests: SimpleQueue[None] = SimpleQueue()
 
     def listen(self) -> None:
         """Install the signal handlers; main thread only."""
@@ -23,12 +25,12 @@ class Shutdown:
         """Ask for the stop; the grace runs from the first time."""
         if self._asked_at is None:
             self._asked_at = time.monotonic()
-        self._event.set()
+        self._requests.put(None)
 
     @property
     def requested(self) -> bool:
         """Whether to stop."""
-        return self._event.is_set()
+        return self._asked_at is not None
 
     @property
     def seconds_left(self) -> float:
@@ -37,9 +39,12 @@ class Shutdown:
             return self._grace_seconds
         return self._grace_seconds - (time.monotonic() - self._asked_at)
 
-    def wait(self, seconds: float) -> None:
-        """Sleep, or wake at once when the stop is asked for."""
-        self._event.wait(seconds)
+    def wait(self, seconds: float) -> bool:
+        """Sleep, or wake at once when the stop is asked for; return whether it was. For one thread only."""
+        if not self.requested:
+            with suppress(Empty):
+                self._requests.get(timeout=seconds)
+        return self.requested
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.request()
