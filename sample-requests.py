@@ -11,6 +11,7 @@ It needs nothing of Track-Unmix: copy it, `pip install requests jsonpickle`, and
 import argparse
 import base64
 import json
+import math
 import os
 import sys
 import time
@@ -44,7 +45,8 @@ def main() -> int:
     try:
         show_queue()
         for song, job in jobs if arguments.wait else ():
-            failed = not fetch(job, arguments.output / song.stem, label=song.name) or failed
+            folder = arguments.output / song.stem
+            failed = not fetch(job, folder, label=song.name, patience_seconds=arguments.timeout) or failed
     except (OSError, ValueError) as error:
         failed = True
         print(explain(error), file=sys.stderr)
@@ -56,6 +58,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Send songs to Track-Unmix, and fetch their stems.")
     parser.add_argument("songs", nargs="*", type=Path, metavar="SONG", help="songs to send (default: data/*.mp3)")
     parser.add_argument("--wait", action="store_true", help="wait for the stems and save them")
+    parser.add_argument("--timeout", type=float, default=math.inf, help="seconds to wait for each (for ever)")
     parser.add_argument("-o", "--output", type=Path, default=Path("stems"), help="folder for the stems (%(default)s)")
     parser.add_argument("--model", help="model to separate with (default: the server's)")
     return parser.parse_args()
@@ -82,10 +85,14 @@ def show_queue() -> None:
     show(requests.get(f"{API}/queue", timeout=ANSWER_SECONDS))
 
 
-def fetch(job: str, folder: Path, *, label: str) -> bool:
-    """Wait until the job is over and save its stems in `folder`; False if it did not succeed."""
+def fetch(job: str, folder: Path, *, label: str, patience_seconds: float) -> bool:
+    """Wait until the job is over and save its stems in `folder`; False if it did not succeed, or not in time."""
     status: dict[str, Any] = {}
+    deadline = time.monotonic() + patience_seconds
     while status.get("status") not in ("done", "failed", "cancelled"):
+        if status and time.monotonic() > deadline:
+            print(f"{label}: still {status['status']} after {patience_seconds:g} s", file=sys.stderr)
+            return False
         if status:
             time.sleep(0.5)
         status = parse(requests.get(f"{API}/jobs/{job}", timeout=ANSWER_SECONDS))

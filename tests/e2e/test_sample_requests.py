@@ -138,6 +138,14 @@ def test_a_file_that_is_no_song_fails_the_tour_but_not_the_other_song(service: L
     assert len(list((tmp_path / "stems" / "song").iterdir())) == 4
 
 
+def test_the_tour_gives_up_waiting_when_it_is_told_how_long(service: LocalMode, tmp_path: Path) -> None:
+    (tmp_path / "song.wav").write_bytes(make_song(30, seed=31))
+    done = tour("song.wav", "--wait", "--timeout", "0", rest=f"localhost:{service.port}", folder=tmp_path)
+    assert done.returncode == 1
+    assert "song.wav: still " in done.stderr
+    assert not (tmp_path / "stems").exists()
+
+
 def test_the_tour_says_how_to_start_a_server_that_is_not_there(tmp_path: Path, unused_port: int) -> None:
     (tmp_path / "song.mp3").write_bytes(make_song(1, seed=1))
     done = tour("song.mp3", rest=f"localhost:{unused_port}", folder=tmp_path)

@@ -74,7 +74,7 @@ def test_with_an_external_store_its_users_reach_the_port_of_https_outside() -> N
     outside = {
         (name, address, 443)
         for name in STORE_USERS
-        for address in ("internet", "private", "metadata-server", "node-dns")
+        for address in ("internet", "internet-v6", "private", "metadata-server", "node-dns")
     }
     assert arrows(Manifests(combination("local", "network-policies", "external-object-store"))) == ARROWS | outside
 
