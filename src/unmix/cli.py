@@ -276,7 +276,8 @@ def buckets() -> None:
     settings = _settings()
     configure_logs("buckets", settings)
     wait_for_store(connect_store(settings))
-    typer.echo(f"the buckets {QUEUE_BUCKET} and {OUTPUT_BUCKET} are there")
+    names = " and ".join(settings.store_bucket_prefix + bucket for bucket in (QUEUE_BUCKET, OUTPUT_BUCKET))
+    typer.echo(f"the buckets {names} are there")
 
 
 @app.command()
