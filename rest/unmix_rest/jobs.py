@@ -72,7 +72,12 @@ def checked(job_id: str) -> str:
 def status_of(job_id: str, services: Services) -> JobStatus:
     """Return how a job stands that has no outcome yet."""
     record = services.queue.record(job_id)
-    return record.status if record and not record.status.is_over else JobStatus.QUEUED
+    return record.status if record and _is_open(record) else JobStatus.QUEUED
+
+
+def _is_open(record: JobRecord | None) -> bool:
+    """Tell whether Redis knows a job that is not over; the record of one that was removed may stay for a while."""
+    return record is not None and not record.status.is_over
 
 
 def _page() -> tuple[int, int]:
@@ -91,7 +96,7 @@ def _cancel(job_id: str, services: Services) -> dict[str, Any]:
     services.queue.ping()  # a job that could not be taken from its worker goes on
     known = services.ledger.request(job_id)
     if known is None:
-        if services.queue.record(job_id) is None and services.queue.position(job_id) is None:
+        if not _is_open(services.queue.record(job_id)) and services.queue.position(job_id) is None:
             raise NotFoundError("there is no such job")
         known = services.ledger.adopt(JobRequest(job_id, services.settings.default_options, utc_now()))
     cancelled = Outcome(
@@ -143,7 +148,7 @@ def _describe(job_id: str, services: Services) -> dict[str, Any]:
     record = position = None
     if outcome is None:
         record, position = services.queue.record(job_id), services.queue.position(job_id)
-        if known is None and record is None and position is None:
+        if known is None and not _is_open(record) and position is None:
             raise NotFoundError("there is no such job")
         if known and record and record.status.is_over:
             outcome = services.ledger.outcome(known)  # it ended between the two questions

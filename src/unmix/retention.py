@@ -49,8 +49,8 @@ class Retention:
             if self.stems_days and outcome and outcome.finished_at_seconds < now - 86400 * self.stems_days:
                 if self.ledger.end(job_id) != (request, outcome):
                     continue  # submitted anew since it was listed
+                self.queue.forget(job_id)  # first: what is submitted from here on must not be taken from the queue
                 self.ledger.remove_job(job_id)
-                self.queue.forget(job_id)
                 log.info("job retired", job_id=job_id)
                 gone += 1
         if self.songs_hours and stored.song is not None and self._is_song_over(stored, jobs, snapshot, now):

@@ -72,6 +72,16 @@ def test_a_job_that_is_removed_at_that_moment_is_not_there(rest: Rest, monkeypat
     assert cancel(rest).status_code == 404
 
 
+def test_a_job_that_was_removed_is_not_there_although_redis_remembers_its_end(rest: Rest) -> None:
+    rest.post_form(SONG)
+    cancel(rest)
+    rest.ledger.remove_job(JOB_ID)
+    assert rest.queue.record(JOB_ID) is not None
+    assert cancel(rest).status_code == 404
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}").status_code == 404
+    assert rest.ledger.request(JOB_ID) is None
+
+
 def test_a_worker_that_comes_too_late_finds_the_job_cancelled(rest: Rest) -> None:
     rest.post_form(SONG)
     lost = claim(rest)
