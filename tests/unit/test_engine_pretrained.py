@@ -122,7 +122,7 @@ def test_the_hub_client_with_its_many_retries_is_not_asked_if_the_hub_is_away(mo
 def test_a_host_that_accepts_and_never_answers_is_given_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrained, "_CONNECT_SECONDS", 0.2)
     host.answers.clear()
-    with pytest.raises(ModelUnavailableError, match=r"no answer within 0\.2 s"):
+    with pytest.raises(ModelUnavailableError, match=r"no answer within 0\.2 s|timed out"):
         load_model("htdemucs")
     assert not pretrained.reachable("htdemucs", seconds=0.2)
 
