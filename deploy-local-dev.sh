@@ -441,7 +441,7 @@ deploy() {
     fi
     set_namespace track-unmix
     forward_ports
-    run env "REST=localhost:$rest_port" $python sample-requests.py src/unmix/demo_song/demo-song.mp3 \
+    run env "REST=localhost:$rest_port" $python sample-requests.py src/unmix/local/demo_song/demo-song.mp3 \
         --wait --timeout "$timeout_seconds" || {
         diagnose track-unmix
         fail "the service is up, but did not separate the song, see above;" \

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.measure import Usage, run_command, watch
 from benchmarks.models import BenchModel
 from benchmarks.songs import looped_song
-from unmix.demo import decode
+from unmix.local.demo import decode
 from unmix_worker.separation import child_environment
 
 Estimates = NDArray[np.float32]

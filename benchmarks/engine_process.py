@@ -17,7 +17,7 @@ from demucs.apply import apply_model
 from torch import Tensor
 
 from benchmarks.scratch import CONVERTED
-from unmix.audio import SongReader
+from unmix.audio.song_reader import SongReader
 from unmix.engine.models import LoadedModel, load_model
 from unmix.engine.separator import Level, Separator
 

@@ -27,10 +27,10 @@ from benchmarks.scratch import CONVERTED, SONGS
 from training.evaluate import SONG_SECONDS, family_songs
 from training.mix import SAMPLE_RATE, SOURCES
 from training.render import SOUNDFONT
-from unmix.demo import decode
 from unmix.engine.models import load_model
 from unmix.engine.sdr import sdr_db
 from unmix.engine.separator import Separator
+from unmix.local.demo import decode
 
 #: Songs with the players and singers of the training songs: what the model can do at its best.
 _FAMILY: Final = "known"

@@ -29,8 +29,8 @@ from benchmarks.plans import Entry, Plan
 from benchmarks.scratch import CONVERTED
 from benchmarks.songs import looped_song
 from unmix.engine.sdr import sdr_db
+from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
-from unmix.shutdown import Shutdown
 from unmix_worker.separation import SeparationProcess
 
 _PLANS: Final = {plan.name: plan for plan in (plans.BENCH, plans.LONG, plans.QUICK)}

@@ -19,7 +19,7 @@ import redis
 import requests
 
 from benchmarks.report import publish
-from unmix.local import LocalPlan, LocalStack, free_port, running
+from unmix.local.local import LocalPlan, LocalStack, free_port, running
 from unmix.settings import Settings
 
 SONGS: Final = 200

@@ -4,9 +4,9 @@ from importlib import resources
 from pathlib import Path
 
 from benchmarks.scratch import SONGS
-from unmix.audio import SAMPLE_RATE
-from unmix.demo import decode
-from unmix.encode import StemWriter
+from unmix.audio.encode import StemWriter
+from unmix.audio.song_reader import SAMPLE_RATE
+from unmix.local.demo import decode
 
 
 def looped_song(seconds: float, *, format: str = "mp3") -> Path:
@@ -14,7 +14,7 @@ def looped_song(seconds: float, *, format: str = "mp3") -> Path:
     song = SONGS / f"demo-song-{seconds:g}s.{format}"
     if not song.exists():
         SONGS.mkdir(parents=True, exist_ok=True)
-        loop = decode(Path(str(resources.files("unmix") / "demo_song" / "demo-song.mp3")))
+        loop = decode(Path(str(resources.files("unmix.local") / "demo_song" / "demo-song.mp3")))
         part = song.with_suffix(".part")
         writer = StemWriter(part, format=format)
         total = round(seconds * SAMPLE_RATE)

@@ -103,7 +103,7 @@ done
 
 since=$SECONDS
 api=http://localhost:$port/apiv1
-hash=$(curl --fail --silent --show-error --form "mp3=@$root/src/unmix/demo_song/demo-song.mp3" "$api/separate" |
+hash=$(curl --fail --silent --show-error --form "mp3=@$root/src/unmix/local/demo_song/demo-song.mp3" "$api/separate" |
     sed -n 's/.*"hash": *"\([0-9a-f]*\)".*/\1/p')
 until job=$(curl --fail --silent --show-error "$api/jobs/$hash") && [[ $job == *'"status": "done"'* ]]; do
     if [[ $job == *'"status": "failed"'* ]] || ((SECONDS - since > 300)); then fail "the song was not separated: $job"; fi

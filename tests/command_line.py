@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from unittest.mock import patch
 
-from unmix.cli import main
+from unmix.cli.__main__ import main
 
 
 def unmix(*arguments: str | Path) -> int:

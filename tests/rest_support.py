@@ -12,12 +12,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from support import make_song
-from unmix import song
-from unmix.job import JobStatus, Outcome, Ran, StemFile
-from unmix.job_queue import JobQueue, ModelCard
-from unmix.ledger import Ledger, utc_now
+from unmix import names
+from unmix.job import JobStatus, ModelCard, Outcome, Ran, StemFile
+from unmix.ledger.ledger import Ledger, utc_now
+from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
-from unmix.store_file import FileStore
+from unmix.store.file import FileStore
 from unmix_rest.app import create_app
 
 DEMO_CARD = ModelCard("demo", "ab" * 32, ("drums", "bass", "other", "vocals"), 44_100)
@@ -64,9 +64,9 @@ class Rest:
         assert request is not None
         files = {}
         for stem, data in (stems or {}).items():
-            name = song.attempt_object(job_id, claim.token, stem, request.options.format)
+            name = names.attempt_object(job_id, claim.token, stem, request.options.format)
             self.store.put(name, data)
-            files[stem] = StemFile(name.key, len(data), song.hash_song(data))
+            files[stem] = StemFile(name.key, len(data), names.hash_song(data))
         fields: dict[str, Any] = {
             "status": JobStatus.DONE,
             "stems": files,

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from support import free_port
-from unmix.song import OUTPUT_BUCKET, QUEUE_BUCKET
-from unmix.store_minio import MinioStore
+from unmix.names import OUTPUT_BUCKET, QUEUE_BUCKET
+from unmix.store.s3 import MinioStore
 
 ACCESS_KEY = "unmix-tests"
 SECRET_KEY = "not-a-secret-of-anyone"

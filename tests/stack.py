@@ -18,7 +18,7 @@ import psutil
 import requests
 
 from support import free_port, redis_login
-from unmix.job_queue import JobQueue
+from unmix.queue.job_queue import JobQueue
 
 #: Every wait of a test ends after this many seconds, on however busy a machine.
 PATIENCE_SECONDS = 90

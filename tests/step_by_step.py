@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from unmix import song
-from unmix.song import ObjectName
+from unmix import names
+from unmix.names import ObjectName
 
 #: No single call takes this long on however busy a machine: the thread waits for another one that stands still.
 PATIENCE_SECONDS = 30
@@ -119,7 +119,7 @@ def store_point(operation: str, args: tuple[Any, ...]) -> str:
 
 def _kind(name: ObjectName) -> str:
     if name.key.endswith(".json"):
-        return "request" if name.bucket == song.QUEUE_BUCKET else "outcome"
-    if name.bucket == song.QUEUE_BUCKET:
+        return "request" if name.bucket == names.QUEUE_BUCKET else "outcome"
+    if name.bucket == names.QUEUE_BUCKET:
         return "song"
     return "stem" if "/" in name.key else "copy"

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import redis
 
-from unmix.embedded_redis import USERS_FILE, roles, server_command, write_users
+from unmix.local.embedded_redis import USERS_FILE, roles, server_command, write_users
 
 
 def song_hash_number(number: int) -> str:

@@ -4,7 +4,7 @@ Owns file formats and seeds. True stems are 16-bit FLAC and the mixture is made 
 stems, so the stems of an excerpt sum to its mixture to the last bit; the demo song itself is mp3,
 because that is what people send, and equals that sum up to the codec.
     python -m training.bundle candidates WEIGHTS    lists unseen songs to choose the demo song from
-    python -m training.bundle song src/unmix/demo_song
+    python -m training.bundle song src/unmix/local/demo_song
     python -m training.bundle excerpts tests/data/songs
 """
 

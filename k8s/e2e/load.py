@@ -21,7 +21,7 @@ from typing import Final
 from unmix.client import Client
 from unmix.errors import UnmixError
 from unmix.job import JobStatus
-from unmix.shutdown import Shutdown
+from unmix.runtime.shutdown import Shutdown
 
 SAMPLE_RATE: Final = 8000  # Hz; a low one, so that long songs are small uploads
 SONG_SECONDS: Final = 10

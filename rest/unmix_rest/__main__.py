@@ -5,12 +5,12 @@ import sys
 import structlog
 from pydantic import ValidationError
 
-from unmix.connect import connect_queue, connect_store, wait_for_services
 from unmix.errors import UnmixError
-from unmix.logs import configure_logs
+from unmix.runtime.connect import connect_queue, connect_store, wait_for_services
+from unmix.runtime.logs import configure_logs
 from unmix.settings import Settings
 from unmix_rest.app import create_app
-from unmix_rest.server import serve
+from unmix_rest.http.server import serve
 
 
 def main() -> int:

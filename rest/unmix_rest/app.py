@@ -1,20 +1,21 @@
 """The REST service as a WSGI application.
 
 `create_app` only puts together: one blueprint per group of endpoints, the errors' form, and what is true of every
-answer. The flow of a song begins in `unmix_rest.separate`.
+answer. The flow of a song begins in `unmix_rest.routes.separate`.
 """
 
 from flask import Flask, Response, request
 
-from unmix.job_queue import JobQueue
-from unmix.ledger import Ledger
-from unmix.probe import Probe
+from unmix.audio.probe import Probe
+from unmix.ledger.ledger import Ledger
+from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
-from unmix.store import ObjectStore
-from unmix_rest import jobs, ops, problems, separate, tracks
+from unmix.store.protocol import ObjectStore
+from unmix_rest.http import problems
+from unmix_rest.http.uploads import body_limit_bytes
 from unmix_rest.metrics import Metrics
+from unmix_rest.routes import jobs, ops, separate, tracks
 from unmix_rest.services import Services
-from unmix_rest.uploads import body_limit_bytes
 
 
 def create_app(settings: Settings, queue: JobQueue, store: ObjectStore) -> Flask:

@@ -1,12 +1,12 @@
 """The metrics of one REST process, in a registry of its own.
 
 Names and labels are described in `rest/README.md`. Labels are route templates, statuses and codes, never anything
-that a client chose. The queue is counted when it is asked for, by `unmix_rest.ops`.
+that a client chose. The queue is counted when it is asked for, by `unmix_rest.routes.ops`.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 
-from unmix.job_queue import QueueCounts
+from unmix.queue.job_queue import QueueCounts
 
 
 class Metrics:

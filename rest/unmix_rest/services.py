@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from unmix.job_queue import JobQueue
-from unmix.ledger import Ledger
-from unmix.probe import Probe
+from unmix.audio.probe import Probe
+from unmix.ledger.ledger import Ledger
+from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
-from unmix.store import ObjectStore
+from unmix.store.protocol import ObjectStore
 from unmix_rest.metrics import Metrics
 
 

@@ -14,7 +14,7 @@
         └── AudioError        the bytes cannot be decoded as audio
 
 An error knows its stable `code` (snake_case, part of the API) and whether the same work may succeed later
-(`retryable`). It knows nothing of HTTP: `unmix_rest.problems` holds the one table from codes to statuses.
+(`retryable`). It knows nothing of HTTP: `unmix_rest.http.problems` holds the one table from codes to statuses.
 """
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from unmix import song
+from unmix import names
 
 #: What stems are delivered as, and the media type of each.
 MEDIA_TYPES: Final = {"mp3": "audio/mpeg", "wav": "audio/wav", "flac": "audio/flac"}
@@ -78,6 +78,16 @@ class SeparationOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a worker announces of a model that it has loaded."""
+
+    name: str
+    weights_sha256: str
+    sources: tuple[str, ...]
+    sample_rate: int  # Hz
+
+
+@dataclass(frozen=True, slots=True)
 class Callback:
     """Where to report the end of a job, and what to say there."""
 
@@ -100,7 +110,7 @@ class JobRequest:
     @property
     def song_hash(self) -> str:
         """The hash of the song to be separated."""
-        return song.song_hash_of(self.job_id)
+        return names.song_hash_of(self.job_id)
 
     def with_callback(self, callback: Callback) -> Self:
         """Return the same request with one more callback."""

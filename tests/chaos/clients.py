@@ -15,13 +15,13 @@ import requests
 
 from chaos.history import History
 from chaos.stand_in_child import orders_in
-from unmix.connect import connect_queue, connect_store, wait_for_services
+from unmix.audio.probe import Probe, ProbedSong
 from unmix.errors import QueueError
-from unmix.job_queue import JobQueue
-from unmix.logs import configure_logs
-from unmix.probe import Probe, ProbedSong
+from unmix.names import hash_song
+from unmix.queue.job_queue import JobQueue
+from unmix.runtime.connect import connect_queue, connect_store, wait_for_services
+from unmix.runtime.logs import configure_logs
 from unmix.settings import Settings
-from unmix.song import hash_song
 from unmix_rest.app import create_app
 
 

@@ -15,13 +15,13 @@ from typing import Any, Final, Literal
 
 from chaos.history import History
 from chaos.stand_in_child import SOURCES
-from unmix import song
+from unmix import names
 from unmix.job import JobRequest, Outcome
-from unmix.job_queue import Claim, JobQueue
-from unmix.ledger import Ledger
-from unmix.song import ObjectName
-from unmix.store_file import FileStore
-from unmix.store_minio import MinioStore
+from unmix.ledger.ledger import Ledger
+from unmix.names import ObjectName
+from unmix.queue.job_queue import Claim, JobQueue
+from unmix.store.file import FileStore
+from unmix.store.s3 import MinioStore
 
 #: Where a worker may be hit, in the order of its work.
 WORKER_POINTS: Final = (
@@ -138,7 +138,7 @@ def watch_worker(passage: Passage) -> None:
         passage.reach("after_finish")
 
     def before_put(_: Any, name: ObjectName, *__: Any) -> None:
-        if _is_document(name, song.OUTPUT_BUCKET):
+        if _is_document(name, names.OUTPUT_BUCKET):
             passage.reach("before_commit_put")
 
     after(JobQueue, "take", taken)
@@ -165,7 +165,7 @@ def watch_client(passage: Passage) -> None:
         passage.reach("after_cancel_commit")
 
     def removed(_: None, __: Any, name: ObjectName) -> None:
-        if _is_document(name, song.QUEUE_BUCKET):
+        if _is_document(name, names.QUEUE_BUCKET):
             passage.reach("after_request_removal")
 
     after(Ledger, "accept", lambda *_: passage.reach("after_request_put"))

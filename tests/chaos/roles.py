@@ -20,10 +20,11 @@ from chaos import clients, stand_in
 from chaos.clients import Order
 from chaos.history import History
 from chaos.points import Passage, Plan, watch_client, watch_worker
-from unmix import janitor, store_http
-from unmix.connect import connect_queue
+from unmix.janitor import janitor
+from unmix.names import hash_song
+from unmix.runtime.connect import connect_queue
 from unmix.settings import Settings
-from unmix.song import hash_song
+from unmix.store import s3_http
 
 #: The product waits a minute for an answer of the store; a run with time-outs cannot.
 STORE_TIMEOUT_SECONDS: Final = 1.0
@@ -74,4 +75,4 @@ def run_naive_worker(history: History, output: Path, dies_at: int = 0) -> None:
 
 
 def _hurry_store() -> None:
-    store_http.TIMEOUT_SECONDS = urllib3.Timeout(STORE_TIMEOUT_SECONDS)  # type: ignore[misc]
+    s3_http.TIMEOUT_SECONDS = urllib3.Timeout(STORE_TIMEOUT_SECONDS)  # type: ignore[misc]

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from chaos.points import Passage
-from unmix.shutdown import Shutdown
+from unmix.runtime.shutdown import Shutdown
 from unmix_worker import separation
 from unmix_worker.lease import Lease
 from unmix_worker.separation import Separated, SeparationProcess, SeparationTask

@@ -11,7 +11,7 @@ import pytest
 
 from stack import Stack
 from support import RedisServer, is_alive, make_song
-from unmix.song import hash_song
+from unmix.names import hash_song
 
 MakeStack = Callable[..., Stack]
 STEMS = {"vocals", "drums", "bass", "other"}

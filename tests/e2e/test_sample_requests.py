@@ -16,9 +16,9 @@ import requests
 from command_line import unmix
 from stack import FAST, PATIENCE_SECONDS
 from support import free_port, is_alive, make_song
-from unmix.audio import measure
-from unmix.demo import decode
-from unmix.song import hash_song
+from unmix.audio.song_reader import measure
+from unmix.local.demo import decode
+from unmix.names import hash_song
 
 CLIENT = Path(__file__).parents[2] / "sample-requests.py"
 STEMS = ["bass", "drums", "other", "vocals"]
@@ -230,7 +230,7 @@ def test_a_killed_process_is_started_again_and_songs_are_served(own_local: Local
     for pid in own_local.descendants():
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            if "unmix.guard" not in process.cmdline():
+            if "unmix.local.guard" not in process.cmdline():
                 process.kill()
     song = make_song(2, seed=60)
     (tmp_path / "song.wav").write_bytes(song)

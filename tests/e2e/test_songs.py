@@ -15,9 +15,9 @@ import requests
 from s3_servers import ACCESS_KEY, SECRET_KEY, S3Server
 from stack import Stack
 from support import CallbackServer, make_song
-from unmix.demo import decode
 from unmix.engine.sdr import sdr_db
-from unmix.song import hash_song, stem_object
+from unmix.local.demo import decode
+from unmix.names import hash_song, stem_object
 
 MakeStack = Callable[..., Stack]
 STEMS = {"vocals", "drums", "bass", "other"}
@@ -65,7 +65,7 @@ def test_a_running_song_can_be_cancelled_and_the_next_one_is_served(service: Sta
 
 
 def test_the_bundled_song_comes_back_as_its_own_stems_and_as_long_as_it_was(service: Stack, tmp_path: Path) -> None:
-    folder = Path(str(resources.files("unmix") / "demo_song"))
+    folder = Path(str(resources.files("unmix.local") / "demo_song"))
     song = folder / "demo-song.mp3"
     mixture = decode(song)
     sources = {stem: decode(folder / f"demo-song-{stem}.flac") for stem in STEMS}

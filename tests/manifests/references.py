@@ -11,7 +11,7 @@ from manifests import keda
 from manifests.form import quantity
 from manifests.rendering import K8S, Object
 from manifests.workloads import Manifests, Workload, documented_secrets, twice, walk
-from unmix.embedded_redis import roles
+from unmix.local.embedded_redis import roles
 from unmix.settings import Settings
 
 _SECRET_NAME = re.compile(r"password|secret|token|access.?key", re.IGNORECASE)

@@ -23,7 +23,7 @@ import yaml
 
 from manifests.rendering import K8S, ROOT, kubectl_path
 from support import free_port, is_alive
-from unmix.embedded_redis import roles
+from unmix.local.embedded_redis import roles
 
 SCRIPTS = [
     ROOT / ".ci" / "run",

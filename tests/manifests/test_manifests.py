@@ -14,7 +14,7 @@ from manifests.checks import problems
 from manifests.form import quantity
 from manifests.rendering import ROOT, SOURCES, combination, render
 from manifests.workloads import Manifests, Workload, documented_secrets
-from unmix.embedded_redis import roles
+from unmix.local.embedded_redis import roles
 
 COMBINATIONS = [
     ("local",),

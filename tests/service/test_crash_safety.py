@@ -13,17 +13,17 @@ import pytest
 
 from rest_support import SONG, Rest
 from support import RedisServer
-from unmix import song
-from unmix.job import JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
-from unmix.job_queue import Claim, JobQueue, ModelCard, QueuePolicy
-from unmix.ledger import Ledger, utc_now
+from unmix import names
+from unmix.job import JobRequest, JobStatus, ModelCard, Outcome, Ran, SeparationOptions, StemFile
+from unmix.ledger.ledger import Ledger, utc_now
+from unmix.queue.job_queue import Claim, JobQueue, QueuePolicy
+from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
-from unmix.shutdown import Shutdown
-from unmix.store_file import FileStore
+from unmix.store.file import FileStore
 from unmix_worker.scratch import Scratch
 from unmix_worker.worker import Worker
 
-JOB = song.hash_song(b"song")
+JOB = names.hash_song(b"song")
 OPTIONS = SeparationOptions(model="demo")
 POLICY = QueuePolicy(lease_seconds=0.2, grace_seconds=0.2, retry_seconds=0, max_attempts=2, max_crashes=2)
 
@@ -56,7 +56,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def submit(queue: JobQueue, ledger: Ledger) -> JobRequest:
-    ledger.store.put(song.song_object(JOB), b"song")
+    ledger.store.put(names.song_object(JOB), b"song")
     accepted, _ = ledger.accept(JobRequest(JOB, OPTIONS, utc_now()))
     queue.submit(JOB, accepted.generation)
     return accepted
@@ -89,9 +89,9 @@ def serve_one(queue: JobQueue, ledger: Ledger, folder: Path) -> None:
 
 def done(request: JobRequest, token: str, ledger: Ledger) -> Outcome:
     """Return the outcome of an attempt whose one stem says who made it; it is not committed yet."""
-    name = song.attempt_object(JOB, token, "vocals", "mp3")
+    name = names.attempt_object(JOB, token, "vocals", "mp3")
     ledger.store.put(name, token.encode())
-    stems = {"vocals": StemFile(name.key, len(token), song.hash_song(token.encode()))}
+    stems = {"vocals": StemFile(name.key, len(token), names.hash_song(token.encode()))}
     ran = Ran("demo", "ab" * 32, "cpu", 44_100, 1.0, 1.0)
     return Outcome(JOB, request.generation, JobStatus.DONE, utc_now(), token=token, stems=stems, ran=ran)
 
@@ -145,7 +145,7 @@ def test_a_worker_that_wakes_over_its_copies_leaves_those_of_a_later_submission(
     early_outcome = ledger.commit(done(early, "early", ledger))
     copy = ledger.store.copy
 
-    def submitted_anew_meanwhile(source: song.ObjectName, target: song.ObjectName) -> None:
+    def submitted_anew_meanwhile(source: names.ObjectName, target: names.ObjectName) -> None:
         monkeypatch.undo()
         late, is_new = ledger.accept(JobRequest(JOB, replace(OPTIONS, weights_sha256="cd" * 32), utc_now()))
         assert is_new
@@ -154,7 +154,7 @@ def test_a_worker_that_wakes_over_its_copies_leaves_those_of_a_later_submission(
 
     monkeypatch.setattr(ledger.store, "copy", submitted_anew_meanwhile)
     ledger.publish(early_outcome)
-    assert ledger.store.get(song.stem_object(JOB, "vocals", "mp3"))[0] == b"late"
+    assert ledger.store.get(names.stem_object(JOB, "vocals", "mp3"))[0] == b"late"
 
 
 def test_a_worker_that_wakes_over_its_copies_does_not_bring_a_removed_job_back(
@@ -164,14 +164,14 @@ def test_a_worker_that_wakes_over_its_copies_does_not_bring_a_removed_job_back(
     outcome = ledger.commit(done(request, "t1", ledger))
     copy = ledger.store.copy
 
-    def removed_meanwhile(source: song.ObjectName, target: song.ObjectName) -> None:
+    def removed_meanwhile(source: names.ObjectName, target: names.ObjectName) -> None:
         monkeypatch.undo()
         copy(source, target)
-        ledger.store.remove(song.request_object(JOB))
+        ledger.store.remove(names.request_object(JOB))
 
     monkeypatch.setattr(ledger.store, "copy", removed_meanwhile)
     ledger.publish(outcome)
-    assert ledger.store.stat(song.stem_object(JOB, "vocals", "mp3")) is None
+    assert ledger.store.stat(names.stem_object(JOB, "vocals", "mp3")) is None
 
 
 def test_where_a_store_cannot_say_who_was_first_redis_does(
@@ -184,7 +184,7 @@ def test_where_a_store_cannot_say_who_was_first_redis_does(
     request, _ = ledger.accept(JobRequest(JOB, OPTIONS, utc_now()))
     put = store.put
 
-    def overtaken(name: song.ObjectName, data: bytes) -> None:
+    def overtaken(name: names.ObjectName, data: bytes) -> None:
         monkeypatch.setattr(store, "put", put)
         assert ledger.commit(done(request, "second", ledger)).token == "first"
         put(name, data)
@@ -204,9 +204,9 @@ def test_a_song_that_was_being_removed_as_it_was_sent_again_is_there(
     accept = Ledger.accept
 
     def removed_meanwhile(ledger: Ledger, request: JobRequest) -> tuple[JobRequest, bool]:
-        ledger.store.remove(song.song_object(request.song_hash))
+        ledger.store.remove(names.song_object(request.song_hash))
         return accept(ledger, request)
 
     monkeypatch.setattr(Ledger, "accept", removed_meanwhile)
     job_id = rest.post_json(SONG).json["hash"]
-    assert rest.store.stat(song.song_object(job_id)) is not None
+    assert rest.store.stat(names.song_object(job_id)) is not None

@@ -9,8 +9,8 @@ import redis
 
 from support import RedisServer, song_hash_number
 from unmix.errors import LeaseLostError, QueueError
-from unmix.job import JobStatus
-from unmix.job_queue import Claim, JobQueue, ModelCard, QueuePolicy
+from unmix.job import JobStatus, ModelCard
+from unmix.queue.job_queue import Claim, JobQueue, QueuePolicy
 
 POLICY = QueuePolicy(lease_seconds=0.3, grace_seconds=0.3, retry_seconds=0.2, max_attempts=3, max_crashes=2)
 

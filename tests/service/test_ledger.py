@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from unmix import song
+from unmix import names
 from unmix.errors import InputError, LeaseLostError, StoreError
 from unmix.job import Callback, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
-from unmix.ledger import Ledger
-from unmix.store_file import FileStore
+from unmix.ledger.ledger import Ledger
+from unmix.store.file import FileStore
 
-JOB = song.hash_song(b"a song")
+JOB = names.hash_song(b"a song")
 OPTIONS = SeparationOptions(model="demo", weights_sha256="aa")
 
 
@@ -28,7 +28,7 @@ def request(**changes: object) -> JobRequest:
 
 
 def outcome(of: JobRequest, token: str = "t1", status: JobStatus = JobStatus.DONE) -> Outcome:
-    stems = {"vocals": StemFile(song.attempt_object(JOB, token, "vocals", "mp3").key, 1, "00")}
+    stems = {"vocals": StemFile(names.attempt_object(JOB, token, "vocals", "mp3").key, 1, "00")}
     ran = Ran("demo", "aa", "cpu", 44100, 1.0, 1.0)
     done = status is JobStatus.DONE
     return Outcome(
@@ -38,7 +38,7 @@ def outcome(of: JobRequest, token: str = "t1", status: JobStatus = JobStatus.DON
 
 def done(ledger: Ledger, token: str = "t1") -> JobRequest:
     accepted, _ = ledger.accept(request())
-    ledger.store.put(song.attempt_object(JOB, token, "vocals", "mp3"), b"x")
+    ledger.store.put(names.attempt_object(JOB, token, "vocals", "mp3"), b"x")
     ledger.commit(outcome(accepted, token))
     return accepted
 
@@ -99,7 +99,7 @@ def test_a_commit_that_slept_through_a_resubmission_does_not_end_it(ledger: Ledg
     old, _ = ledger.accept(request())
     put_if = ledger.store.put_if
 
-    def resubmitted_meanwhile(name: song.ObjectName, data: bytes, *, etag: str | None) -> None:
+    def resubmitted_meanwhile(name: names.ObjectName, data: bytes, *, etag: str | None) -> None:
         monkeypatch.undo()
         ledger.remove_job(JOB)
         again, _ = ledger.accept(request())
@@ -153,7 +153,7 @@ def test_a_done_job_can_be_published_again_after_one_of_its_stems_was_removed(le
     ledger.publish(ended)
     ledger.remove_stem(finished, ended, "vocals")
     ledger.publish(ended)
-    assert ledger.store.stat(song.stem_object(JOB, "vocals", "mp3")) is None
+    assert ledger.store.stat(names.stem_object(JOB, "vocals", "mp3")) is None
 
 
 def test_a_second_callback_is_added_to_the_request_once(ledger: Ledger) -> None:
@@ -174,7 +174,7 @@ def test_a_job_takes_sixteen_callbacks_and_no_more(ledger: Ledger) -> None:
 
 
 def test_a_removed_job_leaves_nothing(ledger: Ledger) -> None:
-    ledger.store.put(song.song_object(JOB), b"song")
+    ledger.store.put(names.song_object(JOB), b"song")
     finished = done(ledger)
     ledger.publish(ledger.outcome(finished))
     ledger.remove_job(JOB)
@@ -182,17 +182,17 @@ def test_a_removed_job_leaves_nothing(ledger: Ledger) -> None:
 
 
 def test_a_song_stays_while_a_job_with_other_options_needs_it(ledger: Ledger) -> None:
-    ledger.store.put(song.song_object(JOB), b"song")
+    ledger.store.put(names.song_object(JOB), b"song")
     ledger.accept(request())
     ledger.accept(request(job_id=JOB + ".01234567", options=replace(OPTIONS, format="flac")))
     ledger.remove_job(JOB)
-    assert ledger.store.stat(song.song_object(JOB)) is not None
+    assert ledger.store.stat(names.song_object(JOB)) is not None
     ledger.remove_job(JOB + ".01234567")
-    assert ledger.store.stat(song.song_object(JOB)) is None
+    assert ledger.store.stat(names.song_object(JOB)) is None
 
 
 def test_a_damaged_document_is_a_store_error_that_names_the_job(ledger: Ledger) -> None:
-    ledger.store.put(song.request_object(JOB), b"{")
+    ledger.store.put(names.request_object(JOB), b"{")
     with pytest.raises(StoreError, match=JOB) as caught:
         ledger.request(JOB)
     assert caught.value.code == "bad_document"

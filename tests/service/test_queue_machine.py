@@ -39,17 +39,18 @@ from hypothesis.stateful import (
 
 from step_by_step import Actor, Stepwise, store_point
 from support import RedisServer
-from unmix import job_queue, song
+from unmix import names
+from unmix.audio.probe import ProbedSong
 from unmix.errors import EngineError, LeaseLostError
-from unmix.job import JobRequest, JobStatus, Outcome, Ran, SeparationOptions
-from unmix.job_queue import Claim, JobQueue, ModelCard, QueuePolicy
-from unmix.ledger import Ledger
-from unmix.probe import ProbedSong
-from unmix.reconciler import Reconciler
-from unmix.retention import Retention
+from unmix.janitor.reconciler import Reconciler
+from unmix.janitor.retention import Retention
+from unmix.job import JobRequest, JobStatus, ModelCard, Outcome, Ran, SeparationOptions
+from unmix.ledger.ledger import Ledger
+from unmix.queue import job_queue
+from unmix.queue.job_queue import Claim, JobQueue, QueuePolicy
+from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
-from unmix.shutdown import Shutdown
-from unmix.store_file import FileStore
+from unmix.store.file import FileStore
 from unmix_rest.app import create_app
 from unmix_worker.lease import Lease
 from unmix_worker.scratch import Scratch
@@ -69,10 +70,10 @@ SONG = b"a song"
 #: Two jobs of one song: the second asks for another format.
 DEFAULTS = SeparationOptions(model="demo")
 JOBS = (
-    DEFAULTS.job_id(song.hash_song(SONG), DEFAULTS),
-    SeparationOptions("demo", format="flac").job_id(song.hash_song(SONG), DEFAULTS),
+    DEFAULTS.job_id(names.hash_song(SONG), DEFAULTS),
+    SeparationOptions("demo", format="flac").job_id(names.hash_song(SONG), DEFAULTS),
 )
-OUTCOMES = tuple(map(song.outcome_object, JOBS))
+OUTCOMES = tuple(map(names.outcome_object, JOBS))
 STEMS = ("drums", "vocals")
 CARD = ModelCard("demo", "ab" * 32, STEMS, 44_100)
 WORKERS = (0, 1)
@@ -262,7 +263,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.requests and self.janitor is None)  # who removes a song knows nothing of pushes
     @rule()
     def foreign_push(self) -> None:
-        self.bench.bare_store.put(song.song_object(song.hash_song(SONG)), SONG)
+        self.bench.bare_store.put(names.song_object(names.hash_song(SONG)), SONG)
         self.raw.lpush(job_queue.TO_WORKER, JOBS[0])
         self.faults[JOBS[0], "pushed"] += 1
 
@@ -395,7 +396,7 @@ class QueueMachine(RuleBasedStateMachine):
             request, outcome = self.ledger.end(job_id)
             if request is not None and outcome is None and not self._pushed_while_removed(job_id):
                 assert job_id in present, f"{job_id} is owed and in no key"
-                name = song.song_object(request.song_hash)
+                name = names.song_object(request.song_hash)
                 assert self.bench.bare_store.stat(name) is not None, f"{job_id} is owed and its song is gone"
 
     @invariant()
@@ -405,9 +406,9 @@ class QueueMachine(RuleBasedStateMachine):
             if outcome is not None and outcome.status is JobStatus.DONE:
                 assert set(outcome.stems) == set(STEMS)
                 for stem, file in outcome.stems.items():
-                    data, _ = self.bench.bare_store.get(song.ObjectName(song.OUTPUT_BUCKET, file.key))
+                    data, _ = self.bench.bare_store.get(names.ObjectName(names.OUTPUT_BUCKET, file.key))
                     assert data.decode() == f"{stem} by {outcome.token}", f"{job_id} is mixed"
-                    assert song.hash_song(data) == file.sha256
+                    assert names.hash_song(data) == file.sha256
 
     def watch(self, operation: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
         """Make a call for an actor, and check what it has done."""
@@ -491,14 +492,14 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _check_end(self, job_id: str) -> None:
         request, outcome = self.ledger.end(job_id)
-        listed = [info.name for info in self.bench.bare_store.list(song.OUTPUT_BUCKET, job_id)]
-        listed = [name for name in listed if song.owner_of(name) == job_id]
+        listed = [info.name for info in self.bench.bare_store.list(names.OUTPUT_BUCKET, job_id)]
+        listed = [name for name in listed if names.owner_of(name) == job_id]
         if request is None or outcome is None:
             assert listed == [], "left over of a removed job"
             return
         kept = {
-            song.outcome_object(job_id),
-            *(song.ObjectName(song.OUTPUT_BUCKET, file.key) for file in outcome.stems.values()),
+            names.outcome_object(job_id),
+            *(names.ObjectName(names.OUTPUT_BUCKET, file.key) for file in outcome.stems.values()),
         }
         if outcome.status is JobStatus.DONE:
             self._check_copies(outcome)
@@ -541,7 +542,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _check_copies(self, outcome: Outcome) -> None:
         for stem in outcome.stems:
-            name = song.stem_object(outcome.job_id, stem, outcome.format)
+            name = names.stem_object(outcome.job_id, stem, outcome.format)
             assert self.bench.bare_store.stat(name) is not None, "over, and its copies are not there"
             assert self.bench.bare_store.get(name)[0].decode() == f"{stem} by {outcome.token}", "another's copy"
 

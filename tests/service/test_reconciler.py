@@ -8,13 +8,13 @@ import pytest
 import redis
 
 from support import song_hash_number
-from unmix import song
+from unmix import names
+from unmix.janitor.reconciler import Reconciled, Reconciler
+from unmix.janitor.retention import Retention
 from unmix.job import Callback, Delivery, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
-from unmix.job_queue import Claim, JobQueue
-from unmix.ledger import Ledger, utc_now
-from unmix.reconciler import Reconciled, Reconciler
-from unmix.retention import Retention
-from unmix.store_file import FileStore
+from unmix.ledger.ledger import Ledger, utc_now
+from unmix.queue.job_queue import Claim, JobQueue
+from unmix.store.file import FileStore
 
 JOB = song_hash_number(1)
 OPTIONS = SeparationOptions(model="demo")
@@ -40,7 +40,7 @@ def reconciler(queue: JobQueue, ledger: Ledger) -> Reconciler:
 
 def accept(ledger: Ledger, job_id: str = JOB, **changes: object) -> JobRequest:
     """Store a song and its request, and do not queue it."""
-    ledger.store.put(song.song_object(song.song_hash_of(job_id)), b"song")
+    ledger.store.put(names.song_object(names.song_hash_of(job_id)), b"song")
     accepted, _ = ledger.accept(replace(JobRequest(job_id, OPTIONS, utc_now()), **changes))
     return accepted
 
@@ -60,7 +60,7 @@ def claim(queue: JobQueue) -> Claim:
 
 
 def commit(ledger: Ledger, of: JobRequest, token: str = "t1", status: JobStatus = JobStatus.DONE) -> Outcome:
-    name = song.attempt_object(of.job_id, token, "vocals", "mp3")
+    name = names.attempt_object(of.job_id, token, "vocals", "mp3")
     stems = {"vocals": StemFile(name.key, 5, "00")} if status is JobStatus.DONE else {}
     if stems:
         ledger.store.put(name, token.encode())
@@ -153,7 +153,7 @@ def test_a_job_that_is_over_in_redis_and_owed_in_the_store_is_done_again(
     claimed = claim(queue)
     commit(ledger, accepted, claimed.token)
     queue.finish(claimed, JobStatus.DONE, error_code=None, callbacks=0)
-    ledger.store.remove(song.outcome_object(JOB))
+    ledger.store.remove(names.outcome_object(JOB))
     assert two_passes(reconciler).requeued == 1
     assert claim(queue).job_id == JOB
 
@@ -191,7 +191,7 @@ def test_callbacks_that_redis_lost_become_due_again_unless_they_were_delivered(
 def test_copies_that_nobody_made_are_made(ledger: Ledger, reconciler: Reconciler) -> None:
     commit(ledger, accept(ledger), "t1")
     assert two_passes(reconciler).published == 1
-    assert ledger.store.get(song.stem_object(JOB, "vocals", "mp3"))[0] == b"t1"
+    assert ledger.store.get(names.stem_object(JOB, "vocals", "mp3"))[0] == b"t1"
 
 
 def test_a_stem_that_was_removed_stays_removed(ledger: Ledger, reconciler: Reconciler) -> None:
@@ -201,25 +201,25 @@ def test_a_stem_that_was_removed_stays_removed(ledger: Ledger, reconciler: Recon
     ledger.remove_stem(accepted, done, "vocals")
     for _ in range(3):
         assert reconciler.run() == Reconciled()
-    assert ledger.store.stat(song.stem_object(JOB, "vocals", "mp3")) is None
+    assert ledger.store.stat(names.stem_object(JOB, "vocals", "mp3")) is None
 
 
 def test_the_files_of_an_attempt_that_lost_go_and_those_of_the_winner_stay(
     ledger: Ledger, reconciler: Reconciler
 ) -> None:
     ledger.publish(commit(ledger, accept(ledger), "t1"))
-    late = song.attempt_object(JOB, "t2", "vocals", "mp3")
+    late = names.attempt_object(JOB, "t2", "vocals", "mp3")
     ledger.store.put(late, b"late")
     assert reconciler.run() == Reconciled(orphans=1)
     assert ledger.store.stat(late) is None
-    assert ledger.store.stat(song.attempt_object(JOB, "t1", "vocals", "mp3"))
+    assert ledger.store.stat(names.attempt_object(JOB, "t1", "vocals", "mp3"))
 
 
 def test_the_files_of_attempts_that_may_still_win_stay(queue: JobQueue, ledger: Ledger, reconciler: Reconciler) -> None:
     """Also beside an outcome of an earlier submission."""
     commit(ledger, submit(queue, ledger), status=JobStatus.FAILED)
     submit(queue, ledger)
-    running = song.attempt_object(JOB, "t2", "vocals", "mp3")
+    running = names.attempt_object(JOB, "t2", "vocals", "mp3")
     ledger.store.put(running, b"running")
     for _ in range(3):
         assert reconciler.run() == Reconciled()
@@ -234,12 +234,12 @@ def test_an_attempt_of_a_submission_that_came_during_the_walk_keeps_its_files(
     commit(ledger, failed, "t1", status=JobStatus.FAILED)
     queue.settle(JOB, failed.generation, JobStatus.FAILED, error_code="x", callbacks=0)
     reconciler.run()
-    running = song.attempt_object(JOB, "t2", "vocals", "mp3")
+    running = names.attempt_object(JOB, "t2", "vocals", "mp3")
     listing = ledger.store.list
 
     def posted_again_meanwhile(bucket: str, prefix: str = "") -> Iterator[object]:
         found = list(listing(bucket, prefix))
-        if bucket == song.QUEUE_BUCKET and not prefix:
+        if bucket == names.QUEUE_BUCKET and not prefix:
             monkeypatch.undo()
             submit(queue, ledger)
             ledger.store.put(running, b"running")
@@ -251,7 +251,7 @@ def test_an_attempt_of_a_submission_that_came_during_the_walk_keeps_its_files(
 
 
 def test_the_files_of_a_job_that_was_removed_go(ledger: Ledger, reconciler: Reconciler) -> None:
-    late = song.attempt_object(JOB, "t2", "vocals", "mp3")
+    late = names.attempt_object(JOB, "t2", "vocals", "mp3")
     ledger.store.put(late, b"late")
     assert reconciler.run() == Reconciled(orphans=1)
     assert ledger.store.stat(late) is None
@@ -261,13 +261,13 @@ def test_what_a_worker_committed_into_a_removal_goes(ledger: Ledger, reconciler:
     """It read the request, slept while the job was removed, and woke."""
     outcome = commit(ledger, accept(ledger), "t1")
     ledger.publish(outcome)
-    ledger.store.remove(song.request_object(JOB))
+    ledger.store.remove(names.request_object(JOB))
     assert reconciler.run() == Reconciled(orphans=3)
-    assert list(ledger.store.list(song.OUTPUT_BUCKET)) == []
+    assert list(ledger.store.list(names.OUTPUT_BUCKET)) == []
 
 
 def test_stems_that_an_older_service_left_stay(ledger: Ledger, reconciler: Reconciler) -> None:
-    theirs = song.stem_object(JOB, "vocals", "mp3")
+    theirs = names.stem_object(JOB, "vocals", "mp3")
     ledger.store.put(theirs, b"older than our documents")
     for _ in range(3):
         assert reconciler.run() == Reconciled()
@@ -275,7 +275,7 @@ def test_stems_that_an_older_service_left_stay(ledger: Ledger, reconciler: Recon
 
 
 def test_a_song_among_the_stems_is_none_that_was_set_aside(ledger: Ledger, reconciler: Reconciler) -> None:
-    theirs = song.ObjectName(song.OUTPUT_BUCKET, song.song_object(JOB).key)
+    theirs = names.ObjectName(names.OUTPUT_BUCKET, names.song_object(JOB).key)
     ledger.store.put(theirs, b"put there by somebody")
     assert two_passes(reconciler) == Reconciled()
     assert ledger.store.stat(theirs)
@@ -303,17 +303,17 @@ def test_one_damaged_document_does_not_keep_the_others_from_being_served(
     queue: JobQueue, ledger: Ledger, reconciler: Reconciler
 ) -> None:
     accept(ledger, song_hash_number(2))
-    ledger.store.put(song.request_object(song_hash_number(3)), b"{")
+    ledger.store.put(names.request_object(song_hash_number(3)), b"{")
     accept(ledger, song_hash_number(4))
     assert two_passes(reconciler).requeued == 2
 
 
 def test_what_is_not_ours_in_the_buckets_stays(ledger: Ledger, reconciler: Reconciler) -> None:
-    foreign = song.ObjectName(song.OUTPUT_BUCKET, "notes.txt")
+    foreign = names.ObjectName(names.OUTPUT_BUCKET, "notes.txt")
     ledger.store.put(foreign, b"mine")
-    ledger.store.put(song.stem_object(JOB, "vocals", "mp3"), b"of an older service")
-    ledger.store.put(song.song_object(song_hash_number(7)), b"put by a foreign producer")
+    ledger.store.put(names.stem_object(JOB, "vocals", "mp3"), b"of an older service")
+    ledger.store.put(names.song_object(song_hash_number(7)), b"put by a foreign producer")
     for _ in range(3):
         assert reconciler.run() == Reconciled()
-    assert len(list(ledger.store.list(song.OUTPUT_BUCKET))) == 2
-    assert len(list(ledger.store.list(song.QUEUE_BUCKET))) == 1
+    assert len(list(ledger.store.list(names.OUTPUT_BUCKET))) == 2
+    assert len(list(ledger.store.list(names.QUEUE_BUCKET))) == 1

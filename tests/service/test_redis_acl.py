@@ -13,12 +13,12 @@ import pytest
 import redis
 
 from support import RedisServer, free_port, redis_login, redis_password, song_hash_number
-from unmix import embedded_redis
-from unmix.embedded_redis import USERS_FILE, roles, server_command, write_users
 from unmix.errors import QueueError
-from unmix.job import JobStatus
-from unmix.job_queue import Claim, JobQueue, ModelCard, QueuePolicy
-from unmix.local import LocalPlan, running
+from unmix.job import JobStatus, ModelCard
+from unmix.local import embedded_redis
+from unmix.local.embedded_redis import USERS_FILE, roles, server_command, write_users
+from unmix.local.local import LocalPlan, running
+from unmix.queue.job_queue import Claim, JobQueue, QueuePolicy
 from unmix.settings import Settings
 
 START = Path(__file__).parents[2] / "redis" / "start.sh"

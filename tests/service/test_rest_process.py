@@ -19,11 +19,11 @@ import requests
 
 from rest_support import wav_header
 from support import RedisServer, free_port, make_song
-from unmix import song
+from unmix import names
 from unmix.job import JobStatus, Outcome, Ran, StemFile
-from unmix.job_queue import JobQueue
-from unmix.ledger import Ledger, utc_now
-from unmix.store_file import FileStore
+from unmix.ledger.ledger import Ledger, utc_now
+from unmix.queue.job_queue import JobQueue
+from unmix.store.file import FileStore
 
 PATIENCE_SECONDS = 60
 SONG = make_song(2, 1)
@@ -31,7 +31,7 @@ BIG_BYTES = 50 << 20
 
 #: With this a client has to be quicker, so that the tests need not be slow.
 HURRY = """
-import unmix_rest.server as server
+import unmix_rest.http.server as server
 server.IDLE_SECONDS, server.SLOWEST_BYTES_PER_SECOND = 1, 10_000
 create_server = server.create_server
 server.create_server = lambda app, **options: create_server(app, **options | {"cleanup_interval": 1})
@@ -202,7 +202,7 @@ def test_a_song_of_50_mb_in_json_takes_no_more_memory_than_in_a_form(start: Call
     data = b"".join(big_pieces(99))
     body = json.dumps({"mp3": base64.b64encode(data).decode()})
     answer = requests.post(f"{rest.url}/apiv1/separate", data=body, timeout=PATIENCE_SECONDS)
-    assert (answer.status_code, answer.json()["hash"]) == (200, song.hash_song(data))
+    assert (answer.status_code, answer.json()["hash"]) == (200, names.hash_song(data))
     assert rest.peak_rss_mb() < 150
     print(f"peak RSS of REST: {rest.peak_rss_mb():.0f} MB")
 
@@ -224,7 +224,7 @@ def test_slow_uploads_block_nobody(start: Callable[..., RestProcess]) -> None:
 
 def test_songs_that_are_being_checked_leave_the_rest_answering(start: Callable[..., RestProcess]) -> None:
     # The check is held up, so that every thread for uploads is taken by one.
-    patch = "import threading, unmix.probe; unmix.probe.Probe.check = lambda *_: threading.Event().wait()"
+    patch = "import threading, unmix.audio.probe; unmix.audio.probe.Probe.check = lambda *_: threading.Event().wait()"
     rest = start(patch=patch, UNMIX_REST_THREADS="4")
     before, after = form_head(len(SONG))
     held = [rest.connect() for _ in range(8)]
@@ -258,7 +258,7 @@ def finish(rest: RestProcess, job_id: str, vocals: bytes) -> None:
     ledger = Ledger(rest.store)
     request = ledger.request(job_id)
     assert request is not None
-    name = song.attempt_object(job_id, "token", "vocals", "mp3")
+    name = names.attempt_object(job_id, "token", "vocals", "mp3")
     rest.store.put(name, vocals)
     ledger.commit(
         Outcome(
@@ -266,7 +266,7 @@ def finish(rest: RestProcess, job_id: str, vocals: bytes) -> None:
             request.generation,
             JobStatus.DONE,
             utc_now(),
-            stems={"vocals": StemFile(name.key, len(vocals), song.hash_song(vocals))},
+            stems={"vocals": StemFile(name.key, len(vocals), names.hash_song(vocals))},
             ran=Ran("demo", "ab" * 32, "cpu", 44_100, 2.0, 0.5),
         )
     )
@@ -312,7 +312,7 @@ def test_a_chunked_upload_is_accepted(shared: RestProcess) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=b0undary"}
     connection.request("POST", "/apiv1/separate", body=iter(parts), headers=headers, encode_chunked=True)
     answer = connection.getresponse()
-    assert (answer.status, json.loads(answer.read())["hash"]) == (200, song.hash_song(SONG))
+    assert (answer.status, json.loads(answer.read())["hash"]) == (200, names.hash_song(SONG))
     connection.close()
 
 
@@ -399,10 +399,10 @@ def test_sigterm_ends_it_in_good_order(start: Callable[..., RestProcess]) -> Non
 
 def test_an_upload_under_way_is_answered_before_the_end(start: Callable[..., RestProcess]) -> None:
     patch = (
-        "import time, pathlib, os, unmix.probe; check = unmix.probe.Probe.check\n"
+        "import time, pathlib, os, unmix.audio.probe; check = unmix.audio.probe.Probe.check\n"
         "def slow(*args):\n"
         "    pathlib.Path(os.environ['TMPDIR'], 'checking').touch(); time.sleep(2); return check(*args)\n"
-        "unmix.probe.Probe.check = slow"
+        "unmix.audio.probe.Probe.check = slow"
     )
     rest = start(patch=patch)
     before, after = form_head(len(SONG))

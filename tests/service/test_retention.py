@@ -10,16 +10,16 @@ from unittest.mock import Mock
 
 import pytest
 
-from unmix import song
+from unmix import names
+from unmix.janitor.reconciler import Reconciler
+from unmix.janitor.retention import Retention
 from unmix.job import JobRequest, JobStatus, Outcome, SeparationOptions, StemFile
-from unmix.job_queue import JobQueue
-from unmix.ledger import Ledger, utc_now
-from unmix.reconciler import Reconciler
-from unmix.retention import Retention
-from unmix.store import ObjectStore
-from unmix.store_file import FileStore
+from unmix.ledger.ledger import Ledger, utc_now
+from unmix.queue.job_queue import JobQueue
+from unmix.store.file import FileStore
+from unmix.store.protocol import ObjectStore
 
-SONG = song.hash_song(b"a song")
+SONG = names.hash_song(b"a song")
 JOB = SONG
 OTHER_JOB = f"{SONG}.0123abcd"
 HOUR = 3600
@@ -54,8 +54,8 @@ def walk(queue: JobQueue, ledger: Ledger) -> Callable[..., None]:
 
 
 def put_song(store: FileStore, *, age_seconds: float) -> None:
-    store.put(song.song_object(SONG), b"a song")
-    path = store.root / song.QUEUE_BUCKET / f"{SONG}.mp3"
+    store.put(names.song_object(SONG), b"a song")
+    path = store.root / names.QUEUE_BUCKET / f"{SONG}.mp3"
     then = path.stat().st_mtime - age_seconds
     os.utime(path, (then, then))
 
@@ -67,7 +67,7 @@ def accept(ledger: Ledger, job_id: str = JOB) -> JobRequest:
 
 def end(ledger: Ledger, of: JobRequest, *, age_seconds: float, status: JobStatus = JobStatus.DONE) -> None:
     finished_at = (datetime.now(UTC) - timedelta(seconds=age_seconds)).isoformat()
-    name = song.attempt_object(of.job_id, "t1", "vocals", "mp3")
+    name = names.attempt_object(of.job_id, "t1", "vocals", "mp3")
     ledger.store.put(name, b"x")
     stems = {"vocals": StemFile(name.key, 1, "00")}
     ledger.publish(ledger.commit(Outcome(of.job_id, of.generation, status, finished_at, token="t1", stems=stems)))
@@ -82,13 +82,13 @@ def die_over_a_removal(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set_aside(ledger.store)) == 1
 
 
-def set_aside(store: ObjectStore) -> list[song.ObjectName]:
-    prefix = song.song_object(SONG).key + "."
-    return [info.name for info in store.list(song.QUEUE_BUCKET, prefix)]
+def set_aside(store: ObjectStore) -> list[names.ObjectName]:
+    prefix = names.song_object(SONG).key + "."
+    return [info.name for info in store.list(names.QUEUE_BUCKET, prefix)]
 
 
 def keys(store: FileStore) -> list[str]:
-    return [str(info.name) for bucket in (song.QUEUE_BUCKET, song.OUTPUT_BUCKET) for info in store.list(bucket)]
+    return [str(info.name) for bucket in (names.QUEUE_BUCKET, names.OUTPUT_BUCKET) for info in store.list(bucket)]
 
 
 def test_by_default_everything_stays(store: FileStore, ledger: Ledger, walk: Callable[..., None]) -> None:
@@ -105,12 +105,12 @@ def test_a_song_goes_when_its_jobs_have_long_been_over_and_its_stems_stay(
     put_song(store, age_seconds=9 * HOUR)
     end(ledger, accept(ledger), age_seconds=2 * HOUR)
     walk(songs_hours=3)
-    assert store.stat(song.song_object(SONG))
+    assert store.stat(names.song_object(SONG))
     walk(songs_hours=1)
-    assert not store.stat(song.song_object(SONG))
+    assert not store.stat(names.song_object(SONG))
     request, outcome = ledger.end(JOB)
     assert (request is not None, outcome.status) == (True, JobStatus.DONE)
-    assert store.stat(song.stem_object(JOB, "vocals", "mp3"))
+    assert store.stat(names.stem_object(JOB, "vocals", "mp3"))
 
 
 def test_a_song_stays_as_long_as_one_of_its_jobs_is_owed(
@@ -120,7 +120,7 @@ def test_a_song_stays_as_long_as_one_of_its_jobs_is_owed(
     end(ledger, accept(ledger), age_seconds=8 * HOUR)
     accept(ledger, OTHER_JOB)
     walk(songs_hours=1)
-    assert store.stat(song.song_object(SONG))
+    assert store.stat(names.song_object(SONG))
 
 
 def test_a_song_without_a_request_stays_while_its_hash_waits(
@@ -130,17 +130,17 @@ def test_a_song_without_a_request_stays_while_its_hash_waits(
     put_song(store, age_seconds=9 * HOUR)
     queue.submit(JOB, "any")
     walk(songs_hours=1)
-    assert store.stat(song.song_object(SONG))
+    assert store.stat(names.song_object(SONG))
     queue.forget(JOB)
     walk(songs_hours=1)
-    assert not store.stat(song.song_object(SONG))
+    assert not store.stat(names.song_object(SONG))
 
 
 def test_a_song_that_was_just_sent_again_stays(store: FileStore, ledger: Ledger, walk: Callable[..., None]) -> None:
     end(ledger, accept(ledger), age_seconds=8 * HOUR)
     put_song(store, age_seconds=0)
     walk(songs_hours=1)
-    assert store.stat(song.song_object(SONG))
+    assert store.stat(names.song_object(SONG))
 
 
 def test_a_job_accepted_while_its_song_is_removed_keeps_it(
@@ -150,14 +150,14 @@ def test_a_job_accepted_while_its_song_is_removed_keeps_it(
     put_song(store, age_seconds=9 * HOUR)
     remove = store.remove
 
-    def accepted_meanwhile(name: song.ObjectName) -> None:
+    def accepted_meanwhile(name: names.ObjectName) -> None:
         monkeypatch.undo()
         accept(ledger)
         remove(name)
 
     monkeypatch.setattr(store, "remove", accepted_meanwhile)
     assert not ledger.retire_song(SONG)
-    assert store.get(song.song_object(SONG))[0] == b"a song"
+    assert store.get(names.song_object(SONG))[0] == b"a song"
     assert set_aside(store) == []
 
 
@@ -166,7 +166,7 @@ def test_a_song_that_comes_back_while_a_late_removal_finds_it_gone_stays(
 ) -> None:
     copy = store.copy
 
-    def sent_again_after(source: song.ObjectName, target: song.ObjectName) -> None:
+    def sent_again_after(source: names.ObjectName, target: names.ObjectName) -> None:
         monkeypatch.undo()
         try:
             copy(source, target)
@@ -176,7 +176,7 @@ def test_a_song_that_comes_back_while_a_late_removal_finds_it_gone_stays(
 
     monkeypatch.setattr(store, "copy", sent_again_after)
     ledger.retire_song(SONG)
-    assert store.stat(song.song_object(SONG))
+    assert store.stat(names.song_object(SONG))
 
 
 @pytest.mark.parametrize("owed", [True, False])
@@ -190,7 +190,7 @@ def test_a_removal_that_broke_off_is_brought_to_its_end(
     in_two_hours = time.time_ns() + 2 * HOUR * 10**9
     monkeypatch.setattr(time, "time_ns", lambda: in_two_hours)
     walk()
-    assert (store.stat(song.song_object(SONG)) is not None) == owed
+    assert (store.stat(names.song_object(SONG)) is not None) == owed
     assert set_aside(store) == []
 
 
@@ -206,7 +206,7 @@ def test_a_removal_that_may_only_sleep_finds_what_it_set_aside(
     assert set_aside(store) == [asleep]
     accept(ledger)
     assert ledger.restore_song(SONG, asleep)
-    assert store.get(song.song_object(SONG))[0] == b"a song"
+    assert store.get(names.song_object(SONG))[0] == b"a song"
 
 
 def test_stems_and_documents_go_after_their_days(
@@ -226,7 +226,7 @@ def test_what_is_owed_never_goes(store: FileStore, ledger: Ledger, walk: Callabl
     put_song(store, age_seconds=1e8)
     owed = accept(ledger)
     accept_long_ago = replace(owed, submitted_at="2001-01-01T00:00:00.000+00:00")
-    store.put(song.request_object(JOB), accept_long_ago.to_json())
+    store.put(names.request_object(JOB), accept_long_ago.to_json())
     before = keys(store)
     walk(songs_hours=1, stems_days=1)
     assert keys(store) == before
@@ -247,7 +247,7 @@ def test_a_job_submitted_again_during_the_walk_stays(
     walk(stems_days=2)
     request, outcome = ledger.end(JOB)
     assert (request is not None, outcome) == (True, None)
-    assert store.stat(song.song_object(SONG))
+    assert store.stat(names.song_object(SONG))
 
 
 def test_nothing_that_is_removed_becomes_owed_on_the_way(store: FileStore, ledger: Ledger) -> None:
@@ -256,7 +256,7 @@ def test_nothing_that_is_removed_becomes_owed_on_the_way(store: FileStore, ledge
     end(ledger, accept(ledger), age_seconds=0)
     remove = store.remove
 
-    def watched(name: song.ObjectName) -> None:
+    def watched(name: names.ObjectName) -> None:
         remove(name)
         request, outcome = ledger.end(JOB)
         assert request is None or outcome is not None

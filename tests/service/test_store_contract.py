@@ -12,8 +12,9 @@ import pytest
 
 from s3_servers import ACCESS_KEY, SECRET_KEY
 from unmix.errors import ObjectChangedError, ObjectMissingError, StoreError
-from unmix.song import ObjectName
-from unmix.store import ObjectStore, open_store
+from unmix.names import ObjectName
+from unmix.store.opening import open_store
+from unmix.store.protocol import ObjectStore
 
 MIB = 1 << 20
 SONG = ObjectName("queue", "song.mp3")

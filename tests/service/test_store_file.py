@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from unmix import store_file
 from unmix.errors import ObjectChangedError, ObjectMissingError, StoreError
-from unmix.song import ObjectName
-from unmix.store import open_store
-from unmix.store_file import FileStore
+from unmix.names import ObjectName
+from unmix.store import file as file_store
+from unmix.store.file import FileStore
+from unmix.store.opening import open_store
 
 MIB = 1 << 20
 SONG = ObjectName("queue", "song.mp3")
@@ -25,8 +25,8 @@ OUTCOME = ObjectName("output", "job.json")
 WRITER = """
 import sys
 from pathlib import Path
-from unmix.song import ObjectName
-from unmix.store_file import FileStore
+from unmix.names import ObjectName
+from unmix.store.file import FileStore
 
 FileStore(Path(sys.argv[1])).put_file(ObjectName("queue", "song.mp3"), Path(sys.argv[2]))
 """
@@ -36,8 +36,8 @@ CONTESTANT = """
 import sys
 from pathlib import Path
 from unmix.errors import ObjectChangedError
-from unmix.song import ObjectName
-from unmix.store_file import FileStore
+from unmix.names import ObjectName
+from unmix.store.file import FileStore
 
 store = FileStore(Path(sys.argv[1]))
 print("ready", flush=True)
@@ -118,7 +118,7 @@ def test_what_a_killed_writer_left_is_cleaned_up_after_an_hour(
     half_written.wait()
     store.prepare()
     assert len(files_under(store.root)) == 1  # it might still be at work
-    monkeypatch.setattr(store_file, "LEFTOVER_SECONDS", -1.0)
+    monkeypatch.setattr(file_store, "LEFTOVER_SECONDS", -1.0)
     store.prepare()
     assert files_under(store.root) == []
 

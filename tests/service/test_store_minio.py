@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 
 from faulty_proxy import Fault, FaultyProxy, Request, faulty_proxy
 from s3_servers import ACCESS_KEY, SECRET_KEY, S3Server
-from unmix import store_http
 from unmix.errors import ObjectChangedError, ObjectMissingError, StoreError
-from unmix.song import ObjectName
-from unmix.store_minio import MinioStore
+from unmix.names import ObjectName
+from unmix.store import s3_http
+from unmix.store.s3 import MinioStore
 
 MIB = 1 << 20
 SONG = ObjectName("queue", "song.mp3")
@@ -26,7 +26,7 @@ OUTCOME = ObjectName("output", "job.json")
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_http, "RETRIES", store_http.RETRIES.new(backoff_factor=0))
+    monkeypatch.setattr(s3_http, "RETRIES", s3_http.RETRIES.new(backoff_factor=0))
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ def test_a_store_that_forgot_its_buckets_does_not_look_like_one_without_songs(mo
 
 
 def test_a_body_may_take_longer_than_connecting_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_http, "TIMEOUT_SECONDS", urllib3.Timeout(connect=0.3, read=30))
+    monkeypatch.setattr(s3_http, "TIMEOUT_SECONDS", urllib3.Timeout(connect=0.3, read=30))
     body = b"x" * (2 * MIB)
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -305,7 +305,7 @@ def test_a_body_may_take_longer_than_connecting_may(monkeypatch: pytest.MonkeyPa
         server.listen()
         receiver = threading.Thread(target=_receive_slowly, args=(server, len(body)))
         receiver.start()
-        connections = store_http.Connections()
+        connections = s3_http.Connections()
         connections.connection_pool_kw["socket_options"] = [(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)]
         url = f"http://127.0.0.1:{server.getsockname()[1]}/song"
         answer = connections.urlopen("PUT", url, body=body, headers={"Content-Length": str(len(body))}, retries=False)

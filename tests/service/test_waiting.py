@@ -27,8 +27,8 @@ COMMANDS = {
 }
 #: With this before it a process waits two tenths of a second where it would wait two minutes.
 HURRY = """
-import runpy, sys, unmix.connect
-unmix.connect.PATIENCE_SECONDS = unmix.connect.PAUSE_SECONDS = 0.2
+import runpy, sys, unmix.runtime.connect
+unmix.runtime.connect.PATIENCE_SECONDS = unmix.runtime.connect.PAUSE_SECONDS = 0.2
 sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """

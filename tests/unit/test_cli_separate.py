@@ -8,8 +8,8 @@ import pytest
 
 from command_line import unmix
 from support import make_song
-from unmix.audio import measure
-from unmix.demo import decode
+from unmix.audio.song_reader import measure
+from unmix.local.demo import decode
 
 STEMS = ["bass", "drums", "other", "vocals"]
 

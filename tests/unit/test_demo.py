@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from unmix import demo
-from unmix.encode import StemWriter
+from unmix.audio.encode import StemWriter
+from unmix.local import demo
 from unmix.settings import Settings
 
 SAMPLES = 88_200

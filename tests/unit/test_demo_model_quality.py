@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from unmix.audio import SongReader
+from unmix.audio.song_reader import SongReader
 from unmix.engine.models import DEMO, load_model
 from unmix.engine.sdr import sdr_db
 from unmix.engine.separator import Separator

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from audio_files import encode, music, wav
-from unmix.audio import SAMPLE_RATE, AudioInfo, SongReader, measure
+from unmix.audio.song_reader import SAMPLE_RATE, AudioInfo, SongReader, measure
 from unmix.errors import AudioError
 
 SONG = music(4 * SAMPLE_RATE)
@@ -101,7 +101,7 @@ def test_media_and_playlists_that_we_do_not_take_are_refused(data: bytes) -> Non
 def test_only_the_demuxer_that_was_sniffed_may_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     Path("secret.mp3").write_bytes(encode("mp3", SONG))
-    monkeypatch.setattr("unmix.audio.sniff", lambda head: "mp3")  # as if sniffing had been fooled
+    monkeypatch.setattr("unmix.audio.song_reader.sniff", lambda head: "mp3")  # as if sniffing had been fooled
     assert code_of(b"ffconcat version 1.0\nfile secret.mp3\n") == "no_audio_frames"
 
 

@@ -9,7 +9,7 @@ import pytest
 from audio_files import encode, music, wav
 from demucs_models import FOUR, htdemucs
 from engine_support import loaded
-from unmix.audio import SAMPLE_RATE, SongReader, measure
+from unmix.audio.song_reader import SAMPLE_RATE, SongReader, measure
 from unmix.engine.separator import Separator
 from unmix.errors import AudioError
 

@@ -8,8 +8,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from audio_files import music
-from unmix.audio import SongReader
-from unmix.encode import FORMATS, StemWriter
+from unmix.audio.encode import FORMATS, StemWriter
+from unmix.audio.song_reader import SongReader
 from unmix.engine.sdr import sdr_db
 from unmix.errors import EngineError
 

@@ -19,8 +19,8 @@ from audio_files import encode, music, wav
 from demucs_models import FOUR, SIX, demucs, hdemucs, htdemucs, save_bag, save_ft, save_mdx, tiny_htdemucs
 from demucs_models import save_safetensors as save
 from engine_support import loaded
-from unmix.audio import SongReader
-from unmix.encode import FORMATS
+from unmix.audio.encode import FORMATS
+from unmix.audio.song_reader import SongReader
 from unmix.engine.models import LoadedModel, load_model
 from unmix.engine.sdr import sdr_db
 from unmix.engine.separator import Level, Separator

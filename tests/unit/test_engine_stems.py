@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from audio_files import encode, music
 from demucs_models import FOUR, htdemucs, save_ft, save_mdx
 from demucs_models import save_safetensors as save
-from unmix.audio import SongReader
+from unmix.audio.song_reader import SongReader
 from unmix.engine.consistency import spread_residual
 from unmix.engine.models import load_model
 from unmix.engine.separator import Separator

@@ -13,20 +13,21 @@ import pytest
 from structlog.testing import capture_logs
 
 from support import song_hash_number
-from unmix import janitor, song
-from unmix.janitor import HANGS_AFTER_SECONDS, Deliveries, Reconciling
-from unmix.job_queue import JobQueue
-from unmix.ledger import Ledger
+from unmix import names
+from unmix.janitor import janitor
+from unmix.janitor.janitor import HANGS_AFTER_SECONDS, Deliveries, Reconciling
+from unmix.ledger.ledger import Ledger
+from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
-from unmix.store import ObjectInfo
-from unmix.store_file import FileStore
+from unmix.store.file import FileStore
+from unmix.store.protocol import ObjectInfo
 
 PATIENCE_SECONDS = 30
 SONGS = 9
 #: A janitor whose deliveries never come back from the store.
 HANGING = """
 import time
-from unmix import janitor
+from unmix.janitor import janitor
 from unmix.settings import Settings
 janitor.HANGS_AFTER_SECONDS = 1
 janitor.Ledger.request = lambda *_: time.sleep(3600)
@@ -62,7 +63,7 @@ def store(tmp_path: Path) -> FileStore:
     store = FileStore(tmp_path / "store")
     store.prepare()
     for number in range(SONGS):
-        store.put(song.song_object(song_hash_number(number)), b"a song")
+        store.put(names.song_object(song_hash_number(number)), b"a song")
     return store
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unmix import song
+from unmix import names
 from unmix.job import Callback, Delivery, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
-from unmix.song import ObjectName, hash_song, is_job_id, is_stem, owner_of, song_hash_of
+from unmix.names import ObjectName, hash_song, is_job_id, is_stem, owner_of, song_hash_of
 
 DEFAULTS = SeparationOptions(model="htdemucs")
 SONG = hash_song(b"a song")
@@ -142,16 +142,16 @@ def test_a_job_that_is_submitted_again_is_the_same_but_for_its_generation_and_ti
 @pytest.mark.parametrize("job_id", [SONG, SONG + ".0123abcd"])
 def test_every_object_of_a_job_names_its_owner(job_id: str) -> None:
     for name in (
-        song.request_object(job_id),
-        song.outcome_object(job_id),
-        song.attempt_object(job_id, "0123456789abcdef", "vocals", "mp3"),
-        song.stem_object(job_id, "vocals", "mp3"),
+        names.request_object(job_id),
+        names.outcome_object(job_id),
+        names.attempt_object(job_id, "0123456789abcdef", "vocals", "mp3"),
+        names.stem_object(job_id, "vocals", "mp3"),
     ):
         assert owner_of(name) == job_id
 
 
 def test_a_song_is_its_own_owner_also_while_it_is_being_removed() -> None:
-    assert owner_of(song.song_object(SONG)) == owner_of(song.retired_object(SONG, 1)) == SONG
+    assert owner_of(names.song_object(SONG)) == owner_of(names.retired_object(SONG, 1)) == SONG
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from audio_files import encode, music
-from unmix.audio import SongReader
-from unmix.encode import StemWriter
+from unmix.audio.encode import StemWriter
+from unmix.audio.mp3 import crc16
+from unmix.audio.song_reader import SongReader
 from unmix.engine.sdr import sdr_db
-from unmix.mp3 import crc16
 
 BIT_RATES = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320]
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from unmix import job_queue, log_list, outbox
+from unmix.queue import job_queue, log_list, outbox
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "redis-keys.md").read_text()

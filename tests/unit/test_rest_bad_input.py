@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from rest_support import DEMO_CARD, Rest, encoded, wav_header
 from support import make_song
-from unmix.song import hash_song
+from unmix.names import hash_song
 
 # Above 500 kB Flask's test client leaves its own temporary file open, so what is sent here is small.
 SONG = make_song(0.5, 1)

@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from support import CallbackServer, free_port
-from unmix import callbacks
-from unmix.callbacks import check_callback_url, deliver
+from unmix.callbacks import delivery
+from unmix.callbacks.address import check_callback_url
+from unmix.callbacks.delivery import deliver
 from unmix.errors import CallbackError, InputError
 from unmix.job import Callback
 
@@ -213,7 +214,7 @@ def test_nobody_there_is_a_failure_that_may_pass() -> None:
     "drip", [b"", b"H", b"HTTP/1.1 200 OK\r\nX: "], ids=["silence", "a dripping status", "dripping headers"]
 )
 def test_a_server_that_does_not_come_to_an_end_is_left(monkeypatch: pytest.MonkeyPatch, drip: bytes) -> None:
-    monkeypatch.setattr(callbacks, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(delivery, "ANSWER_SECONDS", 1.0)
     gone = threading.Event()
 
     def answer(peer: socket.socket) -> None:
@@ -232,7 +233,7 @@ def test_a_server_that_does_not_come_to_an_end_is_left(monkeypatch: pytest.Monke
 
 
 def test_a_body_that_drips_after_a_yes_does_not_hold_up_the_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(callbacks, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(delivery, "ANSWER_SECONDS", 1.0)
     gone = threading.Event()
 
     def answer(peer: socket.socket) -> None:

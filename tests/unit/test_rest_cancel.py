@@ -11,9 +11,9 @@ from rest_support import SONG, Rest
 from support import RedisServer, song_hash_number
 from unmix.errors import LeaseLostError, QueueError
 from unmix.job import JobStatus, Outcome
-from unmix.job_queue import Claim
-from unmix.ledger import Ledger, utc_now
-from unmix.song import hash_song, song_object
+from unmix.ledger.ledger import Ledger, utc_now
+from unmix.names import hash_song, song_object
+from unmix.queue.job_queue import Claim
 
 JOB_ID = hash_song(SONG)
 

@@ -13,9 +13,9 @@ import redis
 from rest_support import SONG, Rest
 from support import CallbackServer, RedisServer
 from unmix.errors import QueueError, StoreError
-from unmix.janitor import Deliveries
+from unmix.janitor.janitor import Deliveries
 from unmix.job import JobStatus
-from unmix.song import hash_song
+from unmix.names import hash_song
 
 JOB_ID = hash_song(SONG)
 PATIENCE_SECONDS = 60

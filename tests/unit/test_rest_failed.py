@@ -9,7 +9,7 @@ from werkzeug.test import TestResponse
 
 from rest_support import SONG, Rest
 from unmix.job import Callback, JobStatus
-from unmix.song import hash_song, song_object
+from unmix.names import hash_song, song_object
 
 JOB_ID = hash_song(SONG)
 CALLBACK = {"url": "http://93.184.215.14/done", "data": {"ticket": 1}}

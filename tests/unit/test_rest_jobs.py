@@ -8,7 +8,7 @@ import redis
 from rest_support import SONG, Rest
 from support import RedisServer, song_hash_number
 from unmix.job import JobStatus
-from unmix.song import hash_song
+from unmix.names import hash_song
 
 JOB_ID = hash_song(SONG)
 

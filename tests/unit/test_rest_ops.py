@@ -8,7 +8,7 @@ import pytest
 from rest_support import SONG, Rest
 from support import RedisServer
 from unmix import errors
-from unmix_rest.problems import STATUS
+from unmix_rest.http.problems import STATUS
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,8 +11,8 @@ import pytest
 
 from rest_support import SONG, encoded
 from support import make_song
+from unmix.audio.probe import AT_ONCE, Probe
 from unmix.errors import AudioError, UnmixError
-from unmix.probe import AT_ONCE, Probe
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def impostor(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     def run_code(command: list[str], **options: object) -> object:
         return run([sys.executable, "-c", f"print('ready', flush=True)\n{code}"], **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr("unmix.probe.subprocess.run", run_code)
+    monkeypatch.setattr("unmix.audio.probe.subprocess.run", run_code)
 
 
 def test_a_song_is_measured_by_its_samples(song_file: Path) -> None:
@@ -80,11 +80,11 @@ def test_a_check_that_hangs_is_ended_and_says_undecodable(song_file: Path, monke
 
 
 def test_a_check_that_cannot_start_is_not_the_song_s_fault(song_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unmix.probe.sys.executable", "/bin/false")
+    monkeypatch.setattr("unmix.audio.probe.sys.executable", "/bin/false")
     with pytest.raises(UnmixError) as caught:
         probe().check(song_file)
     assert (caught.value.code, caught.value.retryable) == ("probe_unavailable", True)
-    monkeypatch.setattr("unmix.probe.sys.executable", "/no/such/python")
+    monkeypatch.setattr("unmix.audio.probe.sys.executable", "/no/such/python")
     with pytest.raises(UnmixError) as caught:
         probe().check(song_file)
     assert caught.value.code == "probe_unavailable"
@@ -94,15 +94,15 @@ def test_the_limits_hold_while_a_song_is_decoded(tmp_path: Path) -> None:
     # Stands in for the decoder: tells what the process may do at the moment at which it would decode.
     (tmp_path / "spy.py").write_text(
         """
-import json, resource, unmix.audio, unmix.probe
+import json, resource, unmix.audio.song_reader, unmix.audio.probe
 from unmix.errors import AudioError
 
 def spy(path, **limits):
     names = ("AS", "CPU", "FSIZE", "CORE")
     raise AudioError(json.dumps([resource.getrlimit(getattr(resource, "RLIMIT_" + name)) for name in names]))
 
-unmix.audio.measure = spy
-unmix.probe.main()
+unmix.audio.song_reader.measure = spy
+unmix.audio.probe.main()
 """
     )
     command = [sys.executable, str(tmp_path / "spy.py"), "song", "0.1", "60", "7", "512"]
@@ -120,7 +120,7 @@ def test_the_check_knows_no_secrets(song_file: Path, monkeypatch: pytest.MonkeyP
         seen.update(env)
         return run(command, env=env, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr("unmix.probe.subprocess.run", look)
+    monkeypatch.setattr("unmix.audio.probe.subprocess.run", look)
     probe().check(song_file)
     assert "PATH" in seen
     assert not [name for name in seen if name.startswith(("UNMIX_", "AWS_", "MINIO_"))]
@@ -145,7 +145,7 @@ def test_only_so_many_checks_run_at_once(song_file: Path, monkeypatch: pytest.Mo
             with lock:
                 running -= 1
 
-    monkeypatch.setattr("unmix.probe.subprocess.run", count)
+    monkeypatch.setattr("unmix.audio.probe.subprocess.run", count)
     shared = probe()
     threads = [threading.Thread(target=shared.check, args=(song_file,)) for _ in range(3 * AT_ONCE)]
     for thread in threads:

@@ -11,9 +11,9 @@ import pytest
 
 from rest_support import DEMO_CARD, SONG, Rest, encoded
 from support import RedisServer
+from unmix.audio.probe import Probe, ProbedSong
 from unmix.job import Callback, JobStatus
-from unmix.probe import Probe, ProbedSong
-from unmix.song import hash_song, song_object
+from unmix.names import hash_song, song_object
 
 PUBLIC = {"url": "http://93.184.215.14/done", "data": {"ticket": 1}}
 

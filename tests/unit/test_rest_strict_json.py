@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from unmix.errors import InputError
-from unmix_rest.strict_json import MAX_REST_BYTES, JsonWithSong
+from unmix_rest.http.strict_json import MAX_REST_BYTES, JsonWithSong
 
 SONG = bytes(range(256)) * 2
 TEXT = base64.b64encode(SONG).decode()

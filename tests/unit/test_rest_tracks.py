@@ -9,7 +9,7 @@ import redis
 
 from rest_support import DEMO_CARD, SONG, Rest
 from support import RedisServer
-from unmix.song import hash_song, request_object, stem_object
+from unmix.names import hash_song, request_object, stem_object
 
 JOB_ID = hash_song(SONG)
 STEMS = {name: f"{name} ".encode() * 10_000 for name in ("vocals", "drums", "bass", "other")}

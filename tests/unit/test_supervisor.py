@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from support import is_alive
-from unmix import supervisor
-from unmix.supervisor import ProcessPlan, Supervisor
+from unmix.local import supervisor
+from unmix.local.supervisor import ProcessPlan, Supervisor
 
 
 class Stage:
@@ -151,7 +151,7 @@ def test_a_second_ctrl_c_kills_what_does_not_end(stage: Stage) -> None:
 #: A supervisor in a process of its own, to be killed.
 SUPERVISOR = """
 import fcntl, os, pathlib, sys, time
-from unmix.supervisor import ProcessPlan, Supervisor
+from unmix.local.supervisor import ProcessPlan, Supervisor
 folder = pathlib.Path(sys.argv[1])
 lock = open(folder / "lock", "w")
 fcntl.flock(lock, fcntl.LOCK_EX)

@@ -6,8 +6,8 @@ import pytest
 
 from unmix.errors import InputError
 from unmix.job import Callback
+from unmix.names import hash_song
 from unmix.settings import Settings
-from unmix.song import hash_song
 from unmix_worker.elements import parse_element
 
 SETTINGS = Settings(model="demo", models="htdemucs")

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from unmix.errors import LeaseLostError, ObjectMissingError, StoreError
-from unmix.heartbeat import Heartbeat
-from unmix.job import JobRequest, JobStatus, Ran, SeparationOptions
-from unmix.job_queue import Claim, JobQueue, ModelCard
-from unmix.ledger import Ledger
+from unmix.job import JobRequest, JobStatus, ModelCard, Ran, SeparationOptions
+from unmix.ledger.ledger import Ledger
+from unmix.names import hash_song, song_object
+from unmix.queue.job_queue import Claim, JobQueue
+from unmix.runtime.heartbeat import Heartbeat
+from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
-from unmix.shutdown import Shutdown
-from unmix.song import hash_song, song_object
-from unmix.store_file import FileStore
+from unmix.store.file import FileStore
 from unmix_worker import patience
 from unmix_worker.lease import Lease
 from unmix_worker.patience import Patience

@@ -8,12 +8,12 @@ import sys
 import structlog
 from pydantic import ValidationError
 
-from unmix.connect import connect_queue, connect_store, wait_for_services
 from unmix.errors import UnmixError
-from unmix.ledger import Ledger
-from unmix.logs import configure_logs
+from unmix.ledger.ledger import Ledger
+from unmix.runtime.connect import connect_queue, connect_store, wait_for_services
+from unmix.runtime.logs import configure_logs
+from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
-from unmix.shutdown import Shutdown
 from unmix_worker.scratch import Scratch
 from unmix_worker.separation import SeparationProcess
 from unmix_worker.worker import Worker

@@ -18,8 +18,7 @@ from typing import Any
 from unmix.engine.models import load_model
 from unmix.engine.separator import Separator
 from unmix.errors import EngineError, UnmixError
-from unmix.job import Ran
-from unmix.job_queue import ModelCard
+from unmix.job import ModelCard, Ran
 from unmix.settings import Settings
 
 Emit = Callable[[dict[str, Any]], None]

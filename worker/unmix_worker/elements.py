@@ -8,8 +8,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from unmix import song
-from unmix.callbacks import check_callback_url
+from unmix import names
+from unmix.callbacks.address import check_callback_url
 from unmix.errors import InputError
 from unmix.job import Callback, SeparationOptions
 from unmix.settings import Settings
@@ -35,11 +35,11 @@ def parse_element(element: str, settings: Settings) -> PushedJob:
         InputError: it names no job (`bad_hash`), carries audio (`audio_in_element`), or names a model that is not
             allowed here (`unknown_model`).
     """
-    if song.is_job_id(element):
+    if names.is_job_id(element):
         return PushedJob(element, settings.default_options)
     fields = _json_fields(element)
     song_hash = fields.get("hash", fields.get("songhash"))
-    if not isinstance(song_hash, str) or not song.is_job_id(song_hash):
+    if not isinstance(song_hash, str) or not names.is_job_id(song_hash):
         raise InputError("an element must be a song hash or JSON with one", code="bad_hash")
     if "mp3" in fields:
         raise InputError("an element must not carry audio: put the song into the store", code="audio_in_element")
@@ -50,7 +50,7 @@ def parse_element(element: str, settings: Settings) -> PushedJob:
             raise InputError("the element names a model that is not allowed here", code="unknown_model")
         options = replace(options, model=fields["model"])
     callbacks, warnings = _callbacks(fields.get("callback"), settings)
-    job_id = options.job_id(song.song_hash_of(song_hash), settings.default_options)
+    job_id = options.job_id(names.song_hash_of(song_hash), settings.default_options)
     return PushedJob(job_id, options, callbacks, warnings)
 
 

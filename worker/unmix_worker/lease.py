@@ -7,7 +7,7 @@ from typing import Self
 import structlog
 
 from unmix.errors import LeaseLostError, QueueError
-from unmix.job_queue import Claim, JobQueue
+from unmix.queue.job_queue import Claim, JobQueue
 
 log = structlog.get_logger()
 

@@ -8,8 +8,8 @@ from typing import Final, TypeVar
 import structlog
 
 from unmix.errors import StoreError
-from unmix.heartbeat import Heartbeat
-from unmix.shutdown import Shutdown
+from unmix.runtime.heartbeat import Heartbeat
+from unmix.runtime.shutdown import Shutdown
 from unmix_worker.lease import Lease
 from unmix_worker.separation import ReleasedError
 

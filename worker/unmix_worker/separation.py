@@ -18,11 +18,10 @@ from typing import Any, Final, Self
 import structlog
 
 from unmix.errors import EngineError, ModelUnavailableError, UnmixError
-from unmix.heartbeat import Heartbeat
-from unmix.job import Ran, SeparationOptions
-from unmix.job_queue import ModelCard
+from unmix.job import ModelCard, Ran, SeparationOptions
+from unmix.runtime.heartbeat import Heartbeat
+from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
-from unmix.shutdown import Shutdown
 from unmix_worker.lease import Lease
 
 log = structlog.get_logger()

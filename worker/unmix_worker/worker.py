@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from unmix import song
+from unmix import names
 from unmix.errors import (
     EngineError,
     LeaseLostError,
@@ -22,12 +22,12 @@ from unmix.errors import (
     StoreError,
     UnmixError,
 )
-from unmix.heartbeat import Heartbeat
 from unmix.job import JobRequest, JobStatus, Outcome, StemFile
-from unmix.job_queue import Claim, JobQueue
-from unmix.ledger import Ledger, utc_now
+from unmix.ledger.ledger import Ledger, utc_now
+from unmix.queue.job_queue import Claim, JobQueue
+from unmix.runtime.heartbeat import Heartbeat
+from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
-from unmix.shutdown import Shutdown
 from unmix_worker.elements import parse_element
 from unmix_worker.lease import Lease
 from unmix_worker.patience import Patience
@@ -150,7 +150,7 @@ class Worker:
     def _fetch(self, request: JobRequest, scratch: Path) -> Path:
         path = scratch / "song"
         try:
-            self._ledger.store.get_file(song.song_object(request.song_hash), path)
+            self._ledger.store.get_file(names.song_object(request.song_hash), path)
         except ObjectMissingError as error:
             raise EngineError("the song is not in the store", code="input_missing", retryable=True) from error
         if _sha256(path) != request.song_hash:
@@ -163,7 +163,7 @@ class Worker:
         """Put the stems under names that no other attempt uses."""
         stems = {}
         for stem, path in separated.stems.items():
-            name = song.attempt_object(request.job_id, claim.token, stem, request.options.format)
+            name = names.attempt_object(request.job_id, claim.token, stem, request.options.format)
             patience.call(partial(self._ledger.store.put_file, name, path))
             stems[stem] = StemFile(key=name.key, size_bytes=path.stat().st_size, sha256=_sha256(path))
         return stems

@@ -1,7 +1,7 @@
 """Resampling for models that do not run at 44.1 kHz: the one use of torchaudio, and its only importer.
 
 torchaudio is optional, since no published model of demucs needs it and its wheels must fit the installed torch. Songs
-of other rates are FFmpeg's work, in `unmix.audio`.
+of other rates are FFmpeg's work, in `unmix.audio.song_reader`.
 """
 
 from typing import Protocol, cast

@@ -12,7 +12,7 @@ from torch import Tensor
 from unmix.engine.consistency import spread_residual
 from unmix.engine.models import LoadedModel
 from unmix.errors import InputError
-from unmix.song import INSTRUMENTAL, VOCALS, stems_of
+from unmix.names import INSTRUMENTAL, VOCALS, stems_of
 
 
 @dataclass(frozen=True, slots=True)

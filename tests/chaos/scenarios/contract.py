@@ -13,7 +13,7 @@ from chaos.run import Run, tell
 from chaos.service import SCALED
 from chaos.table import Claim, never, nothing_wrong
 from chaos.zygote import Child
-from unmix.song import hash_song
+from unmix.names import hash_song
 
 
 def blpop(run: Run) -> list[Claim]:

@@ -18,12 +18,12 @@ from chaos.run import Run
 from chaos.table import Claim, never
 from stack import Stack
 from support import RedisServer
-from unmix.audio import SAMPLE_RATE
-from unmix.demo import decode
+from unmix.audio.song_reader import SAMPLE_RATE
+from unmix.local.demo import decode
 
 #: Long enough that a worker can be killed in the middle.
 EXCERPT_SECONDS = 20
-DEMO_SONG = Path(str(resources.files("unmix") / "demo_song" / "demo-song.mp3"))
+DEMO_SONG = Path(str(resources.files("unmix.local") / "demo_song" / "demo-song.mp3"))
 
 
 def engine(run: Run) -> list[Claim]:

@@ -12,7 +12,7 @@ from chaos.run import Run, tell
 from chaos.service import Service
 from chaos.table import Claim, never, nothing_wrong
 from chaos.zygote import Child
-from unmix.song import hash_song
+from unmix.names import hash_song
 
 
 def freezes(run: Run) -> list[Claim]:

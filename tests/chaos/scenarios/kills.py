@@ -12,7 +12,7 @@ from chaos.run import Run, tell
 from chaos.service import SCALED
 from chaos.table import Claim, never, nothing_wrong
 from support import CallbackServer, free_port, make_song
-from unmix.song import hash_song
+from unmix.names import hash_song
 
 
 def kills(run: Run) -> list[Claim]:

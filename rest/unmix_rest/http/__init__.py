@@ -1,0 +1,1 @@
+"""What lies between the endpoints and HTTP: the server, bodies, answers, errors."""

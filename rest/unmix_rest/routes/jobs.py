@@ -1,0 +1,230 @@
+"""`/apiv1/jobs/<job_id>`, `/apiv1/queue` and `/apiv1/failed`: how a job goes, what waits, and what went wrong.
+
+The object store is asked first: it knows what is owed and what is over. Redis is asked only about jobs that are not
+over, so that results can be had while it is away. Likewise a job is cancelled or submitted again in the store first.
+"""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+from flask import Blueprint, Response, request
+
+from unmix import names
+from unmix.errors import InputError, LeaseLostError, NotFoundError
+from unmix.job import JobRequest, JobStatus, Outcome
+from unmix.ledger.ledger import utc_now
+from unmix.queue.job_queue import JobRecord
+from unmix_rest.http.answers import json_answer
+from unmix_rest.services import Services
+
+log = structlog.get_logger()
+
+MAX_LISTED: Final = 1000
+DEMO_LABEL: Final = "made by the small demo model, which shows how the service works, not how well it can separate"
+
+
+def blueprint(services: Services) -> Blueprint:
+    """Return the routes that tell of jobs."""
+    routes = Blueprint("jobs", __name__)
+
+    @routes.get("/apiv1/jobs/<job_id>")
+    def job(job_id: str) -> Response:
+        return json_answer(_describe(checked(job_id), services))
+
+    @routes.post("/apiv1/jobs/<job_id>/cancel")
+    def cancel(job_id: str) -> Response:
+        return json_answer(_cancel(checked(job_id), services))
+
+    @routes.post("/apiv1/jobs/<job_id>/retry")
+    def retry(job_id: str) -> Response:
+        return json_answer(_retry(checked(job_id), services))
+
+    @routes.get("/apiv1/queue")
+    def queue() -> Response:
+        offset, limit = _page()
+        elements, total = services.queue.waiting(offset=offset, limit=limit)
+        # Others may push anything: only what names a job is shown, all of it is counted.
+        waiting = [element for element in elements if names.is_job_id(element)]
+        return json_answer({"queue": waiting, "total": total, "running": services.queue.running()})
+
+    @routes.get("/apiv1/failed")
+    def failed() -> Response:
+        offset, limit = _page()
+        job_ids, total = services.queue.failed(offset=offset, limit=limit)
+        return json_answer({"failed": [_failure(job_id, services) for job_id in job_ids], "total": total})
+
+    return routes
+
+
+def checked(job_id: str) -> str:
+    """Return `job_id` if it has the form of one; nothing else gets near a key or an object's name.
+
+    Raises:
+        NotFoundError: it has not, so there is no such job.
+    """
+    if not names.is_job_id(job_id):
+        raise NotFoundError("there is no such job")
+    return job_id
+
+
+def status_of(job_id: str, services: Services) -> JobStatus:
+    """Return how a job stands that has no outcome yet."""
+    record = services.queue.record(job_id)
+    return record.status if record and _is_open(record) else JobStatus.QUEUED
+
+
+def _is_open(record: JobRecord | None) -> bool:
+    """Tell whether Redis knows a job that is not over; the record of one that was removed may stay for a while."""
+    return record is not None and not record.status.is_over
+
+
+def _page() -> tuple[int, int]:
+    """Read offset and limit from the query."""
+    values = []
+    for name, usual, least in (("offset", 0, 0), ("limit", MAX_LISTED, 1)):
+        text = request.args.get(name)
+        if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= least):
+            raise InputError(f"{name} has to be a number from {least} on", code="invalid_field")
+        values.append(usual if text is None else int(text))
+    return values[0], min(values[1], MAX_LISTED)
+
+
+def _cancel(job_id: str, services: Services) -> dict[str, Any]:
+    """Commit that a job is cancelled, and take it from the queue or from its worker."""
+    services.queue.ping()  # a job that could not be taken from its worker goes on
+    known = services.ledger.request(job_id)
+    if known is None:
+        if not _is_open(services.queue.record(job_id)) and services.queue.position(job_id) is None:
+            raise NotFoundError("there is no such job")
+        known = services.ledger.adopt(JobRequest(job_id, services.settings.default_options, utc_now()))
+    cancelled = Outcome(
+        job_id, known.generation, JobStatus.CANCELLED, utc_now(), format=known.options.format, error_code="cancelled"
+    )
+    try:
+        outcome = services.ledger.commit(cancelled)
+    except LeaseLostError as error:
+        raise NotFoundError("the job was removed or submitted anew meanwhile") from error
+    if outcome.status is not JobStatus.CANCELLED:
+        raise InputError(f"the job is {outcome.status.value} already", code="job_over")
+    services.queue.settle(
+        job_id, known.generation, outcome.status, error_code=outcome.error_code, callbacks=len(known.callbacks)
+    )
+    log.info("job cancelled", job_id=job_id)
+    return {"hash": job_id, "status": outcome.status.value, "reason": "Job cancelled"}
+
+
+def _retry(job_id: str, services: Services) -> dict[str, Any]:
+    """Submit a failed or cancelled job anew, with the same options and callbacks; one that is owed stays as it is."""
+    services.queue.ping()
+    known, outcome = services.ledger.end(job_id)
+    if known is None:
+        raise NotFoundError("there is no such job")
+    if outcome and outcome.status is JobStatus.DONE:
+        raise InputError("only a failed or cancelled job can be tried again", code="not_retryable")
+    if services.store.stat(names.song_object(known.song_hash)) is None:
+        raise NotFoundError("the song of this job is not stored any more; send it again", code="song_gone")
+    known = services.ledger.retry(job_id)
+    if known is None:
+        raise NotFoundError("there is no such job")
+    services.queue.submit(job_id, known.generation, callbacks=len(known.callbacks))
+    log.info("job tried again", job_id=job_id)
+    return {"hash": job_id, "status": status_of(job_id, services).value, "reason": "Song enqueued for separation"}
+
+
+def _failure(job_id: str, services: Services) -> dict[str, Any]:
+    _, outcome = services.ledger.end(job_id)
+    return {
+        "hash": job_id,
+        "error_code": outcome.error_code if outcome else None,
+        "error": outcome.error if outcome else None,
+        "finished_at": outcome.finished_at if outcome else None,
+    }
+
+
+def _describe(job_id: str, services: Services) -> dict[str, Any]:
+    known, outcome = services.ledger.end(job_id)
+    record = position = None
+    if outcome is None:
+        record, position = services.queue.record(job_id), services.queue.position(job_id)
+        if known is None and not _is_open(record) and position is None:
+            raise NotFoundError("there is no such job")
+        if known and record and record.status.is_over:
+            outcome = services.ledger.outcome(known)  # it ended between the two questions
+    return {
+        "hash": job_id,
+        "songhash": names.song_hash_of(job_id),
+        **_of_request(known),
+        **(_of_outcome(outcome, services) if outcome else _of_record(record, position)),
+    }
+
+
+def _of_request(known: JobRequest | None) -> dict[str, Any]:
+    """Tell what was asked; of an element that another producer pushed nothing is known before it is claimed."""
+    if known is None:
+        return {"options": None, "submitted_at": None, "duration_seconds": None, "warnings": []}
+    options = known.options
+    return {
+        "options": {
+            "model": options.model,
+            "stems": list(options.stems),
+            "format": options.format,
+            "mixture_consistency": options.mixture_consistency,
+        },
+        "submitted_at": known.submitted_at,
+        "duration_seconds": known.duration_seconds,
+        "warnings": list(known.warnings),
+    }
+
+
+def _of_record(record: JobRecord | None, position: int | None) -> dict[str, Any]:
+    over = record is not None and record.status.is_over
+    retry_at = record.retry_at_ms if record else None
+    return {
+        "status": (JobStatus.QUEUED if record is None or over else record.status).value,
+        "position": position,
+        "progress": record.progress if record and not over else 0.0,
+        "attempt": record.attempt if record else 0,
+        "retry_at": datetime.fromtimestamp(retry_at / 1000, UTC).isoformat() if retry_at else None,
+        "error_code": record.error_code if record else None,
+        "error": None,
+        "stems": {},
+        "ran": None,
+    }
+
+
+def _of_outcome(outcome: Outcome, services: Services) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "status": outcome.status.value,
+        "position": None,
+        "progress": 1.0 if outcome.status is JobStatus.DONE else 0.0,
+        "attempt": outcome.attempt,
+        "retry_at": None,
+        "error_code": outcome.error_code,
+        "error": outcome.error,
+        "stems": _stems(outcome, services),
+        "ran": asdict(outcome.ran) if outcome.ran else None,
+        "finished_at": outcome.finished_at,
+        "callbacks": {index: asdict(delivery) for index, delivery in sorted(outcome.deliveries.items())},
+    }
+    if outcome.warnings:
+        fields["warnings"] = list(outcome.warnings)
+    if outcome.ran and outcome.ran.model == "demo":
+        fields["label"] = DEMO_LABEL
+    return fields
+
+
+def _stems(outcome: Outcome, services: Services) -> dict[str, Any]:
+    """Return the stems that are still there; single ones can be removed."""
+    listed = services.store.list(names.OUTPUT_BUCKET, names.attempt_prefix(outcome.job_id)) if outcome.stems else ()
+    keys = {info.name.key for info in listed}
+    return {
+        name: {
+            "url": f"/apiv1/track/{outcome.job_id}/{name}.{outcome.format}",
+            "size_bytes": stem.size_bytes,
+            "sha256": stem.sha256,
+        }
+        for name, stem in outcome.stems.items()
+        if stem.key in keys
+    }

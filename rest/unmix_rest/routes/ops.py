@@ -1,0 +1,72 @@
+"""The routes for those who run the service: `/`, `/healthz`, `/readyz`, `/metrics`, `/version`."""
+
+from importlib.metadata import version
+from typing import Final
+
+from flask import Blueprint, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from unmix import names
+from unmix.errors import QueueError, StoreError
+from unmix_rest.http.answers import json_answer
+from unmix_rest.http.problems import STATUS, problem
+from unmix_rest.services import Services
+
+HELLO: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Track-Unmix</title></head>
+<body><h1>Track-Unmix</h1>
+<p>Music separation: POST a song to <code>/apiv1/separate</code>, get its stems back.</p></body>
+</html>
+"""
+
+
+def blueprint(services: Services) -> Blueprint:
+    """Return the routes of operation."""
+    routes = Blueprint("ops", __name__)
+
+    @routes.route("/", methods=["GET", "POST"])
+    def hello() -> Response:
+        """Say hello: load balancers ask for it, and old clients let their callbacks come here."""
+        return Response(HELLO, mimetype="text/html")
+
+    @routes.get("/healthz")
+    def healthz() -> Response:
+        return json_answer({"status": "ok"})
+
+    @routes.get("/readyz")
+    def readyz() -> Response:
+        checks = {"redis": _check_queue(services), "store": _check_store(services)}
+        away = [name for name, state in checks.items() if state != "ok"]
+        if away:
+            return problem("not_ready", f"away: {', '.join(away)}", status=STATUS["not_ready"], checks=checks)
+        return json_answer({"status": "ok", "checks": checks})
+
+    @routes.get("/metrics")
+    def metrics() -> Response:
+        try:
+            counts = services.queue.counts()
+        except QueueError:
+            counts = None
+        return Response(services.metrics.render(counts), content_type=CONTENT_TYPE_LATEST)
+
+    @routes.get("/version")
+    def show_version() -> Response:
+        return json_answer({"name": "track-unmix", "version": version("track-unmix")})
+
+    return routes
+
+
+def _check_queue(services: Services) -> str:
+    try:
+        services.queue.ping()
+    except QueueError as error:
+        return error.code
+    return "ok"
+
+
+def _check_store(services: Services) -> str:
+    try:
+        services.store.stat(names.song_object("0" * 64))  # whether there is such a song does not matter
+    except StoreError as error:
+        return error.code
+    return "ok"

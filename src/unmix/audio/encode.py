@@ -1,0 +1,119 @@
+"""Stems as files: write samples piece by piece as mp3, or with FFmpeg through PyAV as wav or flac.
+
+Owns encoding and nothing of where files go: the engine separates into a `StemWriter` per stem; what an mp3 file is
+made of is `unmix.audio.mp3`'s. All three formats are fed the same 16-bit samples: every player opens them, and their
+rounding (98 dB below full scale) is far below what any separation model gets wrong. Samples beyond full scale are
+clamped and counted, never rescaled: a stem keeps its level in the song.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import av
+import av.error
+import numpy as np
+from numpy.typing import NDArray
+
+from unmix.audio.mp3 import Mp3Encoder
+from unmix.errors import EngineError
+
+FORMATS: Final = ("mp3", "wav", "flac")
+#: LAME's quality of mp3 stems; docs/engine.md has the figures that chose it.
+MP3_QUALITY: Final = 5
+
+#: Hz of every stem.
+_SAMPLE_RATE: Final = 44_100
+_FULL_SCALE: Final = 32_768
+
+#: FFmpeg's codec of every format that is written with it; the muxers have the names of the formats.
+_CODECS: Final = {"wav": "pcm_s16le", "flac": "flac"}
+
+
+class StemWriter:
+    """Encode one stem into `path` while it is being made; the decoded file has exactly the samples written.
+
+    `bitrate_kbps` and `mp3_quality` (LAME's: 0 takes longest, 9 is the worst) are an mp3's.
+
+    Raises:
+        EngineError: `write_failed`: the file cannot be written, say because the disk is full.
+    """
+
+    def __init__(self, path: Path, *, format: str, bitrate_kbps: int = 256, mp3_quality: int = MP3_QUALITY) -> None:
+        self.path = path
+        self.samples = 0
+        self.clipped = 0  # samples, of either channel, that were beyond full scale
+        self._open = ExitStack()
+        with write_errors(path):
+            file = self._open.enter_context(path.open("wb"))
+            self._encoder: _Encoder
+            if format == "mp3":
+                self._encoder = Mp3Encoder(file, bitrate_kbps=bitrate_kbps, quality=mp3_quality)
+            else:
+                options = {"rf64": "auto"} if format == "wav" else {}  # a wav of more than 4 GiB stays readable
+                output = self._open.enter_context(av.open(file, "w", format=format, options=options))
+                self._encoder = _LosslessEncoder(output, _CODECS[format])
+
+    def write(self, samples: NDArray[np.float32]) -> None:
+        """Append `samples`: float32 (2, time) at 44.1 kHz, full scale ±1."""
+        if not samples.shape[1]:
+            return
+        scaled = np.rint(samples * np.float32(_FULL_SCALE))
+        clamped = scaled.clip(-_FULL_SCALE, _FULL_SCALE - 1)
+        self.clipped += int((scaled != clamped).sum())
+        self.samples += samples.shape[1]
+        with write_errors(self.path):
+            self._encoder.write(clamped.astype(np.int16))
+
+    def close(self) -> None:
+        """Finish the file."""
+        with write_errors(self.path):
+            self._encoder.finish()
+            self._open.close()
+
+    def discard(self) -> None:
+        """Close and remove the file; for a separation that failed."""
+        with suppress(OSError, av.error.FFmpegError):  # the disk may be what failed
+            self._open.close()
+        self.path.unlink(missing_ok=True)
+
+
+class _Encoder(Protocol):
+    def write(self, pcm: NDArray[np.int16]) -> None:
+        """Append `pcm`: (2, time) at 44.1 kHz."""
+
+    def finish(self) -> None:
+        """Write what is still missing; nothing is closed."""
+
+
+class _LosslessEncoder:
+    """Encode into an opened wav or flac."""
+
+    def __init__(self, output: Any, codec: str) -> None:
+        self._output = output
+        self._stream = output.add_stream(codec, rate=_SAMPLE_RATE, layout="stereo")
+        self._stream.codec_context.format = "s16"
+        self._samples = 0
+
+    def write(self, pcm: NDArray[np.int16]) -> None:
+        interleaved = np.ascontiguousarray(pcm.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(interleaved, format="s16", layout="stereo")
+        frame.sample_rate = _SAMPLE_RATE
+        frame.time_base = Fraction(1, _SAMPLE_RATE)
+        frame.pts = self._samples
+        self._samples += pcm.shape[1]
+        self._output.mux(self._stream.encode(frame))
+
+    def finish(self) -> None:
+        self._output.mux(self._stream.encode(None))
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while `path` is written into the error that callers know."""
+    try:
+        yield
+    except (OSError, av.error.FFmpegError) as error:
+        raise EngineError(f"cannot write {path.name}: {error}", code="write_failed", retryable=True) from error

@@ -1,0 +1,162 @@
+"""Which addresses a callback may have: where a service may be made to send requests.
+
+`check_callback_url` is asked when a song is submitted, by looks alone. `checked_addresses` resolves a name, once, when
+something is sent to it; whoever sends connects to exactly these addresses, so that a name that changes between check
+and use gains nothing.
+"""
+
+import contextlib
+import ipaddress
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from unmix.errors import CallbackError, InputError
+
+MAX_URL_CHARACTERS: Final = 2048
+
+_PRIVATE_NAMES: Final = (".localhost", ".local", ".internal", ".svc", ".cluster.local")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+#: Gives the addresses of a host, as `socket.getaddrinfo` would.
+Resolver = Callable[[str, int], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A callback URL taken apart: `host` is in ASCII, `address` is set if the host is one in any spelling."""
+
+    url: SplitResult
+    host: str
+    port: int
+    address: Address | None
+
+    @property
+    def is_https(self) -> bool:
+        """Whether TLS is spoken there."""
+        return self.url.scheme == "https"
+
+    @property
+    def path(self) -> str:
+        """What is asked for there, with the query."""
+        return (self.url.path or "/") + (f"?{self.url.query}" if self.url.query else "")
+
+    @property
+    def host_header(self) -> str:
+        """The value of the header `Host`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.url.port is None else f"{host}:{self.url.port}"
+
+
+def check_callback_url(url: str, *, allow: str) -> str:
+    """Return `url` with its scheme, if it looks like a place in the open internet or one that `allow` names.
+
+    `allow` holds host names, addresses and networks, separated by commas: the setting `callback_allow`.
+
+    Raises:
+        InputError: another scheme than http(s) (`callback_scheme`), or a place that is not ours to knock at
+            (`callback_forbidden`).
+    """
+    target = parse_target(url)
+    hosts, networks = _allowed(allow)
+    if target.host in hosts:
+        return target.url.geturl()
+    if target.address is not None:
+        if not _may_reach(target.address, networks):
+            raise _forbidden("callbacks to this address are not allowed")
+    elif "." not in target.host or target.host.endswith(_PRIVATE_NAMES):
+        raise _forbidden("callbacks to this host are not allowed")
+    return target.url.geturl()
+
+
+def parse_target(url: str) -> Target:
+    """Take a URL apart, which has no scheme perhaps.
+
+    Raises:
+        InputError: as `check_callback_url` says.
+    """
+    if len(url) > MAX_URL_CHARACTERS or re.search(r"[\x00-\x20\x7f\\]", url):
+        raise _forbidden("a callback's URL has no blanks, control characters or backslashes, nor 2,000 characters")
+    if "://" not in url:
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:(?!\d)", url):  # `gopher:x`, and not `host:5000`
+            raise InputError("callbacks go to http or https", code="callback_scheme")
+        url = f"http://{url}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        host = (parts.hostname or "").rstrip(".")
+        host = host if ":" in host else host.encode("idna").decode().lower()
+    except ValueError as error:
+        raise _forbidden("the callback's URL names no host") from error
+    if parts.scheme not in ("http", "https"):
+        raise InputError("callbacks go to http or https", code="callback_scheme")
+    if not host or "@" in parts.netloc or "%" in host:
+        raise _forbidden("a callback's URL names a host, without user or zone")
+    if not parts.geturl().isascii():
+        raise _forbidden("a callback's URL is in ASCII, other characters percent-encoded")
+    return Target(parts, host, port, _address(host))
+
+
+def _address(host: str) -> Address | None:
+    """Read a host as the address that a resolver would take it for: also `2130706433` and `0x7f.1`."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host)
+    with contextlib.suppress(OSError):
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    return None
+
+
+@lru_cache(maxsize=8)
+def _allowed(allow: str) -> tuple[frozenset[str], tuple[Network, ...]]:
+    hosts, networks = set(), []
+    for entry in filter(None, (part.strip().lower() for part in allow.split(","))):
+        try:
+            networks.append(ipaddress.ip_network(entry, strict=False))
+        except ValueError:
+            hosts.add(entry)
+    return frozenset(hosts), tuple(networks)
+
+
+def _may_reach(address: Address, networks: tuple[Network, ...]) -> bool:
+    if isinstance(address, ipaddress.IPv6Address):
+        for inner in (address.ipv4_mapped, address.sixtofour):
+            if inner is not None:
+                return _may_reach(inner, networks)
+    if any(address in network for network in networks):
+        return True
+    # `is_global` leaves out multicast, and the IPv6 ranges that embed IPv4 addresses (NAT64 and others) are reserved.
+    return address.is_global and not (address.is_multicast or address.is_reserved)
+
+
+def checked_addresses(target: Target, allow: str, resolve: Resolver) -> list[str]:
+    """Resolve the host, and refuse it whole if one of its addresses is none of ours to reach.
+
+    Raises:
+        CallbackError: it has no address, or a private one (`callback_forbidden`).
+    """
+    if target.address is not None:
+        addresses = [str(target.address)]
+    else:
+        try:
+            addresses = resolve(target.host, target.port)
+        except (OSError, UnicodeError) as error:
+            raise CallbackError("the callback's host has no address") from error
+    hosts, networks = _allowed(allow)
+    if target.host not in hosts and not all(_may_reach(ipaddress.ip_address(each), networks) for each in addresses):
+        raise CallbackError("the callback's host leads to a private address", code="callback_forbidden")
+    return addresses
+
+
+def resolve_host(host: str, port: int) -> list[str]:
+    """Ask the system for the addresses of a host."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
+
+
+def _forbidden(message: str) -> InputError:
+    return InputError(message, code="callback_forbidden")

@@ -1,0 +1,1 @@
+"""The command line `unmix`, a file per group of commands."""

@@ -1,0 +1,1 @@
+"""The janitor: all that is periodic, in one small process."""

@@ -1,0 +1,266 @@
+"""Local mode: the whole service on one machine, as the processes that a cluster would run.
+
+A Redis-protocol server (unless `UNMIX_REDIS_URL` names one), REST, the janitor and the workers are started as
+subprocesses and told of each other by `UNMIX_*` variables; `unmix.local.supervisor` keeps them running. Each
+logs in to a server of ours as the user that it is in a deployment. All data lies in one folder, so that what was
+unfinished at Ctrl-C (or at a crash) goes on at the next start. No service is imported here.
+"""
+
+import fcntl
+import http.client
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from unmix.errors import InputError, UnmixError
+from unmix.local.embedded_redis import roles, server_command, write_users
+from unmix.local.supervisor import POLL_SECONDS, ProcessPlan, Supervisor, tail
+from unmix.settings import Settings
+
+#: When to say what is being waited for, in seconds after the start.
+PATIENCE_SECONDS: Final = 15.0
+#: Longest block of a worker's take here: an idle worker ends that much after Ctrl-C.
+TAKE_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlan:
+    """What to run: the folder for all data, REST's port, and who separates with which model."""
+
+    data_dir: Path
+    port: int
+    workers: int
+    model: str
+
+    @property
+    def url(self) -> str:
+        """Where REST answers."""
+        return f"http://localhost:{self.port}"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the processes' logs."""
+        return self.data_dir / "logs"
+
+    def heartbeat(self, worker: int) -> Path:
+        """The file that a worker touches once its model is loaded."""
+        return self.data_dir / "run" / f"worker-{worker}.alive"
+
+
+class LocalStack:
+    """The running service. `check` has to be called several times a second; `wait_until_ready` does so itself."""
+
+    def __init__(self, plan: LocalPlan, redis_url: str, supervisor: Supervisor, say: Callable[[str], None]) -> None:
+        self.plan = plan
+        self.redis_url = redis_url
+        self._supervisor = supervisor
+        self._say = say
+
+    def check(self) -> None:
+        """Start again what died and is due."""
+        self._supervisor.check()
+
+    def wait_until_ready(self, *, limit_seconds: float | None = None) -> None:
+        """Return once REST answers and every worker has loaded its model.
+
+        Raises:
+            UnmixError: that took longer than `limit_seconds` (`not_ready`).
+        """
+        started_at = time.monotonic()
+        has_said = False
+        while missing := self._missing():
+            self.check()
+            waited_seconds = time.monotonic() - started_at
+            if limit_seconds is not None and waited_seconds > limit_seconds:
+                raise UnmixError(
+                    f"not ready after {limit_seconds:.0f} s: {', '.join(missing)}\n{self.tails()}", code="not_ready"
+                )
+            if waited_seconds > PATIENCE_SECONDS and not has_said:
+                has_said = True
+                self._say(f"still waiting for {', '.join(missing)}; the logs are in {self.plan.logs}")
+            time.sleep(POLL_SECONDS)
+
+    def tails(self) -> str:
+        """Return the end of every log, to be shown when something went wrong."""
+        return "\n".join(f"{log.name}:\n{tail(log)}" for log in sorted(self.plan.logs.glob("*.log")))
+
+    def _missing(self) -> list[str]:
+        """Return who is not ready."""
+        missing = [] if _rest_is_ready(self.plan.port) else ["rest"]
+        for worker in range(1, self.plan.workers + 1):
+            if not self.plan.heartbeat(worker).exists():
+                missing.append(f"worker-{worker} (loading {self.plan.model})")
+        return missing
+
+
+def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) -> None:
+    """Run the service until Ctrl-C or SIGTERM.
+
+    Raises:
+        InputError: the port or the data folder is in use (`port_in_use`, `data_dir_in_use`).
+        QueueError: there is no Redis-protocol server on this machine, or not its settings (`no_redis_server`,
+            `no_redis_config`).
+    """
+    with interruptible(), running(settings, plan, say=say) as stack:
+        try:
+            stack.wait_until_ready()
+            workers = "1 worker" if plan.workers == 1 else f"{plan.workers} workers"
+            say(f"Track-Unmix serves at {plan.url} ({workers}, model {plan.model})")
+            say(f"  data in {plan.data_dir}, logs in {plan.logs}; Ctrl-C ends it")
+            say(f"  try: REST=localhost:{plan.port} .venv/bin/python sample-requests.py --wait SONG")
+            say(f"  logs of all services: UNMIX_REDIS_URL={stack.redis_url} .venv/bin/unmix logs --peek")
+            while True:
+                stack.check()
+                time.sleep(POLL_SECONDS)
+        except KeyboardInterrupt:
+            say("stopping: a worker ends its song or gives it back; Ctrl-C again kills it")
+    say("stopped")
+
+
+@contextmanager
+def running(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) -> Iterator[LocalStack]:
+    """Start the service, and end it when the context is left: the workers first, Redis last.
+
+    Raises:
+        InputError, QueueError: as `serve` says.
+    """
+    _check_port(plan.port)
+    for folder in ("redis", "store", "logs", "run"):
+        (plan.data_dir / folder).mkdir(parents=True, exist_ok=True)
+    with _locked(plan.data_dir) as lock:
+        for worker in range(1, plan.workers + 1):
+            plan.heartbeat(worker).unlink(missing_ok=True)  # of an earlier run
+        own_redis = None if "redis_url" in settings.model_fields_set else _OwnRedis(plan.data_dir / "redis")
+        stages = _stages(settings, plan, own_redis)
+        with Supervisor(stages, shutdown_seconds=settings.shutdown_seconds, say=say, held_files=[lock]) as supervisor:
+            supervisor.start()
+            yield LocalStack(plan, own_redis.url if own_redis else settings.redis_url, supervisor, say)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does; a signal that the parent chose to ignore stays so."""
+
+    def end_once(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # some senders repeat it; only a second Ctrl-C means haste
+        raise KeyboardInterrupt
+
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: end_once, signal.SIGHUP: end_once}
+    before = {number: signal.getsignal(number) for number in handlers}
+    for number, handler in handlers.items():
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def free_port() -> int:
+    """Return a TCP port on 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class _OwnRedis:
+    """A Redis server that local mode starts itself, with passwords that hold until the next start."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._port = free_port()
+        self._passwords = {role: secrets.token_hex(16) for role in roles()}
+        write_users(data_dir, self._passwords)
+
+    @property
+    def url(self) -> str:
+        """Where a person without a password gets in."""
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    @property
+    def command(self) -> list[str]:
+        return server_command(self._port, self._data_dir)
+
+    def login(self, role: str) -> dict[str, str]:
+        """Return the variables with which a process logs in."""
+        return {
+            "UNMIX_REDIS_URL": f"redis://{role}@127.0.0.1:{self._port}/0",
+            "UNMIX_REDIS_PASSWORD": self._passwords[role],
+        }
+
+
+def _stages(settings: Settings, plan: LocalPlan, own_redis: _OwnRedis | None) -> list[list[ProcessPlan]]:
+    """Return the processes in the order of their start."""
+    stages = []
+    environment = {
+        **os.environ,
+        "UNMIX_MODEL": plan.model,
+        "UNMIX_PORT": str(plan.port),
+        "UNMIX_STORE_URL": f"file://{plan.data_dir / 'store'}",
+        "UNMIX_TAKE_SECONDS": str(min(settings.take_seconds, TAKE_SECONDS)),
+    }
+    if settings.threads == 0 and plan.workers > 1:  # left alone, each worker would take every core
+        environment["UNMIX_THREADS"] = str(max(1, (os.cpu_count() or 1) // plan.workers))
+    if own_redis is not None:
+        stages.append([ProcessPlan("redis", own_redis.command, environment, plan.logs / "redis.log")])
+
+    def process(name: str, *arguments: str, **variables: str) -> ProcessPlan:
+        log = plan.logs / f"{name}.log"
+        role = name.partition("-")[0]  # worker-2 is a worker
+        login = own_redis.login(role) if own_redis else {"UNMIX_REDIS_URL": settings.redis_url}
+        return ProcessPlan(name, [sys.executable, "-m", *arguments], environment | login | variables, log)
+
+    stages.append([process("rest", "unmix_rest"), process("janitor", "unmix.cli", "janitor")])
+    stages.append(
+        [
+            process(f"worker-{number}", "unmix_worker", UNMIX_WORKER_HEARTBEAT=str(plan.heartbeat(number)))
+            for number in range(1, plan.workers + 1)
+        ]
+    )
+    return stages
+
+
+def _rest_is_ready(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _check_port(port: int) -> None:
+    """Make sure that nobody answers clients of `localhost` already, on IPv4 or IPv6."""
+    with suppress(OSError), socket.create_connection(("localhost", port), timeout=1):
+        raise InputError(
+            f"port {port} is in use; choose another, as in `unmix local --port 5001` or `make run PORT=5001` "
+            "(on macOS, AirPlay Receiver listens on port 5000)",
+            code="port_in_use",
+        )
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[int]:
+    """Keep the folder to ourselves, and yield the descriptor that holds it.
+
+    The lock lasts while any process has the descriptor: the guard does until the last orphan is dead, so that two
+    Redis servers never write the same file.
+    """
+    with (data_dir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another `unmix local` uses {data_dir}", code="data_dir_in_use") from error
+        yield file.fileno()

@@ -1,0 +1,190 @@
+"""Keeps processes running: starts them in stages, starts again what dies, ends them in the reverse order.
+
+It knows nothing of what the processes do; `unmix.local.local` says which ones there are. Each process leads a session
+of its own, so that Ctrl-C in a terminal reaches the supervisor alone, which then decides the order. Should the
+supervisor itself be killed, `unmix.local.guard` ends what it left behind.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+#: Pause before a dead process is started again: it doubles with each death and is reset by a long life.
+FIRST_PAUSE_SECONDS: Final = 1.0
+LONGEST_PAUSE_SECONDS: Final = 30.0
+LONG_LIFE_SECONDS: Final = 60.0
+
+POLL_SECONDS: Final = 0.1
+#: How much of a log is shown when its process died.
+TAIL_LINES: Final = 8
+TAIL_BYTES: Final = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessPlan:
+    """How to start one process. Its output is appended to the file `log`."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+
+
+class Supervisor:
+    """Runs `stages` of processes: the first stage starts first and ends last.
+
+    As a context it starts nothing by itself, and ends everything when it is left. A second Ctrl-C while it does so
+    kills what is left.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Sequence[ProcessPlan]],
+        *,
+        shutdown_seconds: float,
+        say: Callable[[str], None],
+        held_files: Sequence[int] = (),
+    ) -> None:
+        """Prepare to run `stages`; `held_files` are descriptors that stay open until the last process is dead."""
+        self._stages = [[_Process(plan, say, self._note) for plan in stage] for stage in stages]
+        self._shutdown_seconds = shutdown_seconds
+        self._say = say
+        self._guard = subprocess.Popen(
+            [sys.executable, "-m", "unmix.local.guard"],
+            stdin=subprocess.PIPE,
+            text=True,
+            pass_fds=held_files,
+            start_new_session=True,
+        )
+
+    def start(self) -> None:
+        """Start every process."""
+        for stage in self._stages:
+            for process in stage:
+                process.start()
+
+    def check(self) -> None:
+        """Notice what died, and start it again when its pause is over. To be called several times a second."""
+        for stage in self._stages:
+            for process in stage:
+                process.check()
+
+    def stop(self) -> None:
+        """Ask each stage to end, the last one first, and kill what has not after `shutdown_seconds`."""
+        for stage in reversed(self._stages):
+            for process in stage:
+                process.terminate()
+            deadline = time.monotonic() + self._shutdown_seconds
+            for process in stage:
+                if not process.wait(deadline):
+                    self._say(f"{process.plan.name} did not end within {self._shutdown_seconds:g} s: killed")
+                    process.kill()
+
+    def _note(self, line: str) -> None:
+        """Tell the guard which process group began or ended."""
+        assert self._guard.stdin is not None
+        self._guard.stdin.write(line + "\n")
+        self._guard.stdin.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.stop()
+        finally:
+            for stage in reversed(self._stages):
+                for process in stage:
+                    process.kill()  # has an effect only if `stop` was interrupted
+            assert self._guard.stdin is not None
+            self._guard.stdin.close()
+            self._guard.wait()
+
+
+class _Process:
+    """One process that is started again whenever it ends."""
+
+    def __init__(self, plan: ProcessPlan, say: Callable[[str], None], note: Callable[[str], None]) -> None:
+        self.plan = plan
+        self._say = say
+        self._note = note
+        self._child: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._start_at: float | None = None
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+
+    def start(self) -> None:
+        with self.plan.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                self.plan.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.plan.environment,
+                start_new_session=True,
+            )
+        self._note(f"+{self._child.pid}")
+        self._started_at = time.monotonic()
+
+    def check(self) -> None:
+        now = time.monotonic()
+        if self._child is None:
+            if self._start_at is not None and now >= self._start_at:
+                self.start()
+        elif (status := self._child.poll()) is not None:
+            self._forget_child()
+            if now - self._started_at > LONG_LIFE_SECONDS:
+                self._pause_seconds = FIRST_PAUSE_SECONDS
+            self._say(
+                f"{self.plan.name} {_describe(status)}; it starts again in {self._pause_seconds:g} s. "
+                f"The end of {self.plan.log}:\n{tail(self.plan.log)}"
+            )
+            self._start_at = now + self._pause_seconds
+            self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+
+    def terminate(self) -> None:
+        if self._child is not None:
+            self._child.terminate()
+
+    def wait(self, deadline: float) -> bool:
+        """Wait until the process has ended; False if it still runs at `deadline` (monotonic seconds)."""
+        if self._child is not None:
+            try:
+                self._child.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                return False
+            self._forget_child()
+        return True
+
+    def kill(self) -> None:
+        """Kill the process and what it started in its group."""
+        if self._child is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._child.pid, signal.SIGKILL)
+            self._child.wait()
+            self._forget_child()
+
+    def _forget_child(self) -> None:
+        assert self._child is not None
+        self._note(f"-{self._child.pid}")
+        self._child = None
+
+
+def tail(log: Path) -> str:
+    """Return the last lines of a log, indented."""
+    with log.open("rb") as file:
+        size_bytes = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size_bytes - TAIL_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def _describe(status: int) -> str:
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"

@@ -1,0 +1,1 @@
+"""What every process needs: its services, its log, its signs of life, its end."""

@@ -1,0 +1,1 @@
+"""The object store behind one protocol: a folder, or any S3 server."""
