@@ -26,7 +26,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore) -> Flask
         limit_seconds=settings.probe_seconds,
         memory_mb=settings.probe_memory_mb,
     )
-    services = Services(settings, queue, store, Ledger(store, guard=queue), probe, Metrics())
+    services = Services(settings, queue, store, Ledger(store, guard=queue.guard), probe, Metrics())
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = body_limit_bytes(settings.max_upload_mb << 20)

@@ -6,7 +6,7 @@ that a client chose. The queue is counted when it is asked for, by `unmix_rest.r
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 
-from unmix.queue.job_queue import QueueCounts
+from unmix.queue.records import QueueCounts
 
 
 class Metrics:

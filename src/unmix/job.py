@@ -1,13 +1,15 @@
 """A job: one song to be separated with certain options. Values only, no I/O.
 
 The two documents that make the object store the ledger are defined here. `JobRequest` is written before the job is
-queued; `Outcome` ends it. Both are plain JSON, read back strictly.
+queued; `Outcome` ends it. Both are plain JSON, and can grow: a version ignores the fields that only a later one knows,
+and keeps them when it writes the document again. Whatever is not such a document is damaged (`unmix.ledger.documents`).
 """
 
 import hashlib
 import json
 import secrets
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Self
@@ -16,6 +18,33 @@ from unmix import names
 
 #: What stems are delivered as, and the media type of each.
 MEDIA_TYPES: Final = {"mp3": "audio/mpeg", "wav": "audio/wav", "flac": "audio/flac"}
+
+#: The form of the documents that this version writes; 0 in those of versions before there was a number.
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A document, or an object within one."""
+
+    #: Fields that a later version wrote: ignored, and kept.
+    unknown: Mapping[str, Any] = field(default_factory=dict, compare=False, kw_only=True)
+
+    def to_fields(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values, the unknown ones included."""
+        known = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name != "unknown"}
+        return {**self.unknown, **known}
+
+    @classmethod
+    def from_fields(cls, given: Mapping[str, Any]) -> Self:
+        """Read a part back whose fields need no conversion.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: it is no such part.
+        """
+        known = {each.name for each in fields(cls)} - {"unknown"}
+        unknown = {name: value for name, value in given.items() if name not in known}
+        return cls(**{name: value for name, value in given.items() if name in known}, unknown=unknown)
 
 
 class JobStatus(StrEnum):
@@ -34,7 +63,7 @@ class JobStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class SeparationOptions:
+class SeparationOptions(Part):
     """Effective options: everything that decides the bytes of the stems.
 
     `stems` empty means all sources of the model. `weights_sha256` is None while no worker has announced the model;
@@ -88,7 +117,7 @@ class ModelCard:
 
 
 @dataclass(frozen=True, slots=True)
-class Callback:
+class Callback(Part):
     """Where to report the end of a job, and what to say there."""
 
     url: str
@@ -96,7 +125,7 @@ class Callback:
 
 
 @dataclass(frozen=True, slots=True)
-class JobRequest:
+class JobRequest(Part):
     """The request document: what is owed. A new `generation` makes every earlier outcome count as none."""
 
     job_id: str
@@ -104,6 +133,7 @@ class JobRequest:
     submitted_at: str  # ISO 8601, UTC; for people: the queue's only clock is Redis TIME
     callbacks: tuple[Callback, ...] = ()
     generation: str = field(default_factory=lambda: secrets.token_hex(8))
+    schema: int = SCHEMA
     duration_seconds: float | None = None  # by counted samples; None for a foreign push, which was not probed
     warnings: tuple[str, ...] = ()
 
@@ -120,25 +150,48 @@ class JobRequest:
         """Return the same request as a new submission, for which no earlier outcome counts."""
         return replace(self, submitted_at=submitted_at, generation=secrets.token_hex(8))
 
+    @property
+    def submitted_at_seconds(self) -> float:
+        """`submitted_at` as seconds since the epoch."""
+        return datetime.fromisoformat(self.submitted_at).timestamp()
+
     def to_json(self) -> bytes:
         """Return the document's bytes."""
-        return json.dumps(asdict(self), sort_keys=True).encode()
+        return json.dumps(self.to_fields(), sort_keys=True).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
         """Read the document back.
 
         Raises:
-            ValueError, KeyError, TypeError: the bytes are not such a document.
+            ValueError, KeyError, TypeError, AttributeError, RecursionError: the bytes are not such a document.
         """
-        fields = json.loads(data)
-        fields["options"] = SeparationOptions(**_with_tuple(fields["options"], "stems"))
-        fields["callbacks"] = tuple(Callback(**callback) for callback in fields["callbacks"])
-        return cls(**_with_tuple(fields, "warnings"))
+        given = json.loads(data)
+        options = _with_tuple(given["options"], "stems")
+        read = {
+            "options": SeparationOptions.from_fields(options),
+            "callbacks": tuple(map(Callback.from_fields, given["callbacks"])),
+            # Older ones have no number, and must not get that of today by default.
+            "schema": given.get("schema", 0),
+        }
+        request = cls.from_fields({**_with_tuple(given, "warnings"), **read})
+        _ = request.song_hash, request.submitted_at_seconds  # both have to be readable
+        return request
+
+
+class DamagedRequest(JobRequest):
+    """Stands for a request document that cannot be read: a job that can only fail."""
+
+    @classmethod
+    def of(cls, job_id: str, data: bytes) -> Self:
+        """Stand for the unreadable `data`; the generation is theirs, so that the failure can be committed."""
+        options = SeparationOptions(model="")
+        generation = f"damaged-{hashlib.sha256(data).hexdigest()[:16]}"
+        return cls(job_id, options, "1970-01-01T00:00:00+00:00", generation=generation)
 
 
 @dataclass(frozen=True, slots=True)
-class StemFile:
+class StemFile(Part):
     """One delivered stem: where this attempt put it, and what lies there."""
 
     key: str  # in the bucket `output`
@@ -147,7 +200,7 @@ class StemFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(Part):
     """What really ran, as the worker saw it."""
 
     model: str
@@ -161,7 +214,7 @@ class Ran:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Part):
     """How the delivery of one callback ended."""
 
     delivered: bool
@@ -171,7 +224,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Part):
     """The outcome document: how a job ended. Committed once per generation, the first commit wins.
 
     Only `deliveries` changes later: by the callback's number in the request, as text.
@@ -191,6 +244,7 @@ class Outcome:
     error: str | None = None
     warnings: tuple[str, ...] = ()
     deliveries: dict[str, Delivery] = field(default_factory=dict)
+    schema: int = SCHEMA
 
     @property
     def finished_at_seconds(self) -> float:
@@ -199,22 +253,54 @@ class Outcome:
 
     def to_json(self) -> bytes:
         """Return the document's bytes."""
-        return json.dumps(asdict(self), sort_keys=True).encode()
+        return json.dumps(self.to_fields(), sort_keys=True).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
         """Read the document back.
 
         Raises:
-            ValueError, KeyError, TypeError: the bytes are not such a document.
+            ValueError, KeyError, TypeError, AttributeError, RecursionError: the bytes are not such a document.
         """
-        fields = json.loads(data)
-        fields["deliveries"] = {key: Delivery(**value) for key, value in fields.get("deliveries", {}).items()}
-        fields["status"] = JobStatus(fields["status"])
-        fields["stems"] = {name: StemFile(**stem) for name, stem in fields["stems"].items()}
-        fields["ran"] = Ran(**fields["ran"]) if fields["ran"] else None
-        return cls(**_with_tuple(fields, "warnings"))
+        given = json.loads(data)
+        deliveries = given.get("deliveries", {})
+        read = {
+            "status": JobStatus(given["status"]),
+            "stems": {name: StemFile.from_fields(stem) for name, stem in given["stems"].items()},
+            "ran": Ran.from_fields(given["ran"]) if given["ran"] else None,
+            "deliveries": {index: Delivery.from_fields(delivery) for index, delivery in deliveries.items()},
+            "schema": given.get("schema", 0),
+        }
+        outcome = cls.from_fields({**_with_tuple(given, "warnings"), **read})
+        _ = names.song_hash_of(outcome.job_id), outcome.finished_at_seconds  # both have to be readable
+        return outcome
 
 
-def _with_tuple(fields: dict[str, Any], name: str) -> dict[str, Any]:
-    return {**fields, name: tuple(fields[name])}
+class DamagedOutcome(Outcome):
+    """Stands for an outcome document that cannot be read: the job is over, and what became of it is not known."""
+
+    @classmethod
+    def of(cls, job_id: str) -> Self:
+        """Stand for the outcome of a job."""
+        return cls(
+            job_id,
+            "",
+            JobStatus.FAILED,
+            "1970-01-01T00:00:00+00:00",
+            error_code="bad_document",
+            error="the document that says how this job ended is damaged; submit the job again",
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Part):
+        return value.to_fields()
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _with_tuple(given: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**given, name: tuple(given[name])}

@@ -13,6 +13,9 @@ from typing import Final
 QUEUE_BUCKET: Final = "queue"
 OUTPUT_BUCKET: Final = "output"
 
+#: What the key of every open mark begins with.
+OPEN_PREFIX: Final = "open/"
+
 _JOB_ID: Final = re.compile(r"(?P<song_hash>[0-9a-f]{64})(?:\.[0-9a-f]{8})?")
 _OWNER: Final = re.compile(r"(?P<job_id>[0-9a-f]{64}(?:\.[0-9a-f]{8})?)(?:\.mp3(?:\.retired\.[0-9]+)?|\.json|/.+|-.+)")
 _STEM: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -89,7 +92,12 @@ def retired_object(song_hash: str, since_ns: int) -> ObjectName:
 
     Each removal has its own: one that sleeps over another must find what it set aside.
     """
-    return ObjectName(QUEUE_BUCKET, f"{song_hash}.mp3.retired.{since_ns}")
+    return ObjectName(QUEUE_BUCKET, f"{retired_prefix(song_hash)}{since_ns}")
+
+
+def retired_prefix(song_hash: str) -> str:
+    """Return what the key of the song begins with while it is being removed."""
+    return f"{song_hash}.mp3.retired."
 
 
 def retired_since_ns(name: ObjectName) -> int:
@@ -105,6 +113,11 @@ def request_object(job_id: str) -> ObjectName:
 def outcome_object(job_id: str) -> ObjectName:
     """Name the outcome document: once it exists for the request's generation, the job is over."""
     return ObjectName(OUTPUT_BUCKET, f"{job_id}.json")
+
+
+def open_mark(job_id: str) -> ObjectName:
+    """Name the mark of a job that may need something from the janitor; its body does not matter."""
+    return ObjectName(QUEUE_BUCKET, OPEN_PREFIX + job_id)
 
 
 def attempt_prefix(job_id: str) -> str:

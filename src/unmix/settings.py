@@ -89,7 +89,10 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(30, gt=0, description="How long a claim holds without renewal.")
     renew_seconds: float = Field(5, gt=0, description="Pause between two renewals of a lease.")
     sweep_seconds: float = Field(2, gt=0, description="Pause between two sweeps of the janitor.")
-    reconcile_seconds: float = Field(60, gt=0, description="Pause between two comparisons of Redis with the store.")
+    reconcile_seconds: float = Field(60, gt=0, description="Pause between two comparisons of Redis with open jobs.")
+    audit_hours: float = Field(
+        6, gt=0, description="Pause between two audits of the whole store, in which retention is applied too."
+    )
     grace_seconds: float = Field(20, gt=0, description="How long a lapsed lease or an unclaimed take is left alone.")
     take_seconds: float = Field(5, gt=0, le=5, description="Longest block of one take.")
     retry_seconds: float = Field(5, ge=0, description="Delay before the first retry; it doubles with each.")

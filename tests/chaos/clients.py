@@ -119,7 +119,7 @@ def ask(rest: Rest, order: Order, history: History) -> bool:
 def _wait_for_room(queue: JobQueue, most_open: int) -> None:
     while True:
         try:
-            if queue.counts().open < most_open:
+            if queue.views.counts().open < most_open:
                 return
         except QueueError:
             pass

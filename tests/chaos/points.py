@@ -18,8 +18,10 @@ from chaos.stand_in_child import SOURCES
 from unmix import names
 from unmix.job import JobRequest, Outcome
 from unmix.ledger.ledger import Ledger
+from unmix.ledger.removal import Removal
 from unmix.names import ObjectName
-from unmix.queue.job_queue import Claim, JobQueue
+from unmix.queue.job_queue import JobQueue
+from unmix.queue.records import Claim
 from unmix.store.file import FileStore
 from unmix.store.s3 import MinioStore
 
@@ -171,7 +173,7 @@ def watch_client(passage: Passage) -> None:
     after(Ledger, "accept", lambda *_: passage.reach("after_request_put"))
     after(JobQueue, "submit", lambda *_: passage.reach("after_push"))
     after(Ledger, "commit", cancelled)
-    after(Ledger, "remove_job", lambda *_: passage.reach("after_removal"))
+    after(Removal, "remove_job", lambda *_: passage.reach("after_removal"))
     for store in (FileStore, MinioStore):
         after(store, "put_file", lambda *_: passage.reach("after_song_put"))
         after(store, "put", lambda *_: passage.reach("after_song_put"))

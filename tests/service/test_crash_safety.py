@@ -16,7 +16,8 @@ from support import RedisServer
 from unmix import names
 from unmix.job import JobRequest, JobStatus, ModelCard, Outcome, Ran, SeparationOptions, StemFile
 from unmix.ledger.ledger import Ledger, utc_now
-from unmix.queue.job_queue import Claim, JobQueue, QueuePolicy
+from unmix.queue.job_queue import JobQueue, QueuePolicy
+from unmix.queue.records import Claim
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.file import FileStore
@@ -134,8 +135,8 @@ def test_a_claimed_job_that_was_removed_does_not_come_back(queue: JobQueue, ledg
     ledger.remove_job(JOB)  # whoever did this died before Redis heard of it
     serve_one(queue, ledger, tmp_path)
     assert ledger.request(JOB) is None
-    assert queue.record(JOB) is None
-    assert queue.counts().open == 0
+    assert queue.views.record(JOB) is None
+    assert queue.views.counts().open == 0
 
 
 def test_a_worker_that_wakes_over_its_copies_leaves_those_of_a_later_submission(
@@ -180,7 +181,7 @@ def test_where_a_store_cannot_say_who_was_first_redis_does(
     store = FileStore(tmp_path / "store")
     store.prepare()
     monkeypatch.setattr(store, "conditional_puts", False)
-    ledger = Ledger(store, guard=queue)
+    ledger = Ledger(store, guard=queue.guard)
     request, _ = ledger.accept(JobRequest(JOB, OPTIONS, utc_now()))
     put = store.put
 

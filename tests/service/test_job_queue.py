@@ -10,7 +10,8 @@ import redis
 from support import RedisServer, song_hash_number
 from unmix.errors import LeaseLostError, QueueError
 from unmix.job import JobStatus, ModelCard
-from unmix.queue.job_queue import Claim, JobQueue, QueuePolicy
+from unmix.queue.job_queue import JobQueue, QueuePolicy
+from unmix.queue.records import Claim
 
 POLICY = QueuePolicy(lease_seconds=0.3, grace_seconds=0.3, retry_seconds=0.2, max_attempts=3, max_crashes=2)
 
@@ -79,7 +80,7 @@ def test_a_take_without_work_ends_after_its_time(queue: JobQueue) -> None:
 def test_the_same_submission_twice_is_queued_once(queue: JobQueue) -> None:
     job_id = submit(queue, 1)
     assert not queue.submit(job_id, "g1")
-    assert queue.waiting(limit=10) == ([job_id], 1)
+    assert queue.views.waiting(limit=10) == ([job_id], 1)
 
 
 def test_a_submission_lost_from_the_list_is_queued_again_when_it_is_repeated(
@@ -88,7 +89,7 @@ def test_a_submission_lost_from_the_list_is_queued_again_when_it_is_repeated(
     job_id = submit(queue, 1)
     raw.delete("toWorker")
     assert queue.submit(job_id, "g1")
-    assert queue.waiting(limit=10) == ([job_id], 1)
+    assert queue.views.waiting(limit=10) == ([job_id], 1)
 
 
 def test_a_new_generation_revokes_the_token_of_the_old_one(queue: JobQueue) -> None:
@@ -126,7 +127,7 @@ def test_only_the_valid_token_finishes_a_job(queue: JobQueue) -> None:
         with pytest.raises(LeaseLostError):
             operation()
     queue.finish(second, JobStatus.DONE, error_code=None, callbacks=0)
-    record = queue.record(job_id)
+    record = queue.views.record(job_id)
     assert record is not None
     assert record.status is JobStatus.DONE
 
@@ -227,7 +228,7 @@ def test_a_failure_that_may_pass_is_retried_until_the_tries_are_used_up(queue: J
         claim = take_and_claim(queue)
         assert claim.attempt == attempt
         assert queue.fail(claim, error_code="store_unavailable")
-        record = queue.record(job_id)
+        record = queue.views.record(job_id)
         assert record is not None
         assert record.status is JobStatus.QUEUED
         assert record.retry_at_ms is not None
@@ -272,9 +273,9 @@ def test_a_forgotten_job_is_in_no_key(queue: JobQueue, raw: "redis.Redis") -> No
 
 def test_a_waiting_job_knows_its_place_in_the_line(queue: JobQueue) -> None:
     first, second = submit(queue, 1), submit(queue, 2)
-    assert (queue.position(first), queue.position(second)) == (1, 2)
+    assert (queue.views.position(first), queue.views.position(second)) == (1, 2)
     take_and_claim(queue)
-    assert (queue.position(first), queue.position(second)) == (None, 1)
+    assert (queue.views.position(first), queue.views.position(second)) == (None, 1)
 
 
 def test_a_callback_is_due_once_the_job_is_finished(queue: JobQueue) -> None:
@@ -294,9 +295,9 @@ def test_a_failed_delivery_is_put_off_and_a_given_up_one_leaves_the_outbox(queue
     queue.add_callback(job_id, 0)
     assert queue.outbox.put_off(job_id, 0, retry_seconds=60) == 1
     assert queue.outbox.due(limit=10) == []
-    assert queue.counts().outbox == 1
+    assert queue.views.counts().outbox == 1
     queue.outbox.end(job_id, 0)
-    assert queue.counts().outbox == 0
+    assert queue.views.counts().outbox == 0
 
 
 def test_the_logging_list_keeps_only_the_newest_lines(queue: JobQueue) -> None:
@@ -307,10 +308,10 @@ def test_the_logging_list_keeps_only_the_newest_lines(queue: JobQueue) -> None:
 
 
 def test_a_model_is_known_once_a_worker_announced_it(queue: JobQueue) -> None:
-    assert queue.model_card("demo") is None
+    assert queue.models.get("demo") is None
     card = ModelCard("demo", "ab" * 32, ("drums", "bass", "other", "vocals"), 44100)
-    queue.announce(card)
-    assert queue.model_card("demo") == card
+    queue.models.announce(card)
+    assert queue.models.get("demo") == card
 
 
 def test_a_server_that_is_not_there_is_a_queue_error(unused_port: int) -> None:
@@ -325,6 +326,6 @@ def test_queued_work_survives_a_kill_of_the_server(own_redis: RedisServer) -> No
         waiting = submit(queue, 1)
         own_redis.kill()
         with pytest.raises(QueueError):
-            queue.counts()
+            queue.views.counts()
         own_redis.start()
-        assert queue.waiting(limit=10) == ([waiting], 1)
+        assert queue.views.waiting(limit=10) == ([waiting], 1)

@@ -47,7 +47,8 @@ from unmix.janitor.retention import Retention
 from unmix.job import JobRequest, JobStatus, ModelCard, Outcome, Ran, SeparationOptions
 from unmix.ledger.ledger import Ledger
 from unmix.queue import job_queue
-from unmix.queue.job_queue import Claim, JobQueue, QueuePolicy
+from unmix.queue.job_queue import JobQueue, QueuePolicy
+from unmix.queue.records import Claim
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.file import FileStore
@@ -170,7 +171,7 @@ class Bench:
         self.bare_ledger = Ledger(self.bare_store)
         self.queue: Any = Stepwise(self.bare_queue, self._queue_point, self._watch)
         self.store: Any = Stepwise(self.bare_store, store_point, self._watch)
-        self.ledger = Ledger(self.store, guard=self.queue)
+        self.ledger = Ledger(self.store, guard=self.queue.guard)
         self.scratch = Scratch(folder / "scratch")
         self.app = create_app(self.settings, self.queue, self.store)
         while int(self.raw.info("server")["uptime_in_seconds"]) <= POLICY.grace_seconds:
@@ -476,15 +477,15 @@ class QueueMachine(RuleBasedStateMachine):
                 self._start_pass(self.reconciler, END)
             self.bench.advance(3600)
             self._lapse()
-            while self.queue.waiting(limit=1)[1]:
+            while self.queue.views.waiting(limit=1)[1]:
                 self._work(0, END)
-            if not self.queue.counts().open and not self._owed():
+            if not self.queue.views.counts().open and not self._owed():
                 break
         for _ in range(2):
             self._start_pass(self.reconciler, END)
         assert not self._owed(), "owed for ever"
         assert not self._present()
-        assert self.queue.counts().open == 0
+        assert self.queue.views.counts().open == 0
         assert self.raw.hlen(job_queue.MARKS) == 0
         self.a_done_job_has_the_stems_of_one_attempt()
         for job_id in JOBS:
@@ -505,7 +506,7 @@ class QueueMachine(RuleBasedStateMachine):
             self._check_copies(outcome)
         # The copies of an earlier submission stay when a later one fails.
         assert {name for name in listed if store_point("stat", (name,)) != "read copy"} == kept
-        outbox = self.queue.snapshot().outbox
+        outbox = self.queue.views.snapshot().outbox
         assert {(job_id, index) for index in range(len(request.callbacks))} <= outbox, "a callback is not owed"
         if outcome.status is JobStatus.FAILED:
             self._check_failure(job_id, outcome)
@@ -513,7 +514,7 @@ class QueueMachine(RuleBasedStateMachine):
     def _check_failure(self, job_id: str, outcome: Outcome) -> None:
         """A job may fail only for what was done to it."""
         faults = Counter({fate: count for (of, fate), count in self.faults.items() if of == job_id})
-        assert job_id in self.queue.failed(limit=10)[0]
+        assert job_id in self.queue.views.failed(limit=10)[0]
         if outcome.error_code == "separation_failed":
             assert faults["fails"]
         elif outcome.error_code == "poison":
@@ -577,7 +578,7 @@ class QueueMachine(RuleBasedStateMachine):
     def _work(self, number: int, until: str, fate: str = "done") -> None:
         """Let a worker on until it stands before `until`, or is idle; an idle one begins if there is something."""
         worker = self.workers[number]
-        if worker.point == "take" and not self.queue.waiting(limit=1)[1]:
+        if worker.point == "take" and not self.queue.views.waiting(limit=1)[1]:
             return
         worker.engine.fate = fate
         self._run(worker, until)
@@ -598,7 +599,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _lapse(self) -> None:
         """Let every lease end that nobody renews, and its grace, with sweeps as the janitor makes them."""
-        for job_id in self.queue.running():
+        for job_id in self.queue.views.running():
             self.faults[job_id, "lapses"] += 1
         self.bench.advance(POLICY.lease_seconds + 1)
         for _ in range(3):

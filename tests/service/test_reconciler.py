@@ -13,7 +13,8 @@ from unmix.janitor.reconciler import Reconciled, Reconciler
 from unmix.janitor.retention import Retention
 from unmix.job import Callback, Delivery, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
 from unmix.ledger.ledger import Ledger, utc_now
-from unmix.queue.job_queue import Claim, JobQueue
+from unmix.queue.job_queue import JobQueue
+from unmix.queue.records import Claim
 from unmix.store.file import FileStore
 
 JOB = song_hash_number(1)
@@ -86,8 +87,8 @@ def test_what_redis_lost_is_queued_again_in_the_order_of_submission(
         submit(queue, ledger, job_id, submitted_at=f"2026-01-01T00:00:{number:02}.000+00:00")
     flush(redis_url)
     assert two_passes(reconciler).requeued == 20
-    assert queue.waiting(limit=100) == (job_ids, 20)
-    assert queue.counts().open == 20
+    assert queue.views.waiting(limit=100) == (job_ids, 20)
+    assert queue.views.counts().open == 20
 
 
 def test_what_is_in_any_key_is_left_alone(queue: JobQueue, ledger: Ledger, reconciler: Reconciler) -> None:
@@ -99,7 +100,7 @@ def test_what_is_in_any_key_is_left_alone(queue: JobQueue, ledger: Ledger, recon
     assert queue.take(block_seconds=1) == taken
     for _ in range(3):
         assert reconciler.run() == Reconciled()
-    assert queue.waiting(limit=9) == ([waiting], 1)
+    assert queue.views.waiting(limit=9) == ([waiting], 1)
     queue.renew(running, progress=0.5)
 
 
@@ -110,19 +111,19 @@ def test_a_job_on_its_way_into_the_queue_is_queued_once(
     reconciler.run()
     queue.submit(JOB, accepted.generation)
     assert reconciler.run() == Reconciled()
-    assert queue.waiting(limit=9) == ([JOB], 1)
+    assert queue.views.waiting(limit=9) == ([JOB], 1)
 
 
 def test_a_job_that_came_into_the_queue_since_the_snapshot_is_not_queued_twice(
     queue: JobQueue, ledger: Ledger, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accepted = accept(ledger)
-    before = queue.snapshot()
+    before = queue.views.snapshot()
     monkeypatch.setattr(queue, "snapshot", lambda: before)
     reconciler.run()
     queue.submit(JOB, accepted.generation)
     assert reconciler.run() == Reconciled()
-    assert queue.waiting(limit=9) == ([JOB], 1)
+    assert queue.views.waiting(limit=9) == ([JOB], 1)
 
 
 def test_a_job_popped_by_a_consumer_that_died_is_queued_again(
@@ -131,7 +132,7 @@ def test_a_job_popped_by_a_consumer_that_died_is_queued_again(
     submit(queue, ledger)
     assert queue.take(block_seconds=1, fetch="blpop") == JOB
     assert two_passes(reconciler).requeued == 1
-    assert queue.waiting(limit=9) == ([JOB], 1)
+    assert queue.views.waiting(limit=9) == ([JOB], 1)
 
 
 def test_what_a_job_has_cost_survives_being_queued_again(
@@ -162,9 +163,9 @@ def test_a_job_with_an_outcome_leaves_the_queue(queue: JobQueue, ledger: Ledger,
     accepted = submit(queue, ledger, callbacks=(Callback("http://a"),))
     commit(ledger, accepted, status=JobStatus.CANCELLED)
     assert two_passes(reconciler).settled == 1
-    assert queue.counts().open == 0
-    assert queue.waiting(limit=9) == ([], 0)
-    assert queue.record(JOB).status is JobStatus.CANCELLED
+    assert queue.views.counts().open == 0
+    assert queue.views.waiting(limit=9) == ([], 0)
+    assert queue.views.record(JOB).status is JobStatus.CANCELLED
     assert queue.outbox.due(limit=9) == [(JOB, 0)]
 
 
@@ -175,7 +176,7 @@ def test_an_outcome_of_an_earlier_submission_settles_nothing(
     submit(queue, ledger)
     for _ in range(3):
         assert reconciler.run() == Reconciled()
-    assert queue.waiting(limit=9) == ([JOB], 1)
+    assert queue.views.waiting(limit=9) == ([JOB], 1)
 
 
 def test_callbacks_that_redis_lost_become_due_again_unless_they_were_delivered(
@@ -288,7 +289,7 @@ def test_a_job_that_only_redis_knows_as_open_is_forgotten(
     queue.take(block_seconds=1, fetch="blpop")
     ledger.remove_job(JOB)
     assert two_passes(reconciler).forgotten == 1
-    assert queue.counts().open == 0
+    assert queue.views.counts().open == 0
 
 
 def test_failed_jobs_are_listed_again_after_redis_lost_them(
@@ -296,7 +297,7 @@ def test_failed_jobs_are_listed_again_after_redis_lost_them(
 ) -> None:
     commit(ledger, accept(ledger), status=JobStatus.FAILED)
     reconciler.run()
-    assert queue.failed(limit=9) == ([JOB], 1)
+    assert queue.views.failed(limit=9) == ([JOB], 1)
 
 
 def test_one_damaged_document_does_not_keep_the_others_from_being_served(

@@ -18,7 +18,8 @@ from unmix.job import JobStatus, ModelCard
 from unmix.local import embedded_redis
 from unmix.local.embedded_redis import USERS_FILE, roles, server_command, write_users
 from unmix.local.local import LocalPlan, running
-from unmix.queue.job_queue import Claim, JobQueue, QueuePolicy
+from unmix.queue.job_queue import JobQueue, QueuePolicy
+from unmix.queue.records import Claim
 from unmix.settings import Settings
 
 START = Path(__file__).parents[2] / "redis" / "start.sh"
@@ -75,14 +76,14 @@ def work_of_rest(logins: Logins) -> None:
     rest.ping()
     assert rest.submit(JOB_ID, "g1", callbacks=1)
     rest.add_callback(JOB_ID, 1)
-    assert rest.record(JOB_ID) is not None
-    assert rest.position(JOB_ID) == 1
-    assert rest.waiting(limit=10) == ([JOB_ID], 1)
-    assert rest.running() == []
-    assert rest.counts().open == 1
+    assert rest.views.record(JOB_ID) is not None
+    assert rest.views.position(JOB_ID) == 1
+    assert rest.views.waiting(limit=10) == ([JOB_ID], 1)
+    assert rest.views.running() == []
+    assert rest.views.counts().open == 1
     assert rest.first_commit(JOB_ID, "g1", b"{}") == b"{}"
     assert rest.settle(JOB_ID, "g1", JobStatus.FAILED, error_code="poison", callbacks=1)
-    assert rest.failed(limit=10) == ([JOB_ID], 1)
+    assert rest.views.failed(limit=10) == ([JOB_ID], 1)
     rest.forget(JOB_ID)
     assert rest.model_card("demo") is None
     rest.log_list.push("node.rest.info:done", max_lines=10)
@@ -122,7 +123,7 @@ def work_of_the_janitor(logins: Logins) -> None:
     while not janitor.sweep().retries:
         pass
     logins.client("admin").delete("toWorker")
-    assert JOB_ID not in janitor.snapshot().present
+    assert JOB_ID not in janitor.views.snapshot().present
     assert janitor.requeue(JOB_ID, "g1", callbacks=1, submitted_at_ms=1)
     logins.client("admin").delete("toWorker")
     assert janitor.requeue(JOB_ID, "g2", callbacks=1, submitted_at_ms=1)

@@ -191,7 +191,7 @@ def test_sixteen_uploads_of_50_mb_at_once_take_little_memory_and_health_answers(
         time.sleep(0.1)
     assert answers == [200] * 16
     assert asked > 3
-    assert rest.queue.waiting(limit=99)[1] == 16
+    assert rest.queue.views.waiting(limit=99)[1] == 16
     assert rest.peak_rss_mb() < 300
     assert os.listdir(rest.temporary) == []
     print(f"peak RSS of REST: {rest.peak_rss_mb():.0f} MB")
@@ -412,7 +412,7 @@ def test_an_upload_under_way_is_answered_before_the_end(start: Callable[..., Res
         rest.process.send_signal(signal.SIGTERM)
         assert answer_on(peer)[0] == 200
     assert rest.process.wait(timeout=30) == 0
-    assert rest.queue.waiting(limit=9)[1] == 1
+    assert rest.queue.views.waiting(limit=9)[1] == 1
 
 
 def test_it_waits_for_redis_and_says_so(own_redis: RedisServer, tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_stems_and_documents_go_after_their_days(
     assert ledger.request(JOB) is not None
     walk(stems_days=2)
     assert keys(store) == []
-    assert queue.failed(limit=9) == ([], 0)
+    assert queue.views.failed(limit=9) == ([], 0)
 
 
 def test_what_is_owed_never_goes(store: FileStore, ledger: Ledger, walk: Callable[..., None]) -> None:

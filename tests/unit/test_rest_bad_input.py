@@ -30,7 +30,7 @@ def rest(tmp_path: Path, redis_url: str) -> Iterator[Rest]:
     rest = Rest(tmp_path, redis_url, max_upload_mb=1, max_song_seconds=30)
     yield rest
     assert rest.stored() == []
-    assert rest.queue.waiting(limit=9) == ([], 0)
+    assert rest.queue.views.waiting(limit=9) == ([], 0)
 
 
 def assert_problem(answer: TestResponse, status: int, code: str) -> None:
@@ -152,12 +152,12 @@ def test_a_model_that_the_operator_does_not_offer(rest: Rest, model: str) -> Non
 
 
 def test_a_stem_that_the_model_does_not_have(rest: Rest) -> None:
-    rest.queue.announce(DEMO_CARD)
+    rest.queue.models.announce(DEMO_CARD)
     assert_problem(rest.post_form(SONG, stems="vocals,guitar"), 422, "unknown_stem")
 
 
 def test_an_instrumental_of_a_model_without_vocals(rest: Rest) -> None:
-    rest.queue.announce(replace(DEMO_CARD, sources=("drums", "bass")))
+    rest.queue.models.announce(replace(DEMO_CARD, sources=("drums", "bass")))
     assert_problem(rest.post_form(SONG, stems="instrumental"), 422, "unknown_stem")
 
 

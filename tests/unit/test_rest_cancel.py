@@ -13,7 +13,7 @@ from unmix.errors import LeaseLostError, QueueError
 from unmix.job import JobStatus, Outcome
 from unmix.ledger.ledger import Ledger, utc_now
 from unmix.names import hash_song, song_object
-from unmix.queue.job_queue import Claim
+from unmix.queue.records import Claim
 
 JOB_ID = hash_song(SONG)
 
@@ -36,7 +36,7 @@ def assert_cancelled(rest: Rest, answer: TestResponse, job_id: str = JOB_ID) -> 
     assert (answer.status_code, answer.json["hash"], answer.json["status"]) == (200, job_id, "cancelled")
     job = rest.client.get(f"/apiv1/jobs/{job_id}").json
     assert (job["status"], job["error_code"], job["stems"], job["position"]) == ("cancelled", "cancelled", {}, None)
-    snapshot = rest.queue.snapshot()
+    snapshot = rest.queue.views.snapshot()
     assert job_id not in snapshot.present | snapshot.open | snapshot.failed
 
 
@@ -76,7 +76,7 @@ def test_a_job_that_was_removed_is_not_there_although_redis_remembers_its_end(re
     rest.post_form(SONG)
     cancel(rest)
     rest.ledger.remove_job(JOB_ID)
-    assert rest.queue.record(JOB_ID) is not None
+    assert rest.queue.views.record(JOB_ID) is not None
     assert cancel(rest).status_code == 404
     assert rest.client.get(f"/apiv1/jobs/{JOB_ID}").status_code == 404
     assert rest.ledger.request(JOB_ID) is None

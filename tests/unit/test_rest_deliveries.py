@@ -51,7 +51,7 @@ def deliver_until(rest: Rest, condition: Callable[[], bool], **settings: Any) ->
 
 def deliver_all(rest: Rest, **settings: Any) -> dict[str, Any]:
     """Deliver until the outbox is empty, and return what the job says of its callbacks."""
-    deliver_until(rest, lambda: rest.queue.counts().outbox == 0, **settings)
+    deliver_until(rest, lambda: rest.queue.views.counts().outbox == 0, **settings)
     return dict(rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["callbacks"])
 
 
@@ -157,7 +157,7 @@ def test_a_callback_of_a_removed_job_is_not_delivered(rest: Rest) -> None:
         post(rest, receiver)
         rest.finish(JOB_ID, STEMS)
         rest.client.delete(f"/apiv1/remove/{JOB_ID}")
-        deliver_until(rest, lambda: rest.queue.counts().outbox == 0)
+        deliver_until(rest, lambda: rest.queue.views.counts().outbox == 0)
         assert receiver.bodies == []
 
 

@@ -35,7 +35,7 @@ def test_an_accepted_song_is_stored_requested_and_queued(rest: Rest) -> None:
     assert request.options.model == "demo"
     assert request.callbacks == (Callback(PUBLIC["url"], {"ticket": 1}),)
     assert request.duration_seconds == pytest.approx(2.0)
-    assert rest.queue.waiting(limit=9) == ([job_id], 1)
+    assert rest.queue.views.waiting(limit=9) == ([job_id], 1)
     assert answer.json["status"] == "queued"
     assert answer.json["warnings"] == []
 
@@ -51,7 +51,7 @@ def test_any_content_type_will_do_for_a_body_that_is_json(rest: Rest, content_ty
 @pytest.mark.parametrize("field", ["file", "mp3"])
 def test_a_form_makes_the_same_job_as_json(rest: Rest, field: str) -> None:
     assert rest.post_form(SONG, field=field).json["hash"] == rest.post_json(SONG).json["hash"]
-    assert rest.queue.waiting(limit=9)[1] == 1
+    assert rest.queue.views.waiting(limit=9)[1] == 1
 
 
 def test_a_trailing_slash_is_accepted(rest: Rest) -> None:
@@ -102,7 +102,7 @@ def test_other_options_make_another_job_of_the_same_song(rest: Rest) -> None:
 
 
 def test_karaoke_is_a_job_of_its_own(rest: Rest) -> None:
-    rest.queue.announce(DEMO_CARD)
+    rest.queue.models.announce(DEMO_CARD)
     job_id = rest.post_form(SONG, stems="vocals,instrumental").json["hash"]
     assert rest.post_json(SONG, stems=["instrumental", "vocals"]).json["hash"] == job_id
     others = {rest.post_form(SONG, stems=stems).json["hash"] for stems in ("", "vocals", "instrumental")}
@@ -122,7 +122,7 @@ def test_mixture_consistency_makes_another_job_and_leaving_it_out_is_to_say_fals
 
 
 def test_the_weights_that_workers_announce_stand_in_the_request(rest: Rest) -> None:
-    rest.queue.announce(DEMO_CARD)
+    rest.queue.models.announce(DEMO_CARD)
     request = rest.ledger.request(rest.post_form(SONG).json["hash"])
     assert request is not None
     assert request.options.weights_sha256 == DEMO_CARD.weights_sha256
@@ -134,29 +134,29 @@ def test_a_second_submission_joins_the_first(rest: Rest) -> None:
     answer = rest.post_form(SONG)
     assert answer.json["hash"] == job_id
     assert rest.ledger.request(job_id) == first
-    assert rest.queue.waiting(limit=9)[1] == 1
+    assert rest.queue.views.waiting(limit=9)[1] == 1
 
 
 def test_a_second_submission_of_a_done_job_says_so_and_queues_nothing(rest: Rest) -> None:
     job_id = rest.post_form(SONG).json["hash"]
     rest.finish(job_id, {"vocals": b"v"})
     assert rest.post_form(SONG).json["status"] == "done"
-    assert rest.queue.waiting(limit=9)[1] == 0
+    assert rest.queue.views.waiting(limit=9)[1] == 0
 
 
 def test_stems_of_other_weights_are_not_served_again(rest: Rest) -> None:
     job_id = rest.post_form(SONG).json["hash"]
     rest.finish(job_id, {"vocals": b"v"})
-    rest.queue.announce(replace(DEMO_CARD, weights_sha256="cd" * 32))
+    rest.queue.models.announce(replace(DEMO_CARD, weights_sha256="cd" * 32))
     assert rest.post_form(SONG).json["status"] == "queued"
-    assert rest.queue.waiting(limit=9)[0] == [job_id]
+    assert rest.queue.views.waiting(limit=9)[0] == [job_id]
 
 
 def test_a_failed_job_is_tried_anew_when_submitted_again(rest: Rest) -> None:
     job_id = rest.post_form(SONG).json["hash"]
     rest.finish(job_id, status=JobStatus.FAILED, error_code="gave_up", ran=None)
     assert rest.post_form(SONG).json["status"] == "queued"
-    assert rest.queue.waiting(limit=9)[0] == [job_id]
+    assert rest.queue.views.waiting(limit=9)[0] == [job_id]
 
 
 def test_a_song_that_is_being_separated_answers_running(rest: Rest) -> None:
@@ -262,7 +262,7 @@ def test_a_song_counts_as_not_accepted_when_redis_goes_after_it_was_stored(
 
     own_redis.start()
     assert rest.post_form(SONG).status_code == 200
-    assert rest.queue.waiting(limit=9)[0] == [hash_song(SONG)]
+    assert rest.queue.views.waiting(limit=9)[0] == [hash_song(SONG)]
 
 
 def test_a_store_that_is_away_answers_503_and_queues_nothing(rest: Rest, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_store_that_is_away_answers_503_and_queues_nothing(rest: Rest, tmp_pat
     answer = rest.post_form(SONG)
     assert answer.status_code == 503
     assert str(tmp_path) not in answer.text
-    assert rest.queue.waiting(limit=9)[1] == 0
+    assert rest.queue.views.waiting(limit=9)[1] == 0
 
 
 def test_a_song_that_lies_there_cut_short_is_stored_anew(rest: Rest) -> None:

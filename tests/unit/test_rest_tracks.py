@@ -110,7 +110,7 @@ def test_a_stem_of_an_unknown_job_is_404(rest: Rest) -> None:
 def test_a_stem_that_the_model_lacks_is_400_and_one_that_it_has_is_404_until_it_is_there(rest: Rest) -> None:
     rest.post_form(SONG)
     assert rest.client.get(f"/apiv1/track/{JOB_ID}/piano").status_code == 400
-    rest.queue.announce(
+    rest.queue.models.announce(
         type(DEMO_CARD)(DEMO_CARD.name, DEMO_CARD.weights_sha256, (*DEMO_CARD.sources, "piano"), 44_100)
     )
     assert rest.client.get(f"/apiv1/track/{JOB_ID}/piano").status_code == 404
@@ -157,7 +157,7 @@ def test_a_removed_job_waits_no_more_and_its_worker_has_lost_its_lease(rest: Res
     rest.post_form(SONG)
     rest.client.get(f"/apiv1/remove/{JOB_ID}")
     assert rest.client.get("/apiv1/queue").json["total"] == 0
-    assert rest.queue.record(JOB_ID) is None
+    assert rest.queue.views.record(JOB_ID) is None
 
 
 def test_a_song_stays_while_another_job_needs_it(done: Rest) -> None:

@@ -12,7 +12,8 @@ from unmix.errors import LeaseLostError, ObjectMissingError, StoreError
 from unmix.job import JobRequest, JobStatus, ModelCard, Ran, SeparationOptions
 from unmix.ledger.ledger import Ledger
 from unmix.names import hash_song, song_object
-from unmix.queue.job_queue import Claim, JobQueue
+from unmix.queue.job_queue import JobQueue
+from unmix.queue.records import Claim
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
@@ -123,7 +124,7 @@ def test_the_lease_is_kept_while_the_store_is_away(lease: Lease, queue: JobQueue
     lease.progress = 0.75  # what a renewal brings to Redis
 
     def renewed() -> bool:
-        record = queue.record(JOB_ID)
+        record = queue.views.record(JOB_ID)
         return record is not None and record.progress == 0.75
 
     def until_renewed() -> str:
@@ -217,7 +218,7 @@ def test_a_song_is_separated_once_though_the_store_goes_and_comes(
     assert outcome is not None
     assert (outcome.status, outcome.attempt, list(outcome.stems)) == (JobStatus.DONE, 1, ["vocals"])
     assert bench.process.separations == 1
-    record = queue.record(JOB_ID)
+    record = queue.views.record(JOB_ID)
     assert record is not None
     assert (record.status, record.error_code) == (JobStatus.DONE, None)
 
@@ -229,11 +230,11 @@ def test_a_job_whose_stems_cannot_be_stored_for_too_long_is_tried_again_later(
     monkeypatch.setattr(bench.store, "put_file", fails_at_first(bench.store.put_file, AWAY, times=1))
     bench.run()
     assert bench.ledger.outcome(bench.request) is None
-    record = queue.record(JOB_ID)
+    record = queue.views.record(JOB_ID)
     assert record is not None
     assert (record.status, record.error_code) == (JobStatus.QUEUED, "store_unavailable")
     assert record.retry_at_ms is not None
-    assert queue.counts().delayed == 1
+    assert queue.views.counts().delayed == 1
 
 
 def test_a_job_whose_song_does_not_fit_on_the_scratch_disk_is_tried_again_later(
@@ -248,7 +249,7 @@ def test_a_job_whose_song_does_not_fit_on_the_scratch_disk_is_tried_again_later(
     monkeypatch.setattr(bench.store, "get_file", fill_the_disk)
     bench.run()
     assert bench.ledger.outcome(bench.request) is None
-    record = queue.record(JOB_ID)
+    record = queue.views.record(JOB_ID)
     assert record is not None
     assert (record.status, record.error_code) == (JobStatus.QUEUED, "scratch_failed")
-    assert queue.counts().delayed == 1
+    assert queue.views.counts().delayed == 1

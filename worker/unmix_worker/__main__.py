@@ -38,7 +38,9 @@ def main() -> int:
         with Scratch(settings.scratch_dir) as scratch:
             shutdown = Shutdown(settings.shutdown_seconds)
             shutdown.listen()  # only now: before there is work, a signal may end the process at once
-            Worker(settings, queue, Ledger(store, guard=queue), process, scratch, worker_id=worker_id).run(shutdown)
+            Worker(settings, queue, Ledger(store, guard=queue.guard), process, scratch, worker_id=worker_id).run(
+                shutdown
+            )
     except UnmixError as error:
         log.error("worker stops", code=error.code, error=error.message)
         return 1

@@ -97,7 +97,7 @@ def _separate(task: dict[str, Any], separator: Separator, max_seconds: float, em
     return {
         "event": "done",
         "stems": {stem: str(path) for stem, path in separation.stems.items()},
-        "ran": asdict(ran),
+        "ran": ran.to_fields(),
         "warnings": separation.warnings,
     }
 

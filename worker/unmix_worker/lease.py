@@ -7,7 +7,8 @@ from typing import Self
 import structlog
 
 from unmix.errors import LeaseLostError, QueueError
-from unmix.queue.job_queue import Claim, JobQueue
+from unmix.queue.job_queue import JobQueue
+from unmix.queue.records import Claim
 
 log = structlog.get_logger()
 

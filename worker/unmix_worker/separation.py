@@ -264,6 +264,6 @@ def _error_of(event: dict[str, Any]) -> UnmixError:
 def _separated(event: dict[str, Any]) -> Separated:
     return Separated(
         stems={stem: Path(path) for stem, path in event["stems"].items()},
-        ran=Ran(**event["ran"]),
+        ran=Ran.from_fields(event["ran"]),
         warnings=tuple(event["warnings"]),
     )

@@ -13,7 +13,6 @@ from typing import Final
 
 import structlog
 
-from unmix import names
 from unmix.errors import (
     EngineError,
     LeaseLostError,
@@ -22,9 +21,10 @@ from unmix.errors import (
     StoreError,
     UnmixError,
 )
-from unmix.job import JobRequest, JobStatus, Outcome, StemFile
+from unmix.job import DamagedRequest, JobRequest, JobStatus, Outcome, StemFile
 from unmix.ledger.ledger import Ledger, utc_now
-from unmix.queue.job_queue import Claim, JobQueue
+from unmix.queue.job_queue import JobQueue
+from unmix.queue.records import Claim
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
@@ -69,7 +69,7 @@ class Worker:
             try:
                 card = self._process.ensure_ready(shutdown)
                 self._heartbeat.beat()  # first here, so that the file's existence means that the model is loaded
-                self._queue.announce(card)  # again and again: Redis may have lost it
+                self._queue.models.announce(card)  # again and again: Redis may have lost it
                 element = self._queue.take(block_seconds=self._settings.take_seconds, fetch=self._settings.fetch)
                 if element is not None:
                     self._serve(element, shutdown)
@@ -124,6 +124,8 @@ class Worker:
         outcome = patience.call(partial(self._ledger.outcome, request))  # an earlier attempt may have come that far
         if outcome is None:
             self._refuse_if_spent(claim)
+            if isinstance(request, DamagedRequest):
+                raise EngineError("the document that says what to do is damaged", code="bad_document")
             with self._scratch.song() as scratch:
                 song_path = patience.call(partial(self._fetch, request, scratch))
                 task = SeparationTask.of(request.options, song_path, scratch / "stems", self._settings.mp3_bitrate_kbps)
@@ -150,7 +152,7 @@ class Worker:
     def _fetch(self, request: JobRequest, scratch: Path) -> Path:
         path = scratch / "song"
         try:
-            self._ledger.store.get_file(names.song_object(request.song_hash), path)
+            self._ledger.fetch_song(request.song_hash, path)
         except ObjectMissingError as error:
             raise EngineError("the song is not in the store", code="input_missing", retryable=True) from error
         if _sha256(path) != request.song_hash:
@@ -163,9 +165,8 @@ class Worker:
         """Put the stems under names that no other attempt uses."""
         stems = {}
         for stem, path in separated.stems.items():
-            name = names.attempt_object(request.job_id, claim.token, stem, request.options.format)
-            patience.call(partial(self._ledger.store.put_file, name, path))
-            stems[stem] = StemFile(key=name.key, size_bytes=path.stat().st_size, sha256=_sha256(path))
+            stem_of = (request.job_id, claim.token, stem, request.options.format)
+            stems[stem] = patience.call(partial(self._ledger.put_stem, *stem_of, path))
         return stems
 
     def _conclude(self, request: JobRequest, claim: Claim, outcome: Outcome, patience: Patience) -> None:

@@ -4,7 +4,6 @@ The object store is asked first: it knows what is owed and what is over. Redis i
 over, so that results can be had while it is away. Likewise a job is cancelled or submitted again in the store first.
 """
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,9 +12,9 @@ from flask import Blueprint, Response, request
 
 from unmix import names
 from unmix.errors import InputError, LeaseLostError, NotFoundError
-from unmix.job import JobRequest, JobStatus, Outcome
+from unmix.job import DamagedRequest, JobRequest, JobStatus, Outcome
 from unmix.ledger.ledger import utc_now
-from unmix.queue.job_queue import JobRecord
+from unmix.queue.records import JobRecord
 from unmix_rest.http.answers import json_answer
 from unmix_rest.services import Services
 
@@ -44,15 +43,15 @@ def blueprint(services: Services) -> Blueprint:
     @routes.get("/apiv1/queue")
     def queue() -> Response:
         offset, limit = _page()
-        elements, total = services.queue.waiting(offset=offset, limit=limit)
+        elements, total = services.queue.views.waiting(offset=offset, limit=limit)
         # Others may push anything: only what names a job is shown, all of it is counted.
         waiting = [element for element in elements if names.is_job_id(element)]
-        return json_answer({"queue": waiting, "total": total, "running": services.queue.running()})
+        return json_answer({"queue": waiting, "total": total, "running": services.queue.views.running()})
 
     @routes.get("/apiv1/failed")
     def failed() -> Response:
         offset, limit = _page()
-        job_ids, total = services.queue.failed(offset=offset, limit=limit)
+        job_ids, total = services.queue.views.failed(offset=offset, limit=limit)
         return json_answer({"failed": [_failure(job_id, services) for job_id in job_ids], "total": total})
 
     return routes
@@ -71,7 +70,7 @@ def checked(job_id: str) -> str:
 
 def status_of(job_id: str, services: Services) -> JobStatus:
     """Return how a job stands that has no outcome yet."""
-    record = services.queue.record(job_id)
+    record = services.queue.views.record(job_id)
     return record.status if record and _is_open(record) else JobStatus.QUEUED
 
 
@@ -96,7 +95,7 @@ def _cancel(job_id: str, services: Services) -> dict[str, Any]:
     services.queue.ping()  # a job that could not be taken from its worker goes on
     known = services.ledger.request(job_id)
     if known is None:
-        if not _is_open(services.queue.record(job_id)) and services.queue.position(job_id) is None:
+        if not _is_open(services.queue.views.record(job_id)) and services.queue.views.position(job_id) is None:
             raise NotFoundError("there is no such job")
         known = services.ledger.adopt(JobRequest(job_id, services.settings.default_options, utc_now()))
     cancelled = Outcome(
@@ -123,7 +122,7 @@ def _retry(job_id: str, services: Services) -> dict[str, Any]:
         raise NotFoundError("there is no such job")
     if outcome and outcome.status is JobStatus.DONE:
         raise InputError("only a failed or cancelled job can be tried again", code="not_retryable")
-    if services.store.stat(names.song_object(known.song_hash)) is None:
+    if not services.ledger.has_song(known.song_hash):
         raise NotFoundError("the song of this job is not stored any more; send it again", code="song_gone")
     known = services.ledger.retry(job_id)
     if known is None:
@@ -147,7 +146,7 @@ def _describe(job_id: str, services: Services) -> dict[str, Any]:
     known, outcome = services.ledger.end(job_id)
     record = position = None
     if outcome is None:
-        record, position = services.queue.record(job_id), services.queue.position(job_id)
+        record, position = services.queue.views.record(job_id), services.queue.views.position(job_id)
         if known is None and not _is_open(record) and position is None:
             raise NotFoundError("there is no such job")
         if known and record and record.status.is_over:
@@ -161,8 +160,8 @@ def _describe(job_id: str, services: Services) -> dict[str, Any]:
 
 
 def _of_request(known: JobRequest | None) -> dict[str, Any]:
-    """Tell what was asked; of an element that another producer pushed nothing is known before it is claimed."""
-    if known is None:
+    """Tell what was asked, if that is known: not of a foreign push before its claim, nor of a damaged request."""
+    if known is None or isinstance(known, DamagedRequest):
         return {"options": None, "submitted_at": None, "duration_seconds": None, "warnings": []}
     options = known.options
     return {
@@ -204,9 +203,9 @@ def _of_outcome(outcome: Outcome, services: Services) -> dict[str, Any]:
         "error_code": outcome.error_code,
         "error": outcome.error,
         "stems": _stems(outcome, services),
-        "ran": asdict(outcome.ran) if outcome.ran else None,
+        "ran": outcome.ran.to_fields() if outcome.ran else None,
         "finished_at": outcome.finished_at,
-        "callbacks": {index: asdict(delivery) for index, delivery in sorted(outcome.deliveries.items())},
+        "callbacks": {index: delivery.to_fields() for index, delivery in sorted(outcome.deliveries.items())},
     }
     if outcome.warnings:
         fields["warnings"] = list(outcome.warnings)
@@ -217,8 +216,6 @@ def _of_outcome(outcome: Outcome, services: Services) -> dict[str, Any]:
 
 def _stems(outcome: Outcome, services: Services) -> dict[str, Any]:
     """Return the stems that are still there; single ones can be removed."""
-    listed = services.store.list(names.OUTPUT_BUCKET, names.attempt_prefix(outcome.job_id)) if outcome.stems else ()
-    keys = {info.name.key for info in listed}
     return {
         name: {
             "url": f"/apiv1/track/{outcome.job_id}/{name}.{outcome.format}",
@@ -226,5 +223,5 @@ def _stems(outcome: Outcome, services: Services) -> dict[str, Any]:
             "sha256": stem.sha256,
         }
         for name, stem in outcome.stems.items()
-        if stem.key in keys
+        if services.ledger.has_stem(stem)
     }

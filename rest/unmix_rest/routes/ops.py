@@ -44,7 +44,7 @@ def blueprint(services: Services) -> Blueprint:
     @routes.get("/metrics")
     def metrics() -> Response:
         try:
-            counts = services.queue.counts()
+            counts = services.queue.views.counts()
         except QueueError:
             counts = None
         return Response(services.metrics.render(counts), content_type=CONTENT_TYPE_LATEST)

@@ -52,9 +52,11 @@ def _accept(upload: Upload, services: Services) -> dict[str, Any]:
         duration_seconds=probed.duration_seconds,
         warnings=probed.warnings,
     )
-    _store_song(upload, services)
+    services.ledger.put_song(upload.song_hash, upload.path)
     accepted, is_new = services.ledger.accept(wanted)
-    _store_song(upload, services)  # a retirement that did not know of this job may have removed it meanwhile
+    services.ledger.put_song(
+        upload.song_hash, upload.path
+    )  # a retirement that did not know of this job may have removed it meanwhile
     status = _queue_job(accepted, services, callback)
     services.metrics.accepted()
     log.info(
@@ -72,13 +74,6 @@ def _accept(upload: Upload, services: Services) -> dict[str, Any]:
         "status": status.value,
         "warnings": [*accepted.warnings, *warnings],
     }
-
-
-def _store_song(upload: Upload, services: Services) -> None:
-    name = names.song_object(upload.song_hash)
-    stored = services.store.stat(name)
-    if stored is None or stored.size_bytes != upload.size_bytes:
-        services.store.put_file(name, upload.path)
 
 
 def _queue_job(accepted: JobRequest, services: Services, callback: Callback | None) -> JobStatus:
@@ -105,7 +100,7 @@ def _options(fields: Mapping[str, Any], services: Services) -> SeparationOptions
     if format not in MEDIA_TYPES:
         raise InputError(f"stems can be had as: {', '.join(MEDIA_TYPES)}", code="unknown_format")
     stems = _stems(fields.get("stems"))
-    card = services.queue.model_card(model)
+    card = services.queue.models.get(model)
     if card and not set(stems) <= set(offered := names.stems_of(card.sources)):
         raise InputError(f"the stems of this model are: {', '.join(offered)}", code="unknown_stem")
     return SeparationOptions(

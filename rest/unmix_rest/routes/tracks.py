@@ -54,7 +54,7 @@ def _send(job_id: str, track: str, services: Services) -> Response:
     _, outcome, stem = _find(job_id, track, services)
     file = outcome.stems[stem]
     try:
-        stream = services.store.open(names.ObjectName(names.OUTPUT_BUCKET, file.key))
+        stream = services.ledger.open_stem(file)
     except ObjectMissingError as error:
         raise NotFoundError("this stem was removed") from error
     response = Response(FileWrapper(stream, CHUNK_BYTES), mimetype=MEDIA_TYPES[outcome.format], direct_passthrough=True)
@@ -71,9 +71,9 @@ def _send(job_id: str, track: str, services: Services) -> Response:
 
 def _remove_stem(job_id: str, track: str, services: Services) -> Response:
     known, outcome, stem = _find(job_id, track, services)
-    if services.store.stat(names.ObjectName(names.OUTPUT_BUCKET, outcome.stems[stem].key)) is None:
+    if not services.ledger.has_stem(outcome.stems[stem]):
         raise NotFoundError("this stem was removed already")
-    services.ledger.remove_stem(known, outcome, stem)
+    services.ledger.removal.remove_stem(known, outcome, stem)
     log.info("stem removed", job_id=job_id, stem=stem)
     return json_answer({"hash": job_id, "track": stem, "reason": "Stem removed"})
 
@@ -83,24 +83,24 @@ def _remove_job(job_id: str, services: Services) -> Response:
     if not _exists(job_id, services):
         raise NotFoundError("there is no such job")
     services.queue.forget(job_id)  # first: what is submitted from here on must not be taken from the queue
-    services.ledger.remove_job(job_id)
+    services.ledger.removal.remove_job(job_id)
     log.info("job removed", job_id=job_id)
     return json_answer({"hash": job_id, "reason": "Song and stems removed"})
 
 
 def _exists(job_id: str, services: Services) -> bool:
     return (
-        any(services.store.stat(name) for name in (names.request_object(job_id), names.outcome_object(job_id)))
-        or services.queue.record(job_id) is not None
-        or services.queue.position(job_id) is not None
+        services.ledger.request(job_id) is not None
+        or services.ledger.has_outcome(job_id)
+        or services.queue.views.record(job_id) is not None
+        or services.queue.views.position(job_id) is not None
         or _is_song_left_alone(names.song_hash_of(job_id), services)
     )
 
 
 def _is_song_left_alone(song_hash: str, services: Services) -> bool:
     """Tell whether the song is there without any job: it was not pushed yet, or a removal of its job broke off."""
-    is_stored = services.store.stat(names.song_object(song_hash)) is not None
-    return is_stored and not services.ledger.is_needed(song_hash, keep_for_jobs=True)
+    return services.ledger.has_song(song_hash) and not services.ledger.removal.is_needed(song_hash, keep_for_jobs=True)
 
 
 def _find(job_id: str, track: str, services: Services) -> tuple[JobRequest, Outcome, str]:
@@ -140,5 +140,5 @@ def _may_have(stem: str, known: JobRequest | None, outcome: Outcome | None, serv
         return False
     if known.options.stems:
         return stem in known.options.stems
-    card = services.queue.model_card(known.options.model)
+    card = services.queue.models.get(known.options.model)
     return card is not None and stem in card.sources

@@ -1,29 +1,26 @@
-"""The ledger: requests and outcomes as documents in the object store.
+"""The ledger: requests and outcomes as documents in the object store, beside the songs and stems that they are about.
 
 A request that has no outcome of its own generation is owed; the first outcome committed for a generation ends it.
 The commit is one compare-and-swap, so that of two workers who both believe they own a job exactly one wins and the
-other adopts what stands there. Songs and stems are plain objects beside the documents.
-
-What is removed here may be submitted anew at the same moment. So files are listed before the documents are read that
-condemn them, and a song that is about to go is only set aside until the requests have been read once more.
+other adopts what stands there. What goes is `unmix.ledger.removal`'s, what is listed `unmix.ledger.inventory`'s.
 """
 
-import heapq
-import time
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import groupby
-from typing import Final, Protocol, TypeVar
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
 
 from unmix import names
-from unmix.errors import InputError, LeaseLostError, ObjectChangedError, ObjectMissingError, StoreError
-from unmix.job import Delivery, JobRequest, JobStatus, Outcome, StemFile
-from unmix.store.protocol import ObjectInfo, ObjectStore
-
-Document = TypeVar("Document", JobRequest, Outcome)
-Wanted = TypeVar("Wanted", JobRequest, JobRequest | None)
+from unmix.errors import InputError, LeaseLostError, ObjectChangedError, ObjectMissingError
+from unmix.job import DamagedOutcome, DamagedRequest, Delivery, JobRequest, JobStatus, Outcome, StemFile
+from unmix.ledger.documents import Documents, Wanted
+from unmix.ledger.inventory import Inventory
+from unmix.ledger.open_marks import OpenMarks
+from unmix.ledger.removal import Removal
+from unmix.store.protocol import ObjectStore
 
 #: Callbacks of one job, so that posting a song again and again does not make its request grow for ever.
 MAX_CALLBACKS: Final = 16
@@ -35,56 +32,37 @@ def utc_now() -> str:
 
 
 class CommitGuard(Protocol):
-    """Decides who was first, for stores that cannot: `unmix.queue.job_queue.JobQueue` does."""
+    """Decides who was first, for stores that cannot: `unmix.queue.commit_guard` does."""
 
     def first_commit(self, job_id: str, generation: str, data: bytes) -> bytes:
         """Return the first `data` that was given for this generation of the job."""
 
 
-@dataclass(slots=True)
-class StoredJob:
-    """What the store lists of one job."""
-
-    job_id: str
-    request: ObjectInfo | None = None
-    outcome: ObjectInfo | None = None
-    attempts: list[ObjectInfo] = field(default_factory=list)  # their stems
-    copies: set[str] = field(default_factory=set)  # keys of the contract's names
-
-
-@dataclass(slots=True)
-class StoredSong:
-    """What the store lists of one song and its jobs."""
-
-    song_hash: str
-    song: ObjectInfo | None = None
-    retired: list[ObjectInfo] = field(default_factory=list)
-    jobs: dict[str, StoredJob] = field(default_factory=dict)
-
-
 class Ledger:
-    """The documents of one object store. Every method raises `StoreError` when the store is away.
+    """The ledger in one object store. Every method raises `StoreError` when the store is away.
 
     A `guard` makes commits safe where the store ignores conditional puts; then they raise its errors too.
     """
 
     def __init__(self, store: ObjectStore, guard: CommitGuard | None = None) -> None:
-        self.store = store
+        self._store = store
         self._guard = guard
+        self._documents = Documents(store)
+        self.inventory = Inventory(store)
+        self.open_marks = OpenMarks(store)
+        self.removal = Removal(store, self._documents, self.open_marks)
 
     def request(self, job_id: str) -> JobRequest | None:
         """Return the request of a job, None if there is none."""
-        return self._request(job_id)[0]
+        return self._documents.request(job_id)
 
     def outcome(self, request: JobRequest) -> Outcome | None:
         """Return how `request` ended, None while it is owed. An outcome of another generation counts as none."""
-        outcome, _ = self._outcome(request.job_id)
-        return outcome if outcome is not None and outcome.generation == request.generation else None
+        return self._documents.outcome_of(request)
 
     def end(self, job_id: str) -> tuple[JobRequest | None, Outcome | None]:
         """Return the request of a job, and how it ended."""
-        request = self.request(job_id)
-        return request, self.outcome(request) if request else None
+        return self._documents.end(job_id)
 
     def adopt(self, request: JobRequest) -> JobRequest:
         """Write the request of a foreign push, or return the one that is there already."""
@@ -101,7 +79,10 @@ class Ledger:
         """
 
         def join_or_replace(known: JobRequest | None) -> JobRequest:
-            if known is None or not self._serves(known, request):
+            if known is None:
+                return request
+            if not self._serves(known, request):
+                self._drop_damaged_outcome(request.job_id)
                 return request
             for callback in request.callbacks:
                 if callback not in known.callbacks:
@@ -114,11 +95,18 @@ class Ledger:
         return accepted, accepted.generation == request.generation
 
     def retry(self, job_id: str) -> JobRequest | None:
-        """Submit a failed or cancelled job anew; its request as it stands if it is neither, None if there is none."""
+        """Submit a failed or cancelled job again; its request as it is if it is neither, None if there is none.
+
+        Raises:
+            InputError: the request is damaged, so that nobody knows what to do (`not_retryable`).
+        """
 
         def renew(known: JobRequest | None) -> JobRequest | None:
             outcome = self.outcome(known) if known else None
+            if isinstance(known, DamagedRequest):
+                raise InputError("what was asked for cannot be read; send the song again", code="not_retryable")
             if known and outcome and outcome.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+                self._drop_damaged_outcome(job_id)
                 return known.again(utc_now())
             return known
 
@@ -132,18 +120,18 @@ class Ledger:
         """
         while True:
             # The order matters: a request read after the outcome is at least as new as what is swapped out.
-            standing, etag = self._outcome(outcome.job_id)
+            standing, etag = self._documents.outcome(outcome.job_id)
             request = self.request(outcome.job_id)
             if request is None or request.generation != outcome.generation:
                 raise LeaseLostError(f"{outcome.job_id} was removed or submitted anew", code="superseded")
-            if standing is not None and standing.generation == outcome.generation:
+            if isinstance(standing, DamagedOutcome) or (standing and standing.generation == outcome.generation):
                 return standing
-            if self._guard is not None and not self.store.conditional_puts:
+            if self._guard is not None and not self._store.conditional_puts:
                 data = self._guard.first_commit(outcome.job_id, outcome.generation, outcome.to_json())
-                self.store.put(names.outcome_object(outcome.job_id), data)
+                self._store.put(names.outcome_object(outcome.job_id), data)
                 return Outcome.from_json(data)
             try:
-                self.store.put_if(names.outcome_object(outcome.job_id), outcome.to_json(), etag=etag)
+                self._store.put_if(names.outcome_object(outcome.job_id), outcome.to_json(), etag=etag)
             except ObjectChangedError:
                 continue  # somebody else was faster: look again
             return outcome
@@ -151,12 +139,12 @@ class Ledger:
     def note_delivery(self, job_id: str, generation: str, index: int, delivery: Delivery) -> None:
         """Write into the outcome how the delivery of callback number `index` ended."""
         while True:
-            outcome, etag = self._outcome(job_id)
+            outcome, etag = self._documents.outcome(job_id)
             if outcome is None or outcome.generation != generation:
                 return  # removed or submitted anew
             noted = replace(outcome, deliveries={**outcome.deliveries, str(index): delivery})
             with suppress(ObjectChangedError):
-                self.store.put_if(names.outcome_object(job_id), noted.to_json(), etag=etag)
+                self._store.put_if(names.outcome_object(job_id), noted.to_json(), etag=etag)
                 return
 
     def publish(self, outcome: Outcome) -> None:
@@ -168,10 +156,11 @@ class Ledger:
             for stem, file in outcome.stems.items():
                 source = names.ObjectName(names.OUTPUT_BUCKET, file.key)
                 with suppress(ObjectMissingError):  # a stem that was removed since stays removed
-                    self.store.copy(source, names.stem_object(outcome.job_id, stem, outcome.format))
+                    self._store.copy(source, names.stem_object(outcome.job_id, stem, outcome.format))
             request, standing = self.end(outcome.job_id)
-            if request is None:  # the job was removed meanwhile: its copies must not outlive it
-                self._remove_copies(outcome)
+            if request is None:  # the job was removed meanwhile: nothing of it must outlive it
+                self.open_marks.put(outcome.job_id, "committed while it was removed")
+                self.removal.remove_copies(outcome)
                 return
             if standing is None or standing.token == outcome.token:
                 return
@@ -180,79 +169,54 @@ class Ledger:
     def discard(self, stems: Mapping[str, StemFile]) -> None:
         """Remove the files of an attempt that did not win."""
         for file in stems.values():
-            self.store.remove(names.ObjectName(names.OUTPUT_BUCKET, file.key))
+            self._store.remove(names.ObjectName(names.OUTPUT_BUCKET, file.key))
 
-    def remove_stem(self, request: JobRequest, outcome: Outcome, stem: str) -> None:
-        """Remove one stem of a done job: its file and its copy."""
-        self.store.remove(names.stem_object(request.job_id, stem, outcome.format))
-        self.store.remove(names.ObjectName(names.OUTPUT_BUCKET, outcome.stems[stem].key))
+    def has_outcome(self, job_id: str) -> bool:
+        """Tell whether there is an outcome of a job, of whatever generation."""
+        return self._store.stat(names.outcome_object(job_id)) is not None
 
-    def remove_job(self, job_id: str) -> None:
-        """Remove all that is stored of a job; the request first, so that nothing here becomes owed again."""
-        ended = names.outcome_object(job_id)
-        listed = [info.name for info in self.store.list(names.OUTPUT_BUCKET, job_id) if info.name != ended]
-        self.store.remove(names.request_object(job_id))
-        outcome, _ = self._outcome(job_id)  # until here a worker could commit one
-        self.retire_song(names.song_hash_of(job_id), keep_for_jobs=True)
-        self.store.remove(ended)
-        if outcome:
-            self._remove_copies(outcome)
-        for name in listed:
-            if names.owner_of(name) == job_id:
-                self.store.remove(name)
+    def has_song(self, song_hash: str) -> bool:
+        """Tell whether a song is stored."""
+        return self._store.stat(names.song_object(song_hash)) is not None
 
-    def retire_song(self, song_hash: str, *, keep_for_jobs: bool = False) -> bool:
-        """Remove a song that no job owes, or with `keep_for_jobs` that no job has any request for; False if one does.
+    def put_song(self, song_hash: str, path: Path) -> None:
+        """Store a song, unless it is there whole."""
+        name = names.song_object(song_hash)
+        stored = self._store.stat(name)
+        if stored is None or stored.size_bytes != path.stat().st_size:
+            self._store.put_file(name, path)
 
-        A job may be accepted between the look at the requests and the removal, and would lose its song. So the song is
-        set aside, the requests are read again, and it is put back if one came. Whoever accepts a job looks after that
-        whether its song is there, and stores it again if not.
+    def fetch_song(self, song_hash: str, path: Path) -> None:
+        """Write a song to `path`; one that a removal had set aside when it broke off is put back.
+
+        Raises:
+            ObjectMissingError: there is no such song.
         """
-        song_name, retired = names.song_object(song_hash), names.retired_object(song_hash, time.time_ns())
-        if self.is_needed(song_hash, keep_for_jobs=keep_for_jobs):
-            return False
+        name = names.song_object(song_hash)
         try:
-            self.store.copy(song_name, retired)
+            self._store.get_file(name, path)
         except ObjectMissingError:
-            return True  # gone already; one that comes from here on could not be put back
-        self.store.remove(song_name)
-        needed = self.restore_song(song_hash, retired, keep_for_jobs=keep_for_jobs)
-        self.store.remove(retired)
-        return not needed
+            self.removal.put_back(song_hash)
+            self._store.get_file(name, path)
 
-    def restore_song(self, song_hash: str, retired: names.ObjectName, *, keep_for_jobs: bool = False) -> bool:
-        """Put a song that was set aside back if a job needs it; tell whether one does."""
-        needed = self.is_needed(song_hash, keep_for_jobs=keep_for_jobs)
-        song_name = names.song_object(song_hash)
-        if needed and self.store.stat(song_name) is None:
-            with suppress(ObjectMissingError):
-                self.store.copy(retired, song_name)
-        return needed
+    def put_stem(self, job_id: str, token: str, stem: str, extension: str, path: Path) -> StemFile:
+        """Store a stem of an attempt under a name that no other attempt uses."""
+        name = names.attempt_object(job_id, token, stem, extension)
+        self._store.put_file(name, path)
+        with path.open("rb") as file:
+            return StemFile(name.key, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
-    def is_needed(self, song_hash: str, *, keep_for_jobs: bool) -> bool:
-        """Tell whether a request for the song is owed, or with `keep_for_jobs` whether there is any."""
-        for info in self.store.list(names.QUEUE_BUCKET, song_hash):
-            job_id = info.name.key.removesuffix(".json")
-            if not names.is_job_id(job_id):
-                continue
-            request, outcome = self.end(job_id)
-            if request is not None and (keep_for_jobs or outcome is None):
-                return True
-        return False
+    def open_stem(self, file: StemFile) -> BinaryIO:
+        """Open a stem for reading; the caller closes it.
 
-    def songs(self) -> Iterator[StoredSong]:
-        """Yield all that both buckets list, song by song. The listings are read as they are used."""
-        listings = (self.store.list(names.QUEUE_BUCKET), self.store.list(names.OUTPUT_BUCKET))
-        ours = ((info for info in listing if names.owner_of(info.name) is not None) for listing in listings)
-        for song_hash, infos in groupby(heapq.merge(*ours, key=_song_hash), key=_song_hash):
-            stored = StoredSong(song_hash)
-            for info in infos:
-                _file_under(stored, info)
-            yield stored
+        Raises:
+            ObjectMissingError: it was removed.
+        """
+        return self._store.open(names.ObjectName(names.OUTPUT_BUCKET, file.key))
 
-    def _remove_copies(self, outcome: Outcome) -> None:
-        for stem in outcome.stems:
-            self.store.remove(names.stem_object(outcome.job_id, stem, outcome.format))
+    def has_stem(self, file: StemFile) -> bool:
+        """Tell whether a stem is still there: single ones can be removed."""
+        return self._store.stat(names.ObjectName(names.OUTPUT_BUCKET, file.key)) is not None
 
     def _serves(self, known: JobRequest, wanted: JobRequest) -> bool:
         """Tell whether `known` is owed, or done with all its stems still there, and gives what is wanted."""
@@ -266,59 +230,22 @@ class Ledger:
         weights = wanted.options.weights_sha256
         if weights is not None and weights != outcome.ran.weights_sha256:
             return False
-        files = (names.ObjectName(names.OUTPUT_BUCKET, file.key) for file in outcome.stems.values())
-        return all(self.store.stat(name) is not None for name in files)
+        return all(map(self.has_stem, outcome.stems.values()))
 
     def _swap_request(self, job_id: str, change: Callable[[JobRequest | None], Wanted]) -> Wanted:
-        while True:
-            known, etag = self._request(job_id)
-            request = change(known)
-            if request is None or request is known:
-                return request
-            try:
-                self.store.put_if(names.request_object(job_id), request.to_json(), etag=etag)
-            except ObjectChangedError:
-                continue
-            return request
+        """Replace the request of a job, which is marked from before the write until the janitor has seen it through."""
+        written: list[JobRequest] = []
 
-    def _request(self, job_id: str) -> tuple[JobRequest | None, str | None]:
-        return self._document(names.request_object(job_id), JobRequest.from_json)
+        def mark(request: JobRequest) -> None:
+            self.open_marks.put(job_id, request.generation)
+            written.append(request)
 
-    def _outcome(self, job_id: str) -> tuple[Outcome | None, str | None]:
-        return self._document(names.outcome_object(job_id), Outcome.from_json)
+        request = self._documents.swap_request(job_id, change, before_put=mark)
+        if written:
+            self.open_marks.make_sure(job_id, written[-1].generation)
+        return request
 
-    def _document(
-        self, name: names.ObjectName, read: Callable[[bytes], Document]
-    ) -> tuple[Document | None, str | None]:
-        """Return a document and its etag, two times None if there is none."""
-        try:
-            data, etag = self.store.get(name)
-        except ObjectMissingError:
-            return None, None
-        try:
-            return read(data), etag
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"the document {name} is damaged: {error}", code="bad_document") from error
-
-
-def _song_hash(info: ObjectInfo) -> str:
-    return info.name.key[: names.SONG_HASH_LENGTH]
-
-
-def _file_under(stored: StoredSong, info: ObjectInfo) -> None:
-    """Note one listed object with the song or job that it belongs to."""
-    key = info.name.key
-    if info.name == names.song_object(stored.song_hash):
-        stored.song = info
-    elif info.name.bucket == names.QUEUE_BUCKET and key.startswith(names.song_object(stored.song_hash).key):
-        stored.retired.append(info)
-    elif job_id := names.owner_of(info.name):
-        job = stored.jobs.setdefault(job_id, StoredJob(job_id))
-        if info.name == names.request_object(job_id):
-            job.request = info
-        elif info.name == names.outcome_object(job_id):
-            job.outcome = info
-        elif key.startswith(names.attempt_prefix(job_id)):
-            job.attempts.append(info)
-        else:
-            job.copies.add(key)
+    def _drop_damaged_outcome(self, job_id: str) -> None:
+        """Remove an outcome that nobody can read, as it would end every later submission too."""
+        if isinstance(self._documents.outcome(job_id)[0], DamagedOutcome):
+            self._store.remove(names.outcome_object(job_id))

@@ -1,41 +1,44 @@
 """The queue of jobs on Redis lists: who waits, who works on what, and what has to be looked at again.
 
-Redis is an index that can be rebuilt: what is owed and what is done stands in the object store (`unmix.ledger.ledger`).
+Redis is an index that can be rebuilt: what is owed and what is done stands in the object store (`unmix.ledger`).
 Every change of state is one script (`unmix.queue.link`), by Redis' own clock.
 """
 
 import hashlib
-import json
 import random
 import secrets
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from itertools import count
+from dataclasses import dataclass
 from typing import Final, Literal, Self, cast
 
 from unmix.errors import LeaseLostError
-from unmix.job import JobStatus, ModelCard
+from unmix.job import JobStatus
+from unmix.queue.commit_guard import CommitGuard
+from unmix.queue.keys import (
+    DAMAGED,
+    DELAYED,
+    FAILED,
+    JOB_PREFIX,
+    LEASES,
+    MARKS,
+    OPEN,
+    OUTBOX,
+    OUTBOX_TRIES,
+    TAKEN,
+    TO_WORKER,
+)
 from unmix.queue.link import RedisLink
 from unmix.queue.log_list import LogList
-from unmix.queue.outbox import OUTBOX, OUTBOX_TRIES, Outbox, delivery
-
-TO_WORKER: Final = "toWorker"
-TAKEN: Final = "unmix:taken"
-LEASES: Final = "unmix:leases"
-OPEN: Final = "unmix:open"
-DELAYED: Final = "unmix:delayed"
-MARKS: Final = "unmix:marks"
-FAILED: Final = "unmix:failed"
-MODELS: Final = "unmix:models"
-JOB_PREFIX: Final = "unmix:job:"
-COMMIT_PREFIX: Final = "unmix:commit:"
+from unmix.queue.model_cards import ModelCards
+from unmix.queue.outbox import Outbox
+from unmix.queue.records import Claim, Sweep
+from unmix.queue.views import QueueViews
 
 #: Seconds that the record of a finished job stays; the outcome in the store is what counts.
 OVER_RECORD_SECONDS: Final = 3600
-#: Seconds that the guard of a commit stays, where the store itself has none; longer than any frozen worker sleeps.
-COMMIT_GUARD_SECONDS: Final = 7 * 24 * 3600
-#: Elements read at once from a list that may be long.
-PAGE: Final = 1000
+#: Failed jobs that are listed, the newest; the outcomes in the store tell of all.
+FAILED_LISTED: Final = 10_000
+#: How long a damaged document is listed after it was last met.
+DAMAGED_SECONDS: Final = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,68 +52,19 @@ class QueuePolicy:
     max_crashes: int = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One worker's right to a job, worth as much as its token."""
-
-    job_id: str
-    token: str
-    attempt: int  # from 1
-    generation: str | None  # None: a foreign push, of which nothing was known before
-    failures: int  # that may pass
-    crashes: int  # of the separating process under a live worker
-    lapses: int  # deaths of whole workers
-
-
-@dataclass(frozen=True, slots=True)
-class JobRecord:
-    """What Redis knows of a job that is not over, or was until a moment ago."""
-
-    status: JobStatus
-    attempt: int
-    progress: float  # 0..1
-    worker: str | None
-    retry_at_ms: int | None
-    error_code: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """How many jobs a sweep put back to the head of the queue, by reason."""
-
-    retries: int
-    lapsed: int
-    unclaimed: int
-
-
-@dataclass(frozen=True, slots=True)
-class QueueCounts:
-    """How much there is to do."""
-
-    waiting: int
-    open: int
-    running: int
-    delayed: int
-    outbox: int
-
-
-@dataclass(frozen=True, slots=True)
-class QueueSnapshot:
-    """What Redis held a moment ago. Read in several steps: what moved meanwhile may be missing."""
-
-    present: frozenset[str]  # elements that wait, are taken, leased or delayed
-    open: frozenset[str]
-    failed: frozenset[str]
-    outbox: frozenset[tuple[str, int]]  # (job_id, index of the callback in the request)
-
-
 class JobQueue:
-    """The queue, as REST, workers and the janitor see it. Every method raises `QueueError` when Redis is away."""
+    """The queue: what changes it is here, the rest in its parts.
+
+    Every method raises `QueueError` when Redis is away.
+    """
 
     def __init__(self, url: str, *, password: str = "", policy: QueuePolicy | None = None) -> None:
         self.policy = policy or QueuePolicy()
         self._link = RedisLink(url, password=password)
         self._redis = self._link.client
+        self.views = QueueViews(self._link)
+        self.models = ModelCards(self._link)
+        self.guard = CommitGuard(self._link)
         self.outbox = Outbox(self._link)
         self.log_list = LogList(self._link)
 
@@ -122,8 +76,6 @@ class JobQueue:
         """Ask Redis for a sign of life."""
         with self._link.errors():
             self._redis.ping()
-
-    # Submitting and looking
 
     def submit(self, job_id: str, generation: str, *, callbacks: int = 0) -> bool:
         """Queue a job at the tail; False if this very generation is open already.
@@ -152,64 +104,6 @@ class JobQueue:
     def forget(self, job_id: str) -> None:
         """Drop a job from every key; a worker that still runs it finds its lease lost."""
         self._forget(job_id, "")
-
-    def record(self, job_id: str) -> JobRecord | None:
-        """Return what Redis knows of a job, None if nothing."""
-        with self._link.errors():
-            fields = cast(dict[str, str], self._redis.hgetall(JOB_PREFIX + job_id))
-        if "status" not in fields:
-            return None
-        return JobRecord(
-            status=JobStatus(fields["status"]),
-            attempt=int(fields.get("attempt", 0)),
-            progress=float(fields.get("progress", 0)),
-            worker=fields.get("worker"),
-            retry_at_ms=int(fields["retry_at"]) if "retry_at" in fields else None,
-            error_code=fields.get("error_code") or None,
-        )
-
-    def position(self, job_id: str) -> int | None:
-        """Return the place of a waiting job, 1 for the next one served; None if it does not wait."""
-        with self._link.errors():
-            pipe = self._redis.pipeline()
-            pipe.lpos(TO_WORKER, job_id, rank=-1)
-            pipe.llen(TO_WORKER)
-            index, length = pipe.execute()
-        return None if index is None else length - index
-
-    def waiting(self, *, limit: int, offset: int = 0) -> tuple[list[str], int]:
-        """Return up to `limit` waiting elements in the order of service, and how many wait in all."""
-        with self._link.errors():
-            pipe = self._redis.pipeline()
-            pipe.lrange(TO_WORKER, -offset - limit, -offset - 1)
-            pipe.llen(TO_WORKER)
-            elements, total = pipe.execute()
-        return elements[::-1], total
-
-    def running(self) -> list[str]:
-        """Return the jobs that workers have leased, the one whose lease ends first at the head."""
-        with self._link.errors():
-            return cast(list[str], self._redis.zrange(LEASES, 0, -1))
-
-    def failed(self, *, limit: int, offset: int = 0) -> tuple[list[str], int]:
-        """Return up to `limit` failed jobs, the last failure first, and how many there are in all."""
-        with self._link.errors():
-            pipe = self._redis.pipeline()
-            pipe.zrange(FAILED, offset, offset + limit - 1, desc=True)
-            pipe.zcard(FAILED)
-            job_ids, total = pipe.execute()
-        return job_ids, total
-
-    def counts(self) -> QueueCounts:
-        """Return how much waits, runs, is delayed or has to be delivered."""
-        with self._link.errors():
-            pipe = self._redis.pipeline()
-            pipe.llen(TO_WORKER)
-            for key in (OPEN, LEASES, DELAYED, OUTBOX):
-                pipe.zcard(key)
-            return QueueCounts(*pipe.execute())
-
-    # Working
 
     def take(self, *, block_seconds: float, fetch: Literal["blmove", "blpop"] = "blmove") -> str | None:
         """Take the next element, or None after `block_seconds` without one.
@@ -303,57 +197,27 @@ class JobQueue:
             raise LeaseLostError(f"the lease of {claim.job_id} is lost")
         return bool(answer == "retry")
 
-    # Keeping house
-
     def sweep(self) -> Sweep:
         """Put back what is due or abandoned. To be called every few seconds."""
         keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, MARKS]
         return Sweep(*self._link.run("sweep", keys, round(self.policy.grace_seconds * 1000), JOB_PREFIX))
 
-    def snapshot(self) -> QueueSnapshot:
-        """Return which jobs are in which keys, read page by page."""
-        with self._link.errors():
-            present = {element for key in (TO_WORKER, TAKEN) for element in self._elements(key)}
-            present.update(member for key in (LEASES, DELAYED) for member in self._members(key))
-            return QueueSnapshot(
-                present=frozenset(present),
-                open=frozenset(self._members(OPEN)),
-                failed=frozenset(self._members(FAILED)),
-                outbox=frozenset(map(delivery, self._members(OUTBOX))),
-            )
-
     def note_failed(self, job_id: str, finished_at_ms: int) -> None:
         """Put a job whose outcome says so (back) among the failed ones."""
         with self._link.errors():
-            self._redis.zadd(FAILED, {job_id: finished_at_ms}, nx=True)
-
-    def first_commit(self, job_id: str, generation: str, data: bytes) -> bytes:
-        """Return the first `data` that was given for this generation: the guard of stores without conditional puts.
-
-        Whoever commits then puts these bytes, so that it does not matter who does, when, and how often.
-        """
-        key = f"{COMMIT_PREFIX}{job_id}:{generation}"
-        with self._link.errors():
             pipe = self._redis.pipeline()
-            pipe.set(key, data, nx=True, ex=COMMIT_GUARD_SECONDS)
-            pipe.get(key)
-            return cast(str, pipe.execute()[1]).encode()
+            pipe.zadd(FAILED, {job_id: finished_at_ms}, nx=True)
+            pipe.zremrangebyrank(FAILED, 0, -FAILED_LISTED - 1)
+            pipe.execute()
 
-    # What workers announce
-
-    def announce(self, card: ModelCard) -> None:
-        """Tell REST which weights and sources a model has."""
+    def note_damaged(self, name: str) -> None:
+        """Put a document that cannot be read on the list that the metrics count."""
         with self._link.errors():
-            self._redis.hset(MODELS, card.name, json.dumps(asdict(card), sort_keys=True))
-
-    def model_card(self, name: str) -> ModelCard | None:
-        """Return what workers announced of a model, None if none has loaded it yet."""
-        with self._link.errors():
-            text = cast(str | None, self._redis.hget(MODELS, name))
-        if text is None:
-            return None
-        fields = json.loads(text)
-        return ModelCard(**{**fields, "sources": tuple(fields["sources"])})
+            now = self._link.now_ms()
+            pipe = self._redis.pipeline()
+            pipe.zadd(DAMAGED, {name: now})
+            pipe.zremrangebyscore(DAMAGED, "-inf", now - 1000 * DAMAGED_SECONDS)
+            pipe.execute()
 
     def _submit(
         self, job_id: str, generation: str, callbacks: int, only_if_missing: str = "", submitted_at_ms: int | str = ""
@@ -365,23 +229,12 @@ class JobQueue:
         self, job_id: str, token: str, generation: str, status: JobStatus, error_code: str | None, callbacks: int
     ) -> bool:
         keys = [LEASES, OPEN, DELAYED, OUTBOX, FAILED, MARKS, JOB_PREFIX + job_id, TO_WORKER, TAKEN, OUTBOX_TRIES]
-        end = (status.value, error_code or "", callbacks, OVER_RECORD_SECONDS)
+        end = (status.value, error_code or "", callbacks, OVER_RECORD_SECONDS, FAILED_LISTED)
         return bool(self._link.run("finish", keys, job_id, token, generation, *end))
 
     def _forget(self, job_id: str, token: str) -> bool:
         keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, FAILED, MARKS, JOB_PREFIX + job_id]
         return bool(self._link.run("forget", keys, job_id, token))
-
-    def _elements(self, key: str) -> Iterator[str]:
-        """Yield the elements of a list from its right end, where they leave it."""
-        for first in count(0, PAGE):
-            page = cast(list[str], self._redis.lrange(key, -first - PAGE, -first - 1))
-            yield from page
-            if len(page) < PAGE:
-                return
-
-    def _members(self, key: str) -> Iterator[str]:
-        return (member for member, _ in self._redis.zscan_iter(key, count=PAGE))
 
     def __enter__(self) -> Self:
         return self

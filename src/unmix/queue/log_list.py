@@ -1,10 +1,9 @@
 """The contract's list `logging`: lines of all services, the newest first."""
 
-from typing import Final, cast
+from typing import cast
 
+from unmix.queue.keys import LOGGING
 from unmix.queue.link import RedisLink
-
-LOGGING: Final = "logging"
 
 
 class LogList:

@@ -3,12 +3,10 @@
 It is an index as the queue is: what a request asks for and its outcome has not noted is owed, whatever stands here.
 """
 
-from typing import Final, cast
+from typing import cast
 
+from unmix.queue.keys import OUTBOX, OUTBOX_TRIES
 from unmix.queue.link import RedisLink
-
-OUTBOX: Final = "unmix:outbox"
-OUTBOX_TRIES: Final = "unmix:outbox:tries"
 
 
 class Outbox:

@@ -1,9 +1,10 @@
 """The object store as a folder: the embedded default, for one machine or a shared file system.
 
-An object is the file `root/bucket/key`. It is written elsewhere under `root`, brought to disk, and only then renamed
-or linked to its name, so that a reader sees the old object, the new one or none, never half of one, whoever dies.
-Files are never changed in place; that is why a copy may be a hard link. Beside the buckets lie `.tmp` (files being
-written) and `.lock` (held for the moment in which a name changes); no bucket can have such a name.
+An object is a file below `root/bucket/`; `unmix.store.file_layout` says where. It is written elsewhere under `root`,
+brought to disk, and only then renamed or linked to its name, so that a reader sees the old object, the new one or none,
+never half of one, whoever dies. Files are never changed in place; that is why a copy may be a hard link. Beside the
+buckets lie `.tmp` (files being written) and `.lock` (held for the moment in which a name changes); no bucket can have
+such a name.
 """
 
 import errno
@@ -20,6 +21,7 @@ from typing import BinaryIO, Final
 
 from unmix.errors import ObjectChangedError, ObjectMissingError, StoreError
 from unmix.names import OUTPUT_BUCKET, QUEUE_BUCKET, ObjectName
+from unmix.store import file_layout
 from unmix.store.protocol import ObjectInfo
 from unmix.store.shared import CHUNK_BYTES, check_bucket, check_object_name, whole_file
 
@@ -52,6 +54,9 @@ class FileStore:
                         leftover.unlink()
             with self._temporary(io.BytesIO()):
                 pass
+            for bucket in (QUEUE_BUCKET, OUTPUT_BUCKET):
+                for key in file_layout.misplaced(self.root / bucket):
+                    self._move_over(ObjectName(bucket, key))
 
     def put(self, name: ObjectName, data: bytes) -> None:
         """Put a small object whole."""
@@ -144,7 +149,18 @@ class FileStore:
         with self._errors(f"list {bucket}", denied="store_denied"):
             if not (self.root / bucket).is_dir():
                 raise self._no_bucket(bucket)
-            yield from _walk(self.root / bucket, ObjectName(bucket, ""), prefix)
+            for key, found in file_layout.walk(self.root / bucket, prefix):
+                yield _info(ObjectName(bucket, key), found)
+
+    def _move_over(self, name: ObjectName) -> None:
+        """Move an object from where earlier versions put it, unless another process was faster."""
+        old, new = self.root / name.bucket / name.key, self._path(name)
+        with self._lock(), suppress(FileNotFoundError):
+            new.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(old, new)
+            with suppress(OSError):  # the first folder that is not empty ends this
+                for folder in old.parents:
+                    folder.rmdir()
 
     def _put(self, name: ObjectName, source: BinaryIO, place: Callable[[Path, Path], None]) -> None:
         check_object_name(name)
@@ -223,30 +239,16 @@ class FileStore:
 
     def _path(self, name: ObjectName) -> Path:
         check_object_name(name)
-        return self.root / name.bucket / name.key
+        path = file_layout.path_of(name.key)
+        if path is None:
+            raise StoreError(f"{name} would lie among the objects of a song", code="bad_object_name", retryable=False)
+        return self.root / name.bucket / path
 
     def _new_temporary_path(self) -> Path:
         return self._temporary_dir / secrets.token_hex(16)
 
     def _no_bucket(self, bucket: str) -> StoreError:
         return StoreError(f"the store at {self.root} has no bucket {bucket!r}", code="bucket_missing")
-
-
-def _walk(folder: Path, base: ObjectName, prefix: str) -> Iterator[ObjectInfo]:
-    """Yield what lies in `folder`, whose names begin with `base`; what vanishes meanwhile is left out."""
-    try:
-        # A folder sorts by its name with the slash: 'a-b' comes before 'a/b'.
-        entries = sorted((entry.name + "/" * entry.is_dir(), entry) for entry in os.scandir(folder))
-    except FileNotFoundError:
-        return
-    for text, entry in entries:
-        name = ObjectName(base.bucket, base.key + text)
-        if text.endswith("/"):
-            if name.key.startswith(prefix) or prefix.startswith(name.key):
-                yield from _walk(folder / entry.name, name, prefix)
-        elif name.key.startswith(prefix):
-            with suppress(FileNotFoundError):
-                yield _info(name, entry.stat())
 
 
 def _info(name: ObjectName, found: os.stat_result) -> ObjectInfo:

@@ -88,8 +88,10 @@ def separate_all(stack: Stack, songs: list[bytes]) -> dict[str, dict[str, str]]:
 def kill_while_working(stack: Stack, rng: Random, most: int) -> int:
     """Kill workers or their separating processes while anything is owed, at most so often; return how often."""
     for kills in range(most):
-        stack.wait_for(lambda: stack.queue.counts().running > 0 or stack.queue.counts().open == 0, "something runs")
-        if stack.queue.counts().open == 0:
+        stack.wait_for(
+            lambda: stack.queue.views.counts().running > 0 or stack.queue.views.counts().open == 0, "something runs"
+        )
+        if stack.queue.views.counts().open == 0:
             return kills
         worker = rng.choice(stack.living_workers())
         child = stack.child_of(worker)

@@ -4,7 +4,7 @@
 -- KEYS: 1 unmix:leases  2 unmix:open  3 unmix:delayed  4 unmix:outbox  5 unmix:failed  6 unmix:marks
 --       7 unmix:job:<job_id>  8 toWorker  9 unmix:taken  10 unmix:outbox:tries
 -- ARGV: 1 job_id  2 token or ''  3 generation or ''  4 final status  5 error code or ''  6 number of callbacks
---       7 seconds to keep the record
+--       7 seconds to keep the record  8 most failed jobs that are listed
 -- Returns 1, or 0 if the token is not valid any more, or Redis knows another submission, or this one is over.
 local job_id, token, generation = ARGV[1], ARGV[2], ARGV[3]
 local record = redis.call('HMGET', KEYS[7], 'token', 'generation', 'status', 'callbacks')
@@ -43,5 +43,6 @@ end
 redis.call('EXPIRE', KEYS[7], ARGV[7])
 if ARGV[4] == 'failed' then
   redis.call('ZADD', KEYS[5], now, job_id)
+  redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -ARGV[8] - 1)
 end
 return 1

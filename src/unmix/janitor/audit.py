@@ -1,0 +1,107 @@
+"""The audit: goes over all that is stored, seldom and in constant memory, for what the reconciler does not look at.
+
+It finds jobs that have lost their mark or never had one, as those of earlier versions, and files of attempts that came
+too late; it applies the retention. It goes by the listings alone and reads a document only when they give a reason.
+What it finds it marks as open, and the reconciler sees the job through.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from unmix.errors import StoreError
+from unmix.janitor.retention import Retention
+from unmix.job import JobStatus
+from unmix.ledger.inventory import StoredJob, StoredSong, marked_job
+from unmix.ledger.ledger import Ledger
+from unmix.queue.job_queue import JobQueue
+from unmix.queue.records import QueueSnapshot
+
+log = structlog.get_logger()
+
+#: Failures older than this are not looked for when Redis has lost its list of them.
+FAILURES_SECONDS: Final = 30 * 86_400
+
+
+@dataclass(slots=True)
+class Audited:
+    """What an audit found, and did."""
+
+    marked: int = 0  # jobs that may need something and had no mark
+    failures: int = 0  # failed jobs that Redis did not list
+    retired: int = 0  # songs and jobs whose time was over
+    unread: int = 0  # songs that the store refuses
+
+
+class Audit:
+    """Goes over the whole store once per `run`. Several may run: what they do can be done twice."""
+
+    def __init__(self, queue: JobQueue, ledger: Ledger, retention: Retention) -> None:
+        self._queue = queue
+        self._ledger = ledger
+        self._retention = retention
+
+    def run(self, on_step: Callable[[], None] = lambda: None) -> Audited:
+        """Look at every song; `on_step` is called at each, as a sign of progress.
+
+        Raises:
+            QueueError, StoreError: one of them is away; what was done until then is done.
+        """
+        done = Audited()
+        marked = {marked_job(mark) for mark in self._ledger.inventory.open_marks()}
+        snapshot = self._queue.views.snapshot()
+        for stored in self._ledger.inventory.songs():
+            on_step()
+            try:
+                self._look_at(stored, marked, snapshot, done)
+            except StoreError as error:
+                if error.retryable:
+                    raise
+                done.unread += 1
+                log.error("song not audited", song_hash=stored.song_hash, code=error.code, error=error.message)
+        return done
+
+    def _look_at(self, stored: StoredSong, marked: set[str], snapshot: QueueSnapshot, done: Audited) -> None:
+        for job in stored.jobs.values():
+            reason = _reason(job)
+            if reason and job.job_id not in marked:
+                self._ledger.open_marks.put(job.job_id, reason)
+                done.marked += 1
+            if _may_have_failed(job) and job.job_id not in snapshot.failed:
+                done.failures += self._note_failure(job.job_id)
+        done.retired += self._retention.apply(stored, snapshot)
+
+    def _note_failure(self, job_id: str) -> bool:
+        _, outcome = self._ledger.end(job_id)
+        if outcome is None or outcome.status is not JobStatus.FAILED:
+            return False
+        self._queue.note_failed(job_id, round(outcome.finished_at_seconds * 1000))
+        return True
+
+
+def _reason(job: StoredJob) -> str | None:
+    """Tell why a job may need something, by what is listed of it.
+
+    Copies alone are none of ours: an older service made them, and a removal takes ours before the attempts.
+    """
+    if job.request is None:
+        return "left over of a removed job" if job.outcome or job.attempts else None
+    if job.outcome is None:
+        return "owed"
+    if job.request.modified_at > job.outcome.modified_at:
+        return "asked for after it was over"
+    files = [info.name.key.split("/")[1:] for info in job.attempts]  # token and file, of each stem
+    if len({token for token, *_ in files}) > 1:
+        return "has stems of more than one attempt"
+    if not {f"{job.job_id}-{'/'.join(file)}" for _, *file in files} <= job.copies:
+        return "has stems without copies"
+    return None
+
+
+def _may_have_failed(job: StoredJob) -> bool:
+    if job.request is None or job.outcome is None or job.attempts:
+        return False
+    return job.outcome.modified_at > time.time() - FAILURES_SECONDS

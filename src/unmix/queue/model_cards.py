@@ -1,0 +1,30 @@
+"""Model cards: what workers announce of the models that they have loaded, so that REST knows weights and sources."""
+
+import json
+from dataclasses import asdict
+from typing import cast
+
+from unmix.job import ModelCard
+from unmix.queue.keys import MODELS
+from unmix.queue.link import RedisLink
+
+
+class ModelCards:
+    """The announced models, by name. Every method raises `QueueError` when Redis is away."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    def announce(self, card: ModelCard) -> None:
+        """Tell REST which weights and sources a model has."""
+        with self._link.errors():
+            self._link.client.hset(MODELS, card.name, json.dumps(asdict(card), sort_keys=True))
+
+    def get(self, name: str) -> ModelCard | None:
+        """Return what workers announced of a model, None if none has loaded it yet."""
+        with self._link.errors():
+            text = cast(str | None, self._link.client.hget(MODELS, name))
+        if text is None:
+            return None
+        fields = json.loads(text)
+        return ModelCard(**{**fields, "sources": tuple(fields["sources"])})

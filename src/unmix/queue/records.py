@@ -1,0 +1,61 @@
+"""What the queue gives out: values, as they were a moment ago."""
+
+from dataclasses import dataclass
+
+from unmix.job import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One worker's right to a job, worth as much as its token."""
+
+    job_id: str
+    token: str
+    attempt: int  # from 1
+    generation: str | None  # None: a foreign push, of which nothing was known before
+    failures: int  # that may pass
+    crashes: int  # of the separating process under a live worker
+    lapses: int  # deaths of whole workers
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What Redis knows of a job that is not over, or was until a moment ago."""
+
+    status: JobStatus
+    attempt: int
+    progress: float  # 0..1
+    worker: str | None
+    retry_at_ms: int | None
+    error_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """How many jobs a sweep put back to the head of the queue, by reason."""
+
+    retries: int
+    lapsed: int
+    unclaimed: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """How much there is to do."""
+
+    waiting: int
+    open: int
+    running: int
+    delayed: int
+    outbox: int
+    damaged: int  # documents in the store that could not be read
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSnapshot:
+    """What Redis held a moment ago. Read in several steps: what moved meanwhile may be missing."""
+
+    present: frozenset[str]  # elements that wait, are taken, leased or delayed
+    open: frozenset[str]
+    failed: frozenset[str]
+    outbox: frozenset[tuple[str, int]]  # (job_id, index of the callback in the request)

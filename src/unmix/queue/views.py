@@ -1,0 +1,100 @@
+"""Views of the queue: what REST tells of it, and what the janitor compares with the store. Nothing here changes it."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Final, cast
+
+from unmix.job import JobStatus
+from unmix.queue.keys import DAMAGED, DELAYED, FAILED, JOB_PREFIX, LEASES, OPEN, OUTBOX, TAKEN, TO_WORKER
+from unmix.queue.link import RedisLink
+from unmix.queue.outbox import delivery
+from unmix.queue.records import JobRecord, QueueCounts, QueueSnapshot
+
+#: Elements read at once from a list that may be long.
+PAGE: Final = 1000
+
+
+class QueueViews:
+    """The queue as it is at the moment. Every method raises `QueueError` when Redis is away."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    def record(self, job_id: str) -> JobRecord | None:
+        """Return what Redis knows of a job, None if nothing."""
+        with self._link.errors():
+            fields = cast(dict[str, str], self._link.client.hgetall(JOB_PREFIX + job_id))
+        if "status" not in fields:
+            return None
+        return JobRecord(
+            status=JobStatus(fields["status"]),
+            attempt=int(fields.get("attempt", 0)),
+            progress=float(fields.get("progress", 0)),
+            worker=fields.get("worker"),
+            retry_at_ms=int(fields["retry_at"]) if "retry_at" in fields else None,
+            error_code=fields.get("error_code") or None,
+        )
+
+    def position(self, job_id: str) -> int | None:
+        """Return the place of a waiting job, 1 for the next one served; None if it does not wait."""
+        with self._link.errors():
+            pipe = self._link.client.pipeline()
+            pipe.lpos(TO_WORKER, job_id, rank=-1)
+            pipe.llen(TO_WORKER)
+            index, length = pipe.execute()
+        return None if index is None else length - index
+
+    def waiting(self, *, limit: int, offset: int = 0) -> tuple[list[str], int]:
+        """Return up to `limit` waiting elements in the order of service, and how many wait in all."""
+        with self._link.errors():
+            pipe = self._link.client.pipeline()
+            pipe.lrange(TO_WORKER, -offset - limit, -offset - 1)
+            pipe.llen(TO_WORKER)
+            elements, total = pipe.execute()
+        return elements[::-1], total
+
+    def running(self) -> list[str]:
+        """Return the jobs that workers have leased, the one whose lease ends first at the head."""
+        with self._link.errors():
+            return cast(list[str], self._link.client.zrange(LEASES, 0, -1))
+
+    def failed(self, *, limit: int, offset: int = 0) -> tuple[list[str], int]:
+        """Return up to `limit` failed jobs, the last failure first, and how many there are in all."""
+        with self._link.errors():
+            pipe = self._link.client.pipeline()
+            pipe.zrange(FAILED, offset, offset + limit - 1, desc=True)
+            pipe.zcard(FAILED)
+            job_ids, total = pipe.execute()
+        return job_ids, total
+
+    def counts(self) -> QueueCounts:
+        """Return how much waits, runs, is delayed or has to be delivered."""
+        with self._link.errors():
+            pipe = self._link.client.pipeline()
+            pipe.llen(TO_WORKER)
+            for key in (OPEN, LEASES, DELAYED, OUTBOX, DAMAGED):
+                pipe.zcard(key)
+            return QueueCounts(*pipe.execute())
+
+    def snapshot(self) -> QueueSnapshot:
+        """Return which jobs are in which keys, read page by page."""
+        with self._link.errors():
+            present = {element for key in (TO_WORKER, TAKEN) for element in self._elements(key)}
+            present.update(member for key in (LEASES, DELAYED) for member in self._members(key))
+            return QueueSnapshot(
+                present=frozenset(present),
+                open=frozenset(self._members(OPEN)),
+                failed=frozenset(self._members(FAILED)),
+                outbox=frozenset(map(delivery, self._members(OUTBOX))),
+            )
+
+    def _elements(self, key: str) -> Iterator[str]:
+        """Yield the elements of a list from its right end, where they leave it."""
+        for first in count(0, PAGE):
+            page = cast(list[str], self._link.client.lrange(key, -first - PAGE, -first - 1))
+            yield from page
+            if len(page) < PAGE:
+                return
+
+    def _members(self, key: str) -> Iterator[str]:
+        return (member for member, _ in self._link.client.zscan_iter(key, count=PAGE))
