@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from support import free_port
+from support import eventually, free_port
 from unmix.names import OUTPUT_BUCKET, QUEUE_BUCKET
 from unmix.store.s3 import MinioStore
 
@@ -103,18 +102,14 @@ def _serve(command: list[str], port: int, folder: Path) -> Iterator[S3Server]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        for _ in range(600):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            if process.poll() is not None:
-                break
-            time.sleep(0.05)
-        else:
-            raise RuntimeError(f"{command[0]} did not listen on port {port}")
-        if process.poll() is not None:
-            raise RuntimeError(f"{command[0]} ended: {(folder / 'log').read_text()}")
+        eventually(lambda: process.poll() is not None or _listens(port), f"{command[0]} listens")
+        assert process.poll() is None, f"{command[0]} ended: {(folder / 'log').read_text()}"
         yield S3Server(port)
     finally:
         process.kill()
         process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,8 @@ from typing import Any
 import psutil
 import requests
 
-from support import free_port, redis_login
+from support import PATIENCE_SECONDS, eventually, free_port, redis_login
 from unmix.queue.job_queue import JobQueue
-
-#: Every wait of a test ends after this many seconds, on however busy a machine.
-PATIENCE_SECONDS = 90
 
 #: Intervals scaled down, so that what takes a minute in production takes seconds here.
 FAST = {
@@ -133,12 +129,7 @@ class Stack:
         self.wait_for(running, f"{job_id} makes progress")
 
     def wait_for(self, condition: Callable[[], Any], what: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
-        deadline = time.monotonic() + patience_seconds
-        while time.monotonic() < deadline:
-            if condition():
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"waited in vain until {what}\n{self.logs()}")
+        eventually(condition, what, patience_seconds=patience_seconds, explain=self.logs)
 
     def outcome(self, job_id: str) -> dict[str, Any]:
         """The outcome document as it lies in the file store."""

@@ -7,16 +7,43 @@ import subprocess
 import threading
 import time
 import wave
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import psutil
 import redis
 
 from unmix.local.embedded_redis import USERS_FILE, roles, server_command, write_users
+
+#: Every wait of a test ends after this many seconds, on however busy a machine; pytest's own time limit is 120.
+PATIENCE_SECONDS = 90.0
+
+Result = TypeVar("Result")
+
+
+def eventually(
+    condition: Callable[[], Result],
+    what: str,
+    *,
+    meanwhile: Callable[[], object] = bool,
+    patience_seconds: float = PATIENCE_SECONDS,
+    explain: Callable[[], str] = str,
+) -> Result:
+    """Wait until `condition` holds, calling `meanwhile` between two looks, and return what it gave.
+
+    Raises:
+        AssertionError: it did not hold in time; the message says `what` was waited for, and what `explain` gives.
+    """
+    deadline = time.monotonic() + patience_seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"waited in vain until {what}\n{explain()}"
+        meanwhile()
+        time.sleep(0.01)
+    return result
 
 
 def song_hash_number(number: int) -> str:
@@ -59,19 +86,25 @@ class RedisServer:
         self._process = subprocess.Popen(server_command(self.port, self._data_dir), stdout=log, stderr=log)
         log.close()
         with redis.Redis.from_url(self.url) as client:
-            for _ in range(200):
-                try:
-                    client.ping()
-                    return
-                except redis.ConnectionError:
-                    time.sleep(0.05)
-        raise RuntimeError(f"the Redis server did not start: {(self._data_dir / 'redis.log').read_text()}")
+            process, log_path = self._process, self._data_dir / "redis.log"
+            eventually(
+                lambda: process.poll() is not None or _answers(client), "Redis answers", explain=log_path.read_text
+            )
+            assert process.poll() is None, f"the Redis server ended: {log_path.read_text()}"
 
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def _answers(client: "redis.Redis") -> bool:
+    try:
+        client.ping()
+    except redis.ConnectionError:
+        return False
+    return True
 
 
 def redis_password(role: str) -> str:

@@ -17,7 +17,7 @@ from chaos.history import History
 from chaos.points import Plan
 from chaos.stand_in import MODEL
 from chaos.zygote import Child, Zygote
-from support import RedisServer, redis_login
+from support import RedisServer, eventually, redis_login
 
 #: Intervals scaled down: a minute and a half of production in two seconds.
 SCALED: Final = {
@@ -118,12 +118,7 @@ class Service:
         self.history.note("redis started")
 
     def wait_for(self, condition: Callable[[], Any], what: str, patience_seconds: float | None = None) -> None:
-        deadline = time.monotonic() + (patience_seconds or self._patience_seconds)
-        while time.monotonic() < deadline:
-            if condition():
-                return
-            time.sleep(0.02)
-        raise AssertionError(f"waited in vain until {what}")
+        eventually(condition, what, patience_seconds=patience_seconds or self._patience_seconds)
 
     def wait_for_event(self, event: str, times: int = 1) -> None:
         """Return once the history has `event`, for the `times`-th time."""

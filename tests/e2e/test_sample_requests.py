@@ -3,8 +3,7 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import pytest
 import requests
 
 from command_line import unmix
-from stack import FAST, PATIENCE_SECONDS
-from support import free_port, is_alive, make_song
+from stack import FAST
+from support import eventually, free_port, is_alive, make_song
 from unmix.audio.song_reader import measure
 from unmix.local.demo import decode
 from unmix.names import hash_song
@@ -94,13 +93,6 @@ def tour(*arguments: str | Path, rest: str, folder: Path) -> subprocess.Complete
         capture_output=True,
         text=True,
     )
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        time.sleep(0.1)
 
 
 def test_the_tour_prints_the_hash_and_the_queue_and_brings_all_stems(service: LocalMode, tmp_path: Path) -> None:
@@ -217,12 +209,12 @@ def test_a_song_goes_on_after_local_mode_was_killed_and_started_again(own_local:
     own_local.start()
     assert unmix("submit", tmp_path / "song.wav", "--url", own_local.url) == 0
     job = f"{own_local.url}/apiv1/jobs/{hash_song(song)}"
-    until(lambda: requests.get(job, timeout=30).json()["progress"] > 0, "the song makes progress")
+    eventually(lambda: requests.get(job, timeout=30).json()["progress"] > 0, "the song makes progress")
     processes = own_local.descendants()
     own_local.kill()
-    until(lambda: not any(is_alive(pid) for pid in processes), "the guard has ended all")
+    eventually(lambda: not any(is_alive(pid) for pid in processes), "the guard has ended all")
     own_local.start()
-    until(lambda: requests.get(job, timeout=30).json()["status"] == "done", "the song is done")
+    eventually(lambda: requests.get(job, timeout=30).json()["status"] == "done", "the song is done")
 
 
 def test_a_killed_process_is_started_again_and_songs_are_served(own_local: LocalMode, tmp_path: Path) -> None:
@@ -234,6 +226,6 @@ def test_a_killed_process_is_started_again_and_songs_are_served(own_local: Local
                 process.kill()
     song = make_song(2, seed=60)
     (tmp_path / "song.wav").write_bytes(song)
-    until(lambda: unmix("submit", tmp_path / "song.wav", "--url", own_local.url) == 0, "REST accepts a song again")
+    eventually(lambda: unmix("submit", tmp_path / "song.wav", "--url", own_local.url) == 0, "REST accepts a song again")
     job = f"{own_local.url}/apiv1/jobs/{hash_song(song)}"
-    until(lambda: requests.get(job, timeout=30).json()["status"] == "done", "the song is done")
+    eventually(lambda: requests.get(job, timeout=30).json()["status"] == "done", "the song is done")

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sysconfig
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +21,7 @@ import pytest
 import yaml
 
 from manifests.rendering import K8S, ROOT, kubectl_path
-from support import free_port, is_alive
+from support import eventually, free_port, is_alive
 from unmix.local.embedded_redis import roles
 
 SCRIPTS = [
@@ -328,9 +327,11 @@ def test_ctrl_c_ends_the_forwards(machine: Machine) -> None:
     machine.tell(**{"hangs-python3": ""})
     with (machine.world / "said").open("w") as said:
         process = subprocess.Popen(machine.command(), env=machine.environment, start_new_session=True, stdout=said)
-    while not any("sample-requests.py" in line for line in machine.ran):
-        assert process.poll() is None
-        time.sleep(0.01)
+    eventually(
+        lambda: process.poll() is not None or any("sample-requests.py" in line for line in machine.ran),
+        "the song is being separated",
+    )
+    assert process.poll() is None
     forwards = machine.forwards()
     assert len(forwards) == 3
     os.killpg(process.pid, signal.SIGINT)

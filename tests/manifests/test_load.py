@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from manifests.rendering import K8S
+from support import eventually
 
 
 class Rest:
@@ -89,8 +89,7 @@ def test_one_refused_request_is_remembered(rest: Rest, tmp_path: Path, refuses: 
         if refuses:
             assert "Redis is away (queue_unavailable)" in process.stderr.readline()
         else:
-            while not record.exists():
-                time.sleep(0.01)
+            eventually(record.exists, "the record is there")
         process.send_signal(signal.SIGTERM)
         assert process.wait() == (1 if refuses else 0)
     assert record.exists() == (not refuses)
@@ -99,8 +98,7 @@ def test_one_refused_request_is_remembered(rest: Rest, tmp_path: Path, refuses: 
 def test_songs_are_waited_for_until_they_run(rest: Rest, tmp_path: Path) -> None:
     options = ("--songs", "2", "--running", "1")
     with subprocess.Popen(command("busy", rest, tmp_path / "record", *options)) as process:
-        while len(rest.statuses) < 2:
-            time.sleep(0.01)
+        eventually(lambda: len(rest.statuses) >= 2, "both songs are posted")
         rest.statuses["job-1"] = "running"
         assert process.wait() == 0
     assert (tmp_path / "record").read_text() == "job-0\njob-1\n"

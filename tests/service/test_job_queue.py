@@ -3,11 +3,12 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import astuple
 
 import pytest
 import redis
 
-from support import RedisServer, song_hash_number
+from support import RedisServer, eventually, song_hash_number
 from unmix.errors import LeaseLostError, QueueError
 from unmix.job import JobStatus, ModelCard
 from unmix.queue.job_queue import JobQueue, QueuePolicy
@@ -17,9 +18,8 @@ POLICY = QueuePolicy(lease_seconds=0.3, grace_seconds=0.3, retry_seconds=0.2, ma
 
 
 @pytest.fixture
-def queue(redis_url: str) -> Iterator[JobQueue]:
-    with JobQueue(redis_url, policy=POLICY) as queue:
-        yield queue
+def policy() -> QueuePolicy:
+    return POLICY
 
 
 @pytest.fixture
@@ -43,15 +43,9 @@ def take_and_claim(queue: JobQueue, worker: str = "worker-1") -> Claim:
     return claim
 
 
-def sweep_until_back(queue: JobQueue, seconds: float = 5) -> None:
+def sweep_until_back(queue: JobQueue) -> None:
     """Sweep as the janitor does until something was put back."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        swept = queue.sweep()
-        if swept.retries or swept.lapsed or swept.unclaimed:
-            return
-        time.sleep(0.05)
-    raise AssertionError("nothing was put back")
+    eventually(lambda: any(astuple(queue.sweep())), "something is put back")
 
 
 def test_jobs_are_served_in_the_order_of_their_submission(queue: JobQueue) -> None:

@@ -2,7 +2,6 @@
 
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -10,17 +9,9 @@ from unmix import names
 from unmix.errors import InputError, LeaseLostError, StoreError
 from unmix.job import Callback, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
 from unmix.ledger.ledger import Ledger
-from unmix.store.file import FileStore
 
 JOB = names.hash_song(b"a song")
 OPTIONS = SeparationOptions(model="demo", weights_sha256="aa")
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    store = FileStore(tmp_path)
-    store.prepare()
-    return Ledger(store)
 
 
 def request(**changes: object) -> JobRequest:

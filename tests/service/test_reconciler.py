@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import redis
@@ -15,23 +14,9 @@ from unmix.job import Callback, Delivery, JobRequest, JobStatus, Outcome, Ran, S
 from unmix.ledger.ledger import Ledger, utc_now
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim
-from unmix.store.file import FileStore
 
 JOB = song_hash_number(1)
 OPTIONS = SeparationOptions(model="demo")
-
-
-@pytest.fixture
-def queue(redis_url: str) -> Iterator[JobQueue]:
-    with JobQueue(redis_url) as queue:
-        yield queue
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    store = FileStore(tmp_path / "store")
-    store.prepare()
-    return Ledger(store)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import re
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
@@ -12,7 +11,7 @@ from typing import Self
 import pytest
 import redis
 
-from support import RedisServer, free_port, redis_login, redis_password, song_hash_number
+from support import RedisServer, eventually, free_port, redis_login, redis_password, song_hash_number
 from unmix.errors import QueueError
 from unmix.job import JobStatus, ModelCard
 from unmix.local import embedded_redis
@@ -115,13 +114,11 @@ def work_of_the_janitor(logins: Logins) -> None:
     janitor = logins.queue("janitor")
     janitor.ping()
     _claim(logins)
-    while not janitor.sweep().lapsed:
-        pass
+    eventually(lambda: janitor.sweep().lapsed, "the lease has lapsed")
     assert logins.queue("worker").take(block_seconds=1) == JOB_ID
     assert janitor.sweep().unclaimed == 1
     logins.queue("worker").fail(_claim(logins), error_code="store_unavailable")
-    while not janitor.sweep().retries:
-        pass
+    eventually(lambda: janitor.sweep().retries, "the retry is due")
     logins.client("admin").delete("toWorker")
     assert JOB_ID not in janitor.views.snapshot().present
     assert janitor.requeue(JOB_ID, "g1", callbacks=1, submitted_at_ms=1)
@@ -317,8 +314,10 @@ def test_local_mode_runs_each_process_as_its_user_and_lets_a_person_look(tmp_pat
         stack.wait_until_ready(limit_seconds=90)
         with redis.Redis.from_url(stack.redis_url, decode_responses=True) as person:
             origins = (".rest.info:", ".worker.info:", ".janitor.info:")
-            while not all(origin in " ".join(person.lrange("logging", 0, -1)) for origin in origins):
-                time.sleep(0.1)
+            eventually(
+                lambda: all(origin in " ".join(person.lrange("logging", 0, -1)) for origin in origins),
+                "each process has logged",
+            )
             assert person.zcard("unmix:open") == 0
             with pytest.raises(redis.exceptions.NoPermissionError):
                 person.flushall()
@@ -371,10 +370,8 @@ Start = Callable[[], tuple[subprocess.Popen[str], str]]
 def test_a_deployment_lets_in_each_role_with_its_password_and_nobody_else(start: Start) -> None:
     process, url = start()
     with JobQueue(url) as stranger:
-        while (code := _answer(stranger)) == "queue_unavailable":
-            assert process.poll() is None
-            time.sleep(0.05)
-    assert code == "queue_denied"
+        eventually(lambda: _answer(stranger) != "queue_unavailable" or process.poll() is not None, "the server answers")
+        assert _answer(stranger) == "queue_denied"
     for role in roles():
         login = redis_login(url, role)
         with JobQueue(login["UNMIX_REDIS_URL"], password=login["UNMIX_REDIS_PASSWORD"]) as queue:
@@ -394,8 +391,7 @@ def _answer(queue: JobQueue) -> str:
 def test_a_deployment_gives_the_rights_that_local_mode_gives(start: Start, tmp_path: Path) -> None:
     start()
     users = tmp_path / "data" / USERS_FILE
-    while not users.exists() or len(users.read_text().split("user ")) <= len(WORK):
-        time.sleep(0.05)
+    eventually(lambda: users.exists() and len(users.read_text().split("user ")) > len(WORK), "all users are written")
     deployed = _users(users)
     assert deployed.pop("default") == ["off"]
     local = _users(_write_users(tmp_path))

@@ -18,14 +18,13 @@ import pytest
 import requests
 
 from rest_support import wav_header
-from support import RedisServer, free_port, make_song
+from support import PATIENCE_SECONDS, RedisServer, eventually, free_port, make_song
 from unmix import names
 from unmix.job import JobStatus, Outcome, Ran, StemFile
 from unmix.ledger.ledger import Ledger, utc_now
 from unmix.queue.job_queue import JobQueue
 from unmix.store.file import FileStore
 
-PATIENCE_SECONDS = 60
 SONG = make_song(2, 1)
 BIG_BYTES = 50 << 20
 
@@ -69,12 +68,7 @@ class RestProcess:
         return self
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            if condition():
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"waited in vain until {what}: {self.log.read_text()[-3000:]}")
+        eventually(condition, what, explain=lambda: self.log.read_text()[-3000:])
 
     def stop(self) -> None:
         if self.process.poll() is None:

@@ -2,10 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -23,24 +22,6 @@ SONG = names.hash_song(b"a song")
 JOB = SONG
 OTHER_JOB = f"{SONG}.0123abcd"
 HOUR = 3600
-
-
-@pytest.fixture
-def queue(redis_url: str) -> Iterator[JobQueue]:
-    with JobQueue(redis_url) as queue:
-        yield queue
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FileStore:
-    store = FileStore(tmp_path / "store")
-    store.prepare()
-    return store
-
-
-@pytest.fixture
-def ledger(store: FileStore) -> Ledger:
-    return Ledger(store)
 
 
 @pytest.fixture

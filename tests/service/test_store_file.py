@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support import eventually
 from unmix.errors import ObjectChangedError, ObjectMissingError, StoreError
 from unmix.names import ObjectName
 from unmix.store import file as file_store
@@ -52,13 +53,6 @@ for contest in range(50):
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> FileStore:
-    store = FileStore(tmp_path / "store")
-    store.prepare()
-    return store
-
-
-@pytest.fixture
 def old(store: FileStore) -> bytes:
     """What `SONG` holds already."""
     store.put(SONG, b"old")
@@ -75,7 +69,7 @@ def half_written(store: FileStore, tmp_path: Path) -> Iterator[subprocess.Popen[
         with pipe.open("wb") as source:
             source.write(b"new" * MIB)
             source.flush()
-            wait_until(lambda: any(file.stat().st_size >= MIB for file in files_under(store.root)))
+            eventually(lambda: any(file.stat().st_size >= MIB for file in files_under(store.root)), "half is written")
             yield process
     finally:
         process.kill()
@@ -84,11 +78,6 @@ def half_written(store: FileStore, tmp_path: Path) -> Iterator[subprocess.Popen[
 
 def files_under(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    while not condition():  # pytest-timeout ends this
-        time.sleep(0.01)
 
 
 def test_a_reader_sees_nothing_of_an_object_that_is_being_written(

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,9 +13,7 @@ import pytest
 import redis
 
 from s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, serve_rclone
-from support import RedisServer, free_port, redis_login
-
-PATIENCE_SECONDS = 90
+from support import PATIENCE_SECONDS, RedisServer, eventually, free_port, redis_login
 
 COMMANDS = {
     "rest": ["-m", "unmix_rest"],
@@ -59,11 +56,11 @@ class Part:
 
     def wait_until_it_says(self, *words: str) -> None:
         """Return once a line has all of the words."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            if self._has_said(words):
-                return
-            time.sleep(0.05)
+        eventually(
+            lambda: self._has_said(words) or self.process.poll() is not None,
+            f"{self.name} says {words}",
+            explain=self.said,
+        )
         assert self._has_said(words), f"{self.name} never said {words}:\n{self.said()}"
 
     def wait_until_it_ends(self) -> int:

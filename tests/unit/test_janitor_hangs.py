@@ -4,15 +4,14 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from support import song_hash_number
+from support import PATIENCE_SECONDS, eventually, song_hash_number
 from unmix import names
 from unmix.janitor import janitor
 from unmix.janitor.janitor import HANGS_AFTER_SECONDS, Deliveries, Reconciling
@@ -22,7 +21,6 @@ from unmix.settings import Settings
 from unmix.store.file import FileStore
 from unmix.store.protocol import ObjectInfo
 
-PATIENCE_SECONDS = 30
 SONGS = 9
 #: A janitor whose deliveries never come back from the store.
 HANGING = """
@@ -53,15 +51,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def queue(redis_url: str) -> Iterator[JobQueue]:
-    with JobQueue(redis_url) as queue:
-        yield queue
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FileStore:
-    store = FileStore(tmp_path / "store")
-    store.prepare()
+def store(store: FileStore) -> FileStore:
+    """A store with songs in it."""
     for number in range(SONGS):
         store.put(names.song_object(song_hash_number(number)), b"a song")
     return store
@@ -73,13 +64,6 @@ def until() -> Iterator[threading.Event]:
     event = threading.Event()
     yield event
     event.set()
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_long_walk_over_the_store_does_not_count_as_hanging(
@@ -96,7 +80,7 @@ def test_a_long_walk_over_the_store_does_not_count_as_hanging(
 
     monkeypatch.setattr(store, "list", list_slowly)
     reconciling.start()
-    wait_for(lambda: clock.now >= 0.4 * HANGS_AFTER_SECONDS * SONGS)
+    eventually(lambda: clock.now >= 0.4 * HANGS_AFTER_SECONDS * SONGS, "all songs are listed")
     reconciling.check()
 
 
@@ -172,5 +156,5 @@ def test_a_delivery_that_breaks_is_told(queue: JobQueue, store: FileStore, monke
     queue.outbox.owe(song_hash_number(1), 0)
     with capture_logs() as logs, Deliveries(Settings(), queue, Ledger(store)) as deliveries:
         deliveries.start_due()
-        wait_for(lambda: logs)
+        eventually(lambda: logs, "it is logged")
     assert [line["event"] for line in logs] == ["callback broke"]

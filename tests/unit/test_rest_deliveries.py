@@ -1,7 +1,6 @@
 """The janitor's part in callbacks: when they are delivered, how often, and what is noted of it."""
 
 import json
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,14 +10,13 @@ import pytest
 import redis
 
 from rest_support import SONG, Rest
-from support import CallbackServer, RedisServer
+from support import CallbackServer, RedisServer, eventually
 from unmix.errors import QueueError, StoreError
 from unmix.janitor.janitor import Deliveries
 from unmix.job import JobStatus
 from unmix.names import hash_song
 
 JOB_ID = hash_song(SONG)
-PATIENCE_SECONDS = 60
 STEMS = {"vocals": b"voice", "drums": b"boom"}
 
 
@@ -39,13 +37,13 @@ def post(rest: Rest, receiver: CallbackServer, **data: Any) -> None:
 def deliver_until(rest: Rest, condition: Callable[[], bool], **settings: Any) -> None:
     """Do what the janitor does with callbacks, again and again; Redis may be away meanwhile."""
     changed = rest.settings.model_copy(update=settings)
-    deadline = time.monotonic() + PATIENCE_SECONDS
+
+    def start_due() -> None:
+        with suppress(QueueError):
+            deliveries.start_due()
+
     with Deliveries(changed, rest.queue, rest.ledger) as deliveries:
-        while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
-            with suppress(QueueError):
-                deliveries.start_due()
-            time.sleep(0.01)
+        eventually(condition, "the callbacks are where they should be", meanwhile=start_due)
         deliveries._pool.shutdown()  # what is under way comes to its end
 
 

@@ -7,15 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from support import is_alive
+from support import eventually, is_alive
 from unmix.local import supervisor
 from unmix.local.supervisor import ProcessPlan, Supervisor
 
@@ -42,6 +41,10 @@ class Stage:
             return (self.folder / name).read_text()
         return ""
 
+    def pids(self) -> list[int]:
+        """The process that `STAYS` is, and its child."""
+        return [int(pid) for pid in self.read("pids").split()]
+
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
@@ -52,13 +55,6 @@ def stage(tmp_path: Path) -> Stage:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(supervisor, "LONGEST_PAUSE_SECONDS", 0.2)
-
-
-def until(condition: Callable[[], object], meanwhile: Callable[[], None] = lambda: None) -> None:
-    """Wait for `condition`; a hang is ended by the test's time limit."""
-    while not condition():
-        meanwhile()
-        time.sleep(0.01)
 
 
 DIES = "print('the last words of', name); sys.exit(3)"
@@ -87,7 +83,7 @@ while True:
 def test_what_dies_is_started_again_after_pauses_that_double_up_to_a_limit(stage: Stage) -> None:
     with stage.supervise(stage.plan("rest", DIES)) as supervisor_:
         supervisor_.start()
-        until(lambda: len(stage.said) >= 4, supervisor_.check)
+        eventually(lambda: len(stage.said) >= 4, "it has died often enough", meanwhile=supervisor_.check)
     pauses = [re.findall(r"again in (\S+) s", text)[0] for text in stage.said[:4]]
     assert pauses == ["0.05", "0.1", "0.2", "0.2"]
 
@@ -97,7 +93,7 @@ def test_a_long_life_resets_the_pause(stage: Stage, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(supervisor, "LONG_LIFE_SECONDS", 0)
     with stage.supervise(stage.plan("rest", DIES)) as supervisor_:
         supervisor_.start()
-        until(lambda: len(stage.said) >= 3, supervisor_.check)
+        eventually(lambda: len(stage.said) >= 3, "it has died often enough", meanwhile=supervisor_.check)
     assert [re.findall(r"again in (\S+) s", text)[0] for text in stage.said[:3]] == ["0.05"] * 3
 
 
@@ -105,7 +101,7 @@ def test_a_long_life_resets_the_pause(stage: Stage, monkeypatch: pytest.MonkeyPa
 def test_a_death_is_reported_with_its_status_and_the_end_of_the_log(stage: Stage) -> None:
     with stage.supervise(stage.plan("rest", DIES)) as supervisor_:
         supervisor_.start()
-        until(lambda: stage.said, supervisor_.check)
+        eventually(lambda: stage.said, "its death is reported", meanwhile=supervisor_.check)
     assert "rest ended with status 3" in stage.said[0]
     assert "the last words of rest" in stage.said[0]
 
@@ -114,7 +110,7 @@ def test_stages_end_in_the_reverse_order_of_their_start(stage: Stage) -> None:
     names = ("redis", "rest", "worker")
     with stage.supervise(*(stage.plan(name, ENDS) for name in names)) as supervisor_:
         supervisor_.start()
-        until(lambda: all(stage.read(f"{name}.up") for name in names))
+        eventually(lambda: all(stage.read(f"{name}.up") for name in names), "all are up")
     assert stage.read("ended").split() == ["worker", "rest", "redis"]
     assert stage.said == []
 
@@ -122,30 +118,19 @@ def test_stages_end_in_the_reverse_order_of_their_start(stage: Stage) -> None:
 def test_what_ignores_sigterm_is_killed_with_its_children(stage: Stage) -> None:
     with stage.supervise(stage.plan("worker", STAYS), shutdown_seconds=0.2) as supervisor_:
         supervisor_.start()
-        until(lambda: stage.read("pids"))
-    for pid in map(int, stage.read("pids").split()):
-        until(lambda pid=pid: not is_alive(pid))
+        eventually(lambda: stage.read("pids"), "it runs")
+    eventually(lambda: not any(map(is_alive, stage.pids())), "all have ended")
     assert stage.said == ["worker did not end within 0.2 s: killed"]
 
 
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Let SIGINT interrupt: a shell starts what it puts into the background with the signal ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_kills_what_does_not_end(stage: Stage) -> None:
     interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     plan = stage.plan("worker", STAYS)
     with suppress(KeyboardInterrupt), stage.supervise(plan, shutdown_seconds=1000) as supervisor_:
         supervisor_.start()
-        until(lambda: stage.read("pids"))
+        eventually(lambda: stage.read("pids"), "it runs")
         interrupt.start()
-    for pid in map(int, stage.read("pids").split()):
-        until(lambda pid=pid: not is_alive(pid))
+    eventually(lambda: not any(map(is_alive, stage.pids())), "all have ended")
 
 
 #: A supervisor in a process of its own, to be killed.
@@ -180,8 +165,8 @@ class KilledSupervisor:
 def killed_supervisor(stage: Stage) -> Iterator[KilledSupervisor]:
     program = stage.plan("worker", STAYS).command[2]
     process = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(stage.folder), program])
-    until(lambda: stage.read("pids"))
-    killed = KilledSupervisor(int(stage.read("guard")), [int(pid) for pid in stage.read("pids").split()])
+    eventually(lambda: stage.read("pids"), "it runs")
+    killed = KilledSupervisor(int(stage.read("guard")), stage.pids())
     os.kill(killed.guard, signal.SIGSTOP)
     process.kill()
     process.wait()
@@ -194,8 +179,7 @@ def killed_supervisor(stage: Stage) -> Iterator[KilledSupervisor]:
 @pytest.mark.timeout(30)
 def test_a_killed_supervisor_leaves_no_orphans(killed_supervisor: KilledSupervisor) -> None:
     killed_supervisor.let_the_guard_go_on()
-    for pid in killed_supervisor.orphans:
-        until(lambda pid=pid: not is_alive(pid))
+    eventually(lambda: not any(map(is_alive, killed_supervisor.orphans)), "all have ended")
 
 
 @pytest.mark.timeout(30)

@@ -40,12 +40,6 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def queue(redis_url: str) -> Iterator[JobQueue]:
-    with JobQueue(redis_url) as queue:
-        yield queue
-
-
-@pytest.fixture
 def claim(queue: JobQueue) -> Claim:
     queue.submit(JOB_ID, "g")
     claim = queue.claim(str(queue.take(block_seconds=1)), JOB_ID, "worker-1")
