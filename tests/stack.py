@@ -17,7 +17,9 @@ import psutil
 import requests
 
 from support import PATIENCE_SECONDS, eventually, free_port, redis_login
+from unmix import names
 from unmix.queue.job_queue import JobQueue
+from unmix.store.file import FileStore
 
 #: Intervals scaled down, so that what takes a minute in production takes seconds here.
 FAST = {
@@ -37,6 +39,7 @@ class Stack:
     def __init__(self, folder: Path, redis_url: str, **settings: str) -> None:
         self._folder = folder
         self.store = folder / "store"
+        self.objects = FileStore(self.store)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._workers: list[subprocess.Popen[bytes]] = []
         self.url = f"http://127.0.0.1:{(port := free_port())}"
@@ -133,7 +136,7 @@ class Stack:
 
     def outcome(self, job_id: str) -> dict[str, Any]:
         """The outcome document as it lies in the file store."""
-        return dict(json.loads((self.store / "output" / f"{job_id}.json").read_text()))
+        return dict(json.loads(self.objects.get(names.outcome_object(job_id))[0]))
 
     def started_jobs(self) -> list[str]:
         """Job ids in the order in which workers started them, by the time stamps of their own logs."""

@@ -118,6 +118,8 @@ def store_point(operation: str, args: tuple[Any, ...]) -> str:
 
 
 def _kind(name: ObjectName) -> str:
+    if name.key.startswith(names.OPEN_PREFIX):
+        return "mark"
     if name.key.endswith(".json"):
         return "request" if name.bucket == names.QUEUE_BUCKET else "outcome"
     if name.bucket == names.QUEUE_BUCKET:

@@ -15,6 +15,7 @@ import requests
 from s3_servers import ACCESS_KEY, SECRET_KEY, S3Server
 from stack import Stack
 from support import CallbackServer, make_song
+from unmix import names
 from unmix.engine.sdr import sdr_db
 from unmix.local.demo import decode
 from unmix.names import hash_song, stem_object
@@ -46,8 +47,7 @@ def test_an_old_client_gets_its_stems(service: Stack) -> None:
     for stem in STEMS:
         track = requests.get(f"{service.url}/apiv1/track/{hash_song(song)}/{stem}.mp3", timeout=30)
         assert track.headers["Content-Type"] == "audio/mpeg"
-        copy = service.store / "output" / f"{hash_song(song)}-{stem}.mp3"
-        assert copy.read_bytes() == track.content
+        assert service.objects.get(names.stem_object(hash_song(song), stem, "mp3"))[0] == track.content
     assert requests.get(f"{service.url}/apiv1/remove/{hash_song(song)}/vocals.mp3", timeout=30).status_code == 200
     assert requests.get(f"{service.url}/apiv1/track/{hash_song(song)}/vocals.mp3", timeout=30).status_code == 404
 
@@ -61,7 +61,7 @@ def test_a_running_song_can_be_cancelled_and_the_next_one_is_served(service: Sta
     assert (job["status"], job["stems"]) == ("cancelled", {})
     assert service.wait_until_over(service.post(make_song(2, seed=13)))["status"] == "done"
     assert service.job(job_id)["status"] == "cancelled"
-    assert not list((service.store / "output").glob(f"{job_id}*/**/*.flac"))
+    assert not list(service.objects.list(names.OUTPUT_BUCKET, names.attempt_prefix(job_id)))
 
 
 def test_the_bundled_song_comes_back_as_its_own_stems_and_as_long_as_it_was(service: Stack, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_foreign_push_of_a_stored_song_is_served(service: Stack, form: str) ->
             "json_songhash": json.dumps({"songhash": job_id, "model": "demo", "callback": {"url": "http://10.0.0.1/"}}),
         }[form],
     )
-    service.wait_for(lambda: (service.store / "output" / f"{job_id}.json").exists(), "the outcome is there")
+    service.wait_for(lambda: service.objects.stat(names.outcome_object(job_id)), "the outcome is there")
     assert service.wait_until_over(job_id)["status"] == "done"
 
 
@@ -124,7 +124,7 @@ def test_stored_bytes_that_do_not_match_the_hash_fail(service: Stack) -> None:
     job_id = hash_song(b"something else")
     (service.store / "queue" / f"{job_id}.mp3").write_bytes(make_song(2, seed=14))
     _push(service, job_id)
-    service.wait_for(lambda: (service.store / "output" / f"{job_id}.json").exists(), "the outcome is there")
+    service.wait_for(lambda: service.objects.stat(names.outcome_object(job_id)), "the outcome is there")
     assert service.wait_until_over(job_id)["error_code"] == "hash_mismatch"
 
 
@@ -154,7 +154,7 @@ def test_a_pushed_song_that_is_too_long_fails_as_an_uploaded_one_would(service: 
     job_id = hash_song(song)
     (service.store / "queue" / f"{job_id}.mp3").write_bytes(song)
     _push(service, job_id)
-    service.wait_for(lambda: (service.store / "output" / f"{job_id}.json").exists(), "the outcome is there")
+    service.wait_for(lambda: service.objects.stat(names.outcome_object(job_id)), "the outcome is there")
     assert service.job(job_id)["error_code"] == "too_long"
 
 
@@ -208,4 +208,4 @@ def _push(stack: Stack, element: str) -> None:
 
 
 def _queue_bucket(service: Stack) -> set[str]:
-    return {path.name for path in (service.store / "queue").iterdir()}
+    return {info.name.key for info in service.objects.list(names.QUEUE_BUCKET)}

@@ -48,8 +48,8 @@ def policy() -> QueuePolicy:
     return POLICY
 
 
-def submit(queue: JobQueue, ledger: Ledger) -> JobRequest:
-    ledger.store.put(names.song_object(JOB), b"song")
+def submit(store: FileStore, queue: JobQueue, ledger: Ledger) -> JobRequest:
+    store.put(names.song_object(JOB), b"song")
     accepted, _ = ledger.accept(JobRequest(JOB, OPTIONS, utc_now()))
     queue.submit(JOB, accepted.generation)
     return accepted
@@ -77,10 +77,10 @@ def serve_one(queue: JobQueue, ledger: Ledger, folder: Path) -> None:
         Worker(settings, queue, ledger, process, scratch, worker_id="worker-2").run(shutdown)
 
 
-def done(request: JobRequest, token: str, ledger: Ledger) -> Outcome:
+def done(store: FileStore, request: JobRequest, token: str, ledger: Ledger) -> Outcome:
     """Return the outcome of an attempt whose one stem says who made it; it is not committed yet."""
     name = names.attempt_object(JOB, token, "vocals", "mp3")
-    ledger.store.put(name, token.encode())
+    store.put(name, token.encode())
     stems = {"vocals": StemFile(name.key, len(token), names.hash_song(token.encode()))}
     ran = Ran("demo", "ab" * 32, "cpu", 44_100, 1.0, 1.0)
     return Outcome(JOB, request.generation, JobStatus.DONE, utc_now(), token=token, stems=stems, ran=ran)
@@ -102,9 +102,9 @@ def test_a_worker_that_could_not_renew_while_redis_was_down_keeps_its_job(own_re
 
 @pytest.mark.parametrize(("cause", "code"), [("crashes", "poison"), ("failures", "gave_up"), ("lapses", "gave_up")])
 def test_a_song_whose_tries_are_used_up_is_not_tried_once_more_because_a_worker_died_over_saying_so(
-    queue: JobQueue, ledger: Ledger, tmp_path: Path, cause: str, code: str
+    queue: JobQueue, ledger: Ledger, tmp_path: Path, cause: str, code: str, store: FileStore
 ) -> None:
-    request = submit(queue, ledger)
+    request = submit(store, queue, ledger)
     for _ in range(2):
         if cause == "lapses":
             claim(queue)
@@ -118,9 +118,11 @@ def test_a_song_whose_tries_are_used_up_is_not_tried_once_more_because_a_worker_
     assert (outcome.status, outcome.error_code) == (JobStatus.FAILED, code)
 
 
-def test_a_claimed_job_that_was_removed_does_not_come_back(queue: JobQueue, ledger: Ledger, tmp_path: Path) -> None:
-    submit(queue, ledger)
-    ledger.remove_job(JOB)  # whoever did this died before Redis heard of it
+def test_a_claimed_job_that_was_removed_does_not_come_back(
+    queue: JobQueue, ledger: Ledger, tmp_path: Path, store: FileStore
+) -> None:
+    submit(store, queue, ledger)
+    ledger.removal.remove_job(JOB)  # whoever did this died before Redis heard of it
     serve_one(queue, ledger, tmp_path)
     assert ledger.request(JOB) is None
     assert queue.views.record(JOB) is None
@@ -128,39 +130,39 @@ def test_a_claimed_job_that_was_removed_does_not_come_back(queue: JobQueue, ledg
 
 
 def test_a_worker_that_wakes_over_its_copies_leaves_those_of_a_later_submission(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, store: FileStore
 ) -> None:
     early, _ = ledger.accept(JobRequest(JOB, OPTIONS, utc_now()))
-    early_outcome = ledger.commit(done(early, "early", ledger))
-    copy = ledger.store.copy
+    early_outcome = ledger.commit(done(store, early, "early", ledger))
+    copy = store.copy
 
     def submitted_anew_meanwhile(source: names.ObjectName, target: names.ObjectName) -> None:
         monkeypatch.undo()
         late, is_new = ledger.accept(JobRequest(JOB, replace(OPTIONS, weights_sha256="cd" * 32), utc_now()))
         assert is_new
-        ledger.publish(ledger.commit(done(late, "late", ledger)))
+        ledger.publish(ledger.commit(done(store, late, "late", ledger)))
         copy(source, target)
 
-    monkeypatch.setattr(ledger.store, "copy", submitted_anew_meanwhile)
+    monkeypatch.setattr(store, "copy", submitted_anew_meanwhile)
     ledger.publish(early_outcome)
-    assert ledger.store.get(names.stem_object(JOB, "vocals", "mp3"))[0] == b"late"
+    assert store.get(names.stem_object(JOB, "vocals", "mp3"))[0] == b"late"
 
 
 def test_a_worker_that_wakes_over_its_copies_does_not_bring_a_removed_job_back(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, store: FileStore
 ) -> None:
     request, _ = ledger.accept(JobRequest(JOB, OPTIONS, utc_now()))
-    outcome = ledger.commit(done(request, "t1", ledger))
-    copy = ledger.store.copy
+    outcome = ledger.commit(done(store, request, "t1", ledger))
+    copy = store.copy
 
     def removed_meanwhile(source: names.ObjectName, target: names.ObjectName) -> None:
         monkeypatch.undo()
         copy(source, target)
-        ledger.store.remove(names.request_object(JOB))
+        store.remove(names.request_object(JOB))
 
-    monkeypatch.setattr(ledger.store, "copy", removed_meanwhile)
+    monkeypatch.setattr(store, "copy", removed_meanwhile)
     ledger.publish(outcome)
-    assert ledger.store.stat(names.stem_object(JOB, "vocals", "mp3")) is None
+    assert store.stat(names.stem_object(JOB, "vocals", "mp3")) is None
 
 
 def test_where_a_store_cannot_say_who_was_first_redis_does(
@@ -173,10 +175,10 @@ def test_where_a_store_cannot_say_who_was_first_redis_does(
 
     def overtaken(name: names.ObjectName, data: bytes) -> None:
         monkeypatch.setattr(store, "put", put)
-        assert ledger.commit(done(request, "second", ledger)).token == "first"
+        assert ledger.commit(done(store, request, "second", ledger)).token == "first"
         put(name, data)
 
-    first = done(request, "first", ledger)
+    first = done(store, request, "first", ledger)
     monkeypatch.setattr(store, "put", overtaken)
     assert ledger.commit(first).token == "first"
     counts = ledger.outcome(request)
@@ -185,13 +187,13 @@ def test_where_a_store_cannot_say_who_was_first_redis_does(
 
 
 def test_a_song_that_was_being_removed_as_it_was_sent_again_is_there(
-    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: FileStore
 ) -> None:
     rest = Rest(tmp_path, redis_url)
     accept = Ledger.accept
 
     def removed_meanwhile(ledger: Ledger, request: JobRequest) -> tuple[JobRequest, bool]:
-        ledger.store.remove(names.song_object(request.song_hash))
+        store.remove(names.song_object(request.song_hash))
         return accept(ledger, request)
 
     monkeypatch.setattr(Ledger, "accept", removed_meanwhile)

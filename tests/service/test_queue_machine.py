@@ -42,11 +42,12 @@ from support import RedisServer
 from unmix import names
 from unmix.audio.probe import ProbedSong
 from unmix.errors import EngineError, LeaseLostError
+from unmix.janitor.audit import Audit
 from unmix.janitor.reconciler import Reconciler
 from unmix.janitor.retention import Retention
 from unmix.job import JobRequest, JobStatus, ModelCard, Outcome, Ran, SeparationOptions
 from unmix.ledger.ledger import Ledger
-from unmix.queue import job_queue
+from unmix.queue import keys
 from unmix.queue.job_queue import JobQueue, QueuePolicy
 from unmix.queue.records import Claim
 from unmix.runtime.shutdown import Shutdown
@@ -91,12 +92,12 @@ FREEZES = st.sampled_from([
 ])  # fmt: skip
 OTHER_STOPS = st.sampled_from([END, END, "separate", "put outcome", "finish"])
 REST_STOPS = st.sampled_from([
-    *[END] * 6, "put song", "put request", "submit", "remove request", "remove song", "remove outcome", "remove stem",
-    "put outcome", "settle", "forget",
+    *[END] * 6, "put song", "put mark", "put request", "submit", "remove request", "remove song", "remove outcome",
+    "remove stem", "put outcome", "settle", "forget",
 ])  # fmt: skip
 JANITOR_STOPS = st.sampled_from([
-    *[END] * 4, "list output", "read request", "requeue", "settle", "remove stem", "remove song", "put song",
-    "put copy", "forget",
+    *[END] * 4, "list output", "read request", "remove mark", "put mark", "requeue", "settle", "remove stem",
+    "remove song", "put song", "put copy", "forget",
 ])  # fmt: skip
 FATES = st.sampled_from([*["done"] * 6, "fails", "may pass", "crashes"])
 FATES_OF_LATE = st.sampled_from(["done", "done", "may pass", "has to stop"])
@@ -208,7 +209,7 @@ class Bench:
 
     def _queue_point(self, operation: str, args: tuple[Any, ...]) -> str | None:
         """Name a call to the queue by its method; what only looks or announces is no place to stand."""
-        return None if operation in ("announce", "ping", "model_card", "record", "position") else operation
+        return None if operation == "ping" else operation
 
     def _watch(self, operation: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
         return call() if self.machine is None else self.machine.watch(operation, args, call)
@@ -227,6 +228,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.faults: Counter[tuple[str, str]] = Counter()  # (job id, fate)
         #: Jobs that Redis may have lost through the machine's doing: the reconciler has to find them.
         self.lost: set[str] = set()
+        self.is_audit_due = False  # a mark may be lost
         self.undone: set[str] = set()  # jobs that a late removal has made owed again
         self.born = 0
         self.workers = [self._new_worker() for _ in WORKERS]
@@ -265,7 +267,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def foreign_push(self) -> None:
         self.bench.bare_store.put(names.song_object(names.hash_song(SONG)), SONG)
-        self.raw.lpush(job_queue.TO_WORKER, JOBS[0])
+        self.raw.lpush(keys.TO_WORKER, JOBS[0])
         self.faults[JOBS[0], "pushed"] += 1
 
     # Workers
@@ -316,9 +318,11 @@ class QueueMachine(RuleBasedStateMachine):
             self.workers[number] = self._new_worker()
         elif who == "request" and self.requests:
             self.lost.update(JOBS)
+            self.is_audit_due = True
             self.requests.pop(0).kill()
         elif who == "janitor" and self.janitor is not None:
             self.lost.update(JOBS)
+            self.is_audit_due = True  # the next one begins with it
             self.janitor.kill()
             self.janitor, self.reconciler = None, self._new_reconciler()
 
@@ -343,10 +347,17 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(until=JANITOR_STOPS)
     def reconcile(self, until: str) -> None:
-        """Go on with a pass, or make two, as a difference counts only when it is seen twice."""
+        """Go on with a pass, or make two, as a difference counts only when it is seen twice.
+
+        A mark is lost only with a janitor, which begins with an audit when it is started again, or with whoever died
+        before a song was accepted.
+        """
         if self.janitor is not None:
             self._go_on(self.janitor, until)
             return
+        if self.is_audit_due:
+            self.is_audit_due = False
+            self._start_pass(self._audit(), END)
         self._start_pass(self.reconciler, END)
         self._start_pass(self.reconciler, until)
         if self.janitor is None and not self.requests:
@@ -356,7 +367,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(number=NUMBERS)
     def post_while_it_is_found_missing(self, number: int) -> None:
         """The reconciler finds that a job is missing, freezes, and wakes when the client has sent the song again."""
-        self.raw.lrem(job_queue.TO_WORKER, 0, JOBS[number])
+        self.raw.lrem(keys.TO_WORKER, 0, JOBS[number])
         self._start_pass(self.reconciler, END)
         self._start_pass(self.reconciler, "requeue")
         self._post(number, END)
@@ -366,11 +377,10 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.janitor is None)
     @rule(what=st.sampled_from(["songs_hours", "stems_days"]), until=JANITOR_STOPS)
     def retire(self, what: str, until: str) -> None:
-        """Make a pass of the janitor of a service where the time of what is over has come."""
+        """Audit the store of a service where the time of what is over has come."""
         self.faults.update((job_id, "removed") for job_id in JOBS)
         times = {"songs_hours": 0.0, "stems_days": 0.0, what: 1e-9}
-        retention = Retention(self.bench.queue, self.bench.ledger, **times)
-        self._start_pass(Reconciler(self.bench.queue, self.bench.ledger, retention), until)
+        self._start_pass(self._audit(**times), until)
 
     @rule(what=st.sampled_from(["everything", "one that waits", "one that is over"]), number=NUMBERS)
     def redis_forgets(self, what: str, number: int) -> None:
@@ -380,10 +390,10 @@ class QueueMachine(RuleBasedStateMachine):
             self.raw.flushall()
             self._redis_forgot(*JOBS)
         elif what == "one that waits":
-            self.raw.lrem(job_queue.TO_WORKER, 0, job_id)
+            self.raw.lrem(keys.TO_WORKER, 0, job_id)
             self.lost.add(job_id)
-        elif self.raw.ttl(job_queue.JOB_PREFIX + job_id) > 0:
-            self.raw.delete(job_queue.JOB_PREFIX + job_id)
+        elif self.raw.ttl(keys.JOB_PREFIX + job_id) > 0:
+            self.raw.delete(keys.JOB_PREFIX + job_id)
             self._redis_forgot(job_id)
 
     # What must be true
@@ -397,8 +407,8 @@ class QueueMachine(RuleBasedStateMachine):
             request, outcome = self.ledger.end(job_id)
             if request is not None and outcome is None and not self._pushed_while_removed(job_id):
                 assert job_id in present, f"{job_id} is owed and in no key"
-                name = names.song_object(request.song_hash)
-                assert self.bench.bare_store.stat(name) is not None, f"{job_id} is owed and its song is gone"
+                song = self.ledger.inventory.song(request.song_hash)
+                assert song.song or song.retired, f"{job_id} is owed and its song is gone"
 
     @invariant()
     def a_done_job_has_the_stems_of_one_attempt(self) -> None:
@@ -415,7 +425,7 @@ class QueueMachine(RuleBasedStateMachine):
         """Make a call for an actor, and check what it has done."""
         if operation in ("renew", "finish", "release", "fail"):
             claim: Claim = args[0]
-            is_valid = self.raw.hget(job_queue.JOB_PREFIX + claim.job_id, "token") == claim.token
+            is_valid = self.raw.hget(keys.JOB_PREFIX + claim.job_id, "token") == claim.token
             result = call()
             assert is_valid, f"{operation} was accepted with a token that is not valid any more"
         elif operation == "requeue":
@@ -472,6 +482,8 @@ class QueueMachine(RuleBasedStateMachine):
             self._go_on(self.janitor, END)
         for worker in WORKERS:
             self._work(worker, END)
+        if self.is_audit_due:
+            self._start_pass(self._audit(), END)
         for _ in range(10):
             for _ in range(2):
                 self._start_pass(self.reconciler, END)
@@ -481,12 +493,13 @@ class QueueMachine(RuleBasedStateMachine):
                 self._work(0, END)
             if not self.queue.views.counts().open and not self._owed():
                 break
-        for _ in range(2):
+        self._start_pass(self._audit(), END)
+        for _ in range(3):
             self._start_pass(self.reconciler, END)
         assert not self._owed(), "owed for ever"
         assert not self._present()
         assert self.queue.views.counts().open == 0
-        assert self.raw.hlen(job_queue.MARKS) == 0
+        assert self.raw.hlen(keys.MARKS) == 0
         self.a_done_job_has_the_stems_of_one_attempt()
         for job_id in JOBS:
             self._check_end(job_id)
@@ -571,7 +584,7 @@ class QueueMachine(RuleBasedStateMachine):
         self._redis_forgot(*JOBS)
         self._run(actor, until)
 
-    def _start_pass(self, reconciler: Reconciler, until: str) -> None:
+    def _start_pass(self, reconciler: Reconciler | Audit, until: str) -> None:
         self.janitor = Actor("janitor", reconciler.run)
         self._run(self.janitor, until)
 
@@ -617,11 +630,14 @@ class QueueMachine(RuleBasedStateMachine):
         return WorkerActor(self, f"worker-{self.born}")
 
     def _new_reconciler(self) -> Reconciler:
-        kept = Retention(self.bench.queue, self.bench.ledger, songs_hours=0, stems_days=0)
-        return Reconciler(self.bench.queue, self.bench.ledger, kept)
+        return Reconciler(self.bench.queue, self.bench.ledger)
+
+    def _audit(self, *, songs_hours: float = 0, stems_days: float = 0) -> Audit:
+        retention = Retention(self.bench.queue, self.bench.ledger, songs_hours=songs_hours, stems_days=stems_days)
+        return Audit(self.bench.queue, self.bench.ledger, retention)
 
     def _has_work(self) -> bool:
-        return bool(self.raw.llen(job_queue.TO_WORKER)) or any(not worker.is_idle for worker in self.workers)
+        return bool(self.raw.llen(keys.TO_WORKER)) or any(not worker.is_idle for worker in self.workers)
 
     def _pushed_while_removed(self, job_id: str) -> bool:
         """Tell whether a foreign producer may have pushed a hash as its song was removed, of which nobody can know."""
@@ -629,10 +645,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _present(self) -> set[str]:
         pipe = self.raw.pipeline()
-        pipe.lrange(job_queue.TO_WORKER, 0, -1)
-        pipe.lrange(job_queue.TAKEN, 0, -1)
-        pipe.zrange(job_queue.LEASES, 0, -1)
-        pipe.zrange(job_queue.DELAYED, 0, -1)
+        pipe.lrange(keys.TO_WORKER, 0, -1)
+        pipe.lrange(keys.TAKEN, 0, -1)
+        pipe.zrange(keys.LEASES, 0, -1)
+        pipe.zrange(keys.DELAYED, 0, -1)
         return {element for elements in pipe.execute() for element in elements}
 
     def _owed(self) -> list[JobRequest]:

@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
 
 from support import song_hash_number
 from unmix import names
+from unmix.errors import StoreError
 from unmix.janitor.reconciler import Reconciled, Reconciler
-from unmix.janitor.retention import Retention
 from unmix.job import Callback, Delivery, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
+from unmix.ledger.inventory import marked_job
 from unmix.ledger.ledger import Ledger, utc_now
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim
+from unmix.store.file import FileStore
 
 JOB = song_hash_number(1)
 OPTIONS = SeparationOptions(model="demo")
@@ -21,18 +24,18 @@ OPTIONS = SeparationOptions(model="demo")
 
 @pytest.fixture
 def reconciler(queue: JobQueue, ledger: Ledger) -> Reconciler:
-    return Reconciler(queue, ledger, Retention(queue, ledger, songs_hours=0, stems_days=0))
+    return Reconciler(queue, ledger)
 
 
-def accept(ledger: Ledger, job_id: str = JOB, **changes: object) -> JobRequest:
+def accept(store: FileStore, ledger: Ledger, job_id: str = JOB, **changes: object) -> JobRequest:
     """Store a song and its request, and do not queue it."""
-    ledger.store.put(names.song_object(names.song_hash_of(job_id)), b"song")
+    store.put(names.song_object(names.song_hash_of(job_id)), b"song")
     accepted, _ = ledger.accept(replace(JobRequest(job_id, OPTIONS, utc_now()), **changes))
     return accepted
 
 
-def submit(queue: JobQueue, ledger: Ledger, job_id: str = JOB, **changes: object) -> JobRequest:
-    accepted = accept(ledger, job_id, **changes)
+def submit(store: FileStore, queue: JobQueue, ledger: Ledger, job_id: str = JOB, **changes: object) -> JobRequest:
+    accepted = accept(store, ledger, job_id, **changes)
     queue.submit(job_id, accepted.generation, callbacks=len(accepted.callbacks))
     return accepted
 
@@ -45,11 +48,13 @@ def claim(queue: JobQueue) -> Claim:
     return claimed
 
 
-def commit(ledger: Ledger, of: JobRequest, token: str = "t1", status: JobStatus = JobStatus.DONE) -> Outcome:
+def commit(
+    store: FileStore, ledger: Ledger, of: JobRequest, token: str = "t1", status: JobStatus = JobStatus.DONE
+) -> Outcome:
     name = names.attempt_object(of.job_id, token, "vocals", "mp3")
     stems = {"vocals": StemFile(name.key, 5, "00")} if status is JobStatus.DONE else {}
     if stems:
-        ledger.store.put(name, token.encode())
+        store.put(name, token.encode())
     ran = Ran("demo", "aa", "cpu", 44100, 1.0, 1.0) if stems else None
     return ledger.commit(Outcome(of.job_id, of.generation, status, utc_now(), token=token, stems=stems, ran=ran))
 
@@ -59,27 +64,33 @@ def flush(redis_url: str) -> None:
         client.flushall()
 
 
+def marked(ledger: Ledger) -> list[str]:
+    return [marked_job(mark) for mark in ledger.inventory.open_marks()]
+
+
 def two_passes(reconciler: Reconciler) -> Reconciled:
     assert reconciler.run() == Reconciled(), "something was done at first sight"
     return reconciler.run()
 
 
 def test_what_redis_lost_is_queued_again_in_the_order_of_submission(
-    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, redis_url: str
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, redis_url: str, store: FileStore
 ) -> None:
     job_ids = [song_hash_number(number) for number in range(20)]
     for number, job_id in enumerate(job_ids):
-        submit(queue, ledger, job_id, submitted_at=f"2026-01-01T00:00:{number:02}.000+00:00")
+        submit(store, queue, ledger, job_id, submitted_at=f"2026-01-01T00:00:{number:02}.000+00:00")
     flush(redis_url)
     assert two_passes(reconciler).requeued == 20
     assert queue.views.waiting(limit=100) == (job_ids, 20)
     assert queue.views.counts().open == 20
 
 
-def test_what_is_in_any_key_is_left_alone(queue: JobQueue, ledger: Ledger, reconciler: Reconciler) -> None:
+def test_what_is_in_any_key_is_left_alone(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
+) -> None:
     waiting, taken, leased, delayed = (song_hash_number(number) for number in range(4))
     for job_id in (leased, delayed, taken, waiting):
-        submit(queue, ledger, job_id)
+        submit(store, queue, ledger, job_id)
     running = claim(queue)
     queue.fail(claim(queue), error_code="store_unavailable")
     assert queue.take(block_seconds=1) == taken
@@ -90,9 +101,9 @@ def test_what_is_in_any_key_is_left_alone(queue: JobQueue, ledger: Ledger, recon
 
 
 def test_a_job_on_its_way_into_the_queue_is_queued_once(
-    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
 ) -> None:
-    accepted = accept(ledger)
+    accepted = accept(store, ledger)
     reconciler.run()
     queue.submit(JOB, accepted.generation)
     assert reconciler.run() == Reconciled()
@@ -100,11 +111,11 @@ def test_a_job_on_its_way_into_the_queue_is_queued_once(
 
 
 def test_a_job_that_came_into_the_queue_since_the_snapshot_is_not_queued_twice(
-    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch, store: FileStore
 ) -> None:
-    accepted = accept(ledger)
+    accepted = accept(store, ledger)
     before = queue.views.snapshot()
-    monkeypatch.setattr(queue, "snapshot", lambda: before)
+    monkeypatch.setattr(queue.views, "snapshot", lambda: before)
     reconciler.run()
     queue.submit(JOB, accepted.generation)
     assert reconciler.run() == Reconciled()
@@ -112,18 +123,18 @@ def test_a_job_that_came_into_the_queue_since_the_snapshot_is_not_queued_twice(
 
 
 def test_a_job_popped_by_a_consumer_that_died_is_queued_again(
-    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
 ) -> None:
-    submit(queue, ledger)
+    submit(store, queue, ledger)
     assert queue.take(block_seconds=1, fetch="blpop") == JOB
     assert two_passes(reconciler).requeued == 1
     assert queue.views.waiting(limit=9) == ([JOB], 1)
 
 
 def test_what_a_job_has_cost_survives_being_queued_again(
-    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, redis_url: str
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, redis_url: str, store: FileStore
 ) -> None:
-    submit(queue, ledger)
+    submit(store, queue, ledger)
     queue.fail(claim(queue), error_code="engine_crashed", crashed=True)
     with redis.Redis.from_url(redis_url) as client:
         client.delete("unmix:delayed")
@@ -132,21 +143,23 @@ def test_what_a_job_has_cost_survives_being_queued_again(
 
 
 def test_a_job_that_is_over_in_redis_and_owed_in_the_store_is_done_again(
-    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
 ) -> None:
     """The store was set back to an earlier state: it is what counts."""
-    accepted = submit(queue, ledger)
+    accepted = submit(store, queue, ledger)
     claimed = claim(queue)
-    commit(ledger, accepted, claimed.token)
+    commit(store, ledger, accepted, claimed.token)
     queue.finish(claimed, JobStatus.DONE, error_code=None, callbacks=0)
-    ledger.store.remove(names.outcome_object(JOB))
+    store.remove(names.outcome_object(JOB))
     assert two_passes(reconciler).requeued == 1
     assert claim(queue).job_id == JOB
 
 
-def test_a_job_with_an_outcome_leaves_the_queue(queue: JobQueue, ledger: Ledger, reconciler: Reconciler) -> None:
-    accepted = submit(queue, ledger, callbacks=(Callback("http://a"),))
-    commit(ledger, accepted, status=JobStatus.CANCELLED)
+def test_a_job_with_an_outcome_leaves_the_queue(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
+) -> None:
+    accepted = submit(store, queue, ledger, callbacks=(Callback("http://a"),))
+    commit(store, ledger, accepted, status=JobStatus.CANCELLED)
     assert two_passes(reconciler).settled == 1
     assert queue.views.counts().open == 0
     assert queue.views.waiting(limit=9) == ([], 0)
@@ -155,151 +168,253 @@ def test_a_job_with_an_outcome_leaves_the_queue(queue: JobQueue, ledger: Ledger,
 
 
 def test_an_outcome_of_an_earlier_submission_settles_nothing(
-    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
 ) -> None:
-    commit(ledger, submit(queue, ledger), status=JobStatus.FAILED)
-    submit(queue, ledger)
+    commit(store, ledger, submit(store, queue, ledger), status=JobStatus.FAILED)
+    submit(store, queue, ledger)
     for _ in range(3):
         assert reconciler.run() == Reconciled()
     assert queue.views.waiting(limit=9) == ([JOB], 1)
 
 
 def test_callbacks_that_redis_lost_become_due_again_unless_they_were_delivered(
-    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
 ) -> None:
-    accepted = accept(ledger, callbacks=(Callback("http://a"), Callback("http://b")))
-    ledger.publish(commit(ledger, accepted))
+    accepted = accept(store, ledger, callbacks=(Callback("http://a"), Callback("http://b")))
+    ledger.publish(commit(store, ledger, accepted))
     ledger.note_delivery(JOB, accepted.generation, 0, Delivery(True, utc_now(), 1))
     assert two_passes(reconciler).callbacks == 1
     assert queue.outbox.due(limit=9) == [(JOB, 1)]
 
 
-def test_copies_that_nobody_made_are_made(ledger: Ledger, reconciler: Reconciler) -> None:
-    commit(ledger, accept(ledger), "t1")
+def test_copies_that_nobody_made_are_made(ledger: Ledger, reconciler: Reconciler, store: FileStore) -> None:
+    commit(store, ledger, accept(store, ledger), "t1")
     assert two_passes(reconciler).published == 1
-    assert ledger.store.get(names.stem_object(JOB, "vocals", "mp3"))[0] == b"t1"
+    assert store.get(names.stem_object(JOB, "vocals", "mp3"))[0] == b"t1"
 
 
-def test_a_stem_that_was_removed_stays_removed(ledger: Ledger, reconciler: Reconciler) -> None:
-    accepted = accept(ledger)
-    done = commit(ledger, accepted)
+def test_a_stem_that_was_removed_stays_removed(ledger: Ledger, reconciler: Reconciler, store: FileStore) -> None:
+    accepted = accept(store, ledger)
+    done = commit(store, ledger, accepted)
     ledger.publish(done)
-    ledger.remove_stem(accepted, done, "vocals")
+    ledger.removal.remove_stem(accepted, done, "vocals")
     for _ in range(3):
         assert reconciler.run() == Reconciled()
-    assert ledger.store.stat(names.stem_object(JOB, "vocals", "mp3")) is None
+    assert store.stat(names.stem_object(JOB, "vocals", "mp3")) is None
 
 
 def test_the_files_of_an_attempt_that_lost_go_and_those_of_the_winner_stay(
-    ledger: Ledger, reconciler: Reconciler
+    ledger: Ledger, reconciler: Reconciler, store: FileStore
 ) -> None:
-    ledger.publish(commit(ledger, accept(ledger), "t1"))
+    ledger.publish(commit(store, ledger, accept(store, ledger), "t1"))
     late = names.attempt_object(JOB, "t2", "vocals", "mp3")
-    ledger.store.put(late, b"late")
-    assert reconciler.run() == Reconciled(orphans=1)
-    assert ledger.store.stat(late) is None
-    assert ledger.store.stat(names.attempt_object(JOB, "t1", "vocals", "mp3"))
+    store.put(late, b"late")
+    assert two_passes(reconciler) == Reconciled(orphans=1)
+    assert store.stat(late) is None
+    assert store.stat(names.attempt_object(JOB, "t1", "vocals", "mp3"))
 
 
-def test_the_files_of_attempts_that_may_still_win_stay(queue: JobQueue, ledger: Ledger, reconciler: Reconciler) -> None:
+def test_the_files_of_attempts_that_may_still_win_stay(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
+) -> None:
     """Also beside an outcome of an earlier submission."""
-    commit(ledger, submit(queue, ledger), status=JobStatus.FAILED)
-    submit(queue, ledger)
+    commit(store, ledger, submit(store, queue, ledger), status=JobStatus.FAILED)
+    submit(store, queue, ledger)
     running = names.attempt_object(JOB, "t2", "vocals", "mp3")
-    ledger.store.put(running, b"running")
+    store.put(running, b"running")
     for _ in range(3):
         assert reconciler.run() == Reconciled()
-    assert ledger.store.stat(running)
+    assert store.stat(running)
 
 
 def test_an_attempt_of_a_submission_that_came_during_the_walk_keeps_its_files(
-    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch, store: FileStore
 ) -> None:
     """Between the listing and the look at the documents a failed job is posted again, and its attempt is quick."""
-    failed = submit(queue, ledger)
-    commit(ledger, failed, "t1", status=JobStatus.FAILED)
+    failed = submit(store, queue, ledger)
+    commit(store, ledger, failed, "t1", status=JobStatus.FAILED)
     queue.settle(JOB, failed.generation, JobStatus.FAILED, error_code="x", callbacks=0)
     reconciler.run()
     running = names.attempt_object(JOB, "t2", "vocals", "mp3")
-    listing = ledger.store.list
+    listing = store.list
 
     def posted_again_meanwhile(bucket: str, prefix: str = "") -> Iterator[object]:
         found = list(listing(bucket, prefix))
-        if bucket == names.QUEUE_BUCKET and not prefix:
+        if bucket == names.OUTPUT_BUCKET:
             monkeypatch.undo()
-            submit(queue, ledger)
-            ledger.store.put(running, b"running")
+            submit(store, queue, ledger)
+            store.put(running, b"running")
         return iter(found)
 
-    monkeypatch.setattr(ledger.store, "list", posted_again_meanwhile)
+    monkeypatch.setattr(store, "list", posted_again_meanwhile)
     reconciler.run()
-    assert ledger.store.stat(running)
+    assert store.stat(running)
 
 
-def test_the_files_of_a_job_that_was_removed_go(ledger: Ledger, reconciler: Reconciler) -> None:
+def test_the_files_of_a_job_that_was_removed_go(ledger: Ledger, reconciler: Reconciler, store: FileStore) -> None:
+    accept(store, ledger)
+    ledger.removal.remove_job(JOB)
     late = names.attempt_object(JOB, "t2", "vocals", "mp3")
-    ledger.store.put(late, b"late")
-    assert reconciler.run() == Reconciled(orphans=1)
-    assert ledger.store.stat(late) is None
+    store.put(late, b"late")
+    assert two_passes(reconciler) == Reconciled(orphans=1)
+    assert store.stat(late) is None
 
 
-def test_what_a_worker_committed_into_a_removal_goes(ledger: Ledger, reconciler: Reconciler) -> None:
+def test_what_a_worker_committed_into_a_removal_goes(ledger: Ledger, reconciler: Reconciler, store: FileStore) -> None:
     """It read the request, slept while the job was removed, and woke."""
-    outcome = commit(ledger, accept(ledger), "t1")
+    outcome = commit(store, ledger, accept(store, ledger), "t1")
     ledger.publish(outcome)
-    ledger.store.remove(names.request_object(JOB))
-    assert reconciler.run() == Reconciled(orphans=3)
-    assert list(ledger.store.list(names.OUTPUT_BUCKET)) == []
+    store.remove(names.request_object(JOB))
+    assert two_passes(reconciler) == Reconciled(orphans=3)
+    assert list(store.list(names.OUTPUT_BUCKET)) == []
 
 
-def test_stems_that_an_older_service_left_stay(ledger: Ledger, reconciler: Reconciler) -> None:
+def test_stems_that_an_older_service_left_stay(ledger: Ledger, reconciler: Reconciler, store: FileStore) -> None:
     theirs = names.stem_object(JOB, "vocals", "mp3")
-    ledger.store.put(theirs, b"older than our documents")
+    store.put(theirs, b"older than our documents")
     for _ in range(3):
         assert reconciler.run() == Reconciled()
-    assert ledger.store.stat(theirs)
+    assert store.stat(theirs)
 
 
-def test_a_song_among_the_stems_is_none_that_was_set_aside(ledger: Ledger, reconciler: Reconciler) -> None:
+def test_a_song_among_the_stems_is_none_that_was_set_aside(
+    ledger: Ledger, reconciler: Reconciler, store: FileStore
+) -> None:
     theirs = names.ObjectName(names.OUTPUT_BUCKET, names.song_object(JOB).key)
-    ledger.store.put(theirs, b"put there by somebody")
+    store.put(theirs, b"put there by somebody")
     assert two_passes(reconciler) == Reconciled()
-    assert ledger.store.stat(theirs)
+    assert store.stat(theirs)
 
 
 def test_a_job_that_only_redis_knows_as_open_is_forgotten(
-    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
 ) -> None:
-    submit(queue, ledger)
+    submit(store, queue, ledger)
     queue.take(block_seconds=1, fetch="blpop")
-    ledger.remove_job(JOB)
+    ledger.removal.remove_job(JOB)
     assert two_passes(reconciler).forgotten == 1
     assert queue.views.counts().open == 0
 
 
 def test_failed_jobs_are_listed_again_after_redis_lost_them(
-    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
 ) -> None:
-    commit(ledger, accept(ledger), status=JobStatus.FAILED)
-    reconciler.run()
+    commit(store, ledger, accept(store, ledger), status=JobStatus.FAILED)
+    two_passes(reconciler)
     assert queue.views.failed(limit=9) == ([JOB], 1)
 
 
 def test_one_damaged_document_does_not_keep_the_others_from_being_served(
-    queue: JobQueue, ledger: Ledger, reconciler: Reconciler
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
 ) -> None:
-    accept(ledger, song_hash_number(2))
-    ledger.store.put(names.request_object(song_hash_number(3)), b"{")
-    accept(ledger, song_hash_number(4))
-    assert two_passes(reconciler).requeued == 2
+    accept(store, ledger, song_hash_number(2))
+    damaged = accept(store, ledger, song_hash_number(3))
+    store.put(names.request_object(damaged.job_id), b"{")
+    accept(store, ledger, song_hash_number(4))
+    assert two_passes(reconciler).requeued == 3, "a worker tells that the damaged one has failed"
 
 
-def test_what_is_not_ours_in_the_buckets_stays(ledger: Ledger, reconciler: Reconciler) -> None:
+def test_an_object_that_the_store_refuses_does_not_keep_the_other_jobs_from_being_served(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch, store: FileStore
+) -> None:
+    for number in range(3):
+        accept(store, ledger, song_hash_number(number))
+    get = store.get
+
+    def refuse(name: names.ObjectName) -> tuple[bytes, str]:
+        if name == names.request_object(song_hash_number(1)):
+            raise StoreError("not this one", code="store_denied", retryable=False)
+        return get(name)
+
+    monkeypatch.setattr(store, "get", refuse)
+    assert two_passes(reconciler) == Reconciled(requeued=2, unmended=1)
+
+
+def test_a_damaged_document_is_named_for_the_metrics(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
+) -> None:
+    commit(store, ledger, accept(store, ledger), status=JobStatus.FAILED)
+    store.put(names.outcome_object(JOB), b"\x00\xff")
+    two_passes(reconciler)
+    assert queue.views.counts().damaged == 1
+
+
+def test_a_job_that_needs_nothing_any_more_is_not_looked_at_again(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
+) -> None:
+    ledger.publish(commit(store, ledger, accept(store, ledger)))
+    assert marked(ledger) == [JOB]
+    assert two_passes(reconciler) == Reconciled()
+    assert marked(ledger) == []
+
+
+def test_a_job_stays_open_until_its_callbacks_are_delivered(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
+) -> None:
+    accepted = accept(store, ledger, callbacks=(Callback("http://a"),))
+    ledger.publish(commit(store, ledger, accepted))
+    for _ in range(3):
+        reconciler.run()
+    assert marked(ledger) == [JOB]
+    ledger.note_delivery(JOB, accepted.generation, 0, Delivery(True, utc_now(), 1))
+    reconciler.run()
+    assert marked(ledger) == []
+
+
+@pytest.mark.parametrize("wakes_before", ["take_away", "request"])
+def test_a_submission_that_meets_the_end_of_a_mark_is_marked(
+    queue: JobQueue,
+    ledger: Ledger,
+    reconciler: Reconciler,
+    monkeypatch: pytest.MonkeyPatch,
+    store: FileStore,
+    wakes_before: str,
+) -> None:
+    """The janitor has seen that a failed job needs nothing, and sleeps while its song is sent again."""
+    commit(store, ledger, accept(store, ledger), status=JobStatus.FAILED)
+    reconciler.run()
+    owner = ledger.open_marks if wakes_before == "take_away" else store
+    method = "take_away" if wakes_before == "take_away" else "remove"
+    original = getattr(owner, method)
+
+    def sleep(what: Any) -> None:
+        if wakes_before == "request":
+            original(what)
+        monkeypatch.undo()
+        accept(store, ledger)
+        if wakes_before == "take_away":
+            original(what)
+
+    monkeypatch.setattr(owner, method, sleep)
+    reconciler.run()
+    assert marked(ledger) == [JOB]
+    assert two_passes(Reconciler(queue, ledger)).requeued == 1
+
+
+def test_a_mark_without_a_job_goes(ledger: Ledger, reconciler: Reconciler, store: FileStore) -> None:
+    """Whoever put it died before the request was written."""
+    ledger.open_marks.put(JOB, "")
+    store.put(names.ObjectName(names.QUEUE_BUCKET, "open/nonsense"), b"")
+    assert two_passes(reconciler) == Reconciled()
+    assert marked(ledger) == []
+
+
+def test_an_open_job_that_has_lost_its_mark_is_marked_again(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
+) -> None:
+    submit(store, queue, ledger)
+    ledger.open_marks.take_away(JOB)
+    queue.take(block_seconds=1, fetch="blpop")  # by a consumer that dies
+    two_passes(reconciler)
+    assert two_passes(reconciler).requeued == 1
+
+
+def test_what_is_not_ours_in_the_buckets_stays(ledger: Ledger, reconciler: Reconciler, store: FileStore) -> None:
     foreign = names.ObjectName(names.OUTPUT_BUCKET, "notes.txt")
-    ledger.store.put(foreign, b"mine")
-    ledger.store.put(names.stem_object(JOB, "vocals", "mp3"), b"of an older service")
-    ledger.store.put(names.song_object(song_hash_number(7)), b"put by a foreign producer")
+    store.put(foreign, b"mine")
+    store.put(names.stem_object(JOB, "vocals", "mp3"), b"of an older service")
+    store.put(names.song_object(song_hash_number(7)), b"put by a foreign producer")
     for _ in range(3):
         assert reconciler.run() == Reconciled()
-    assert len(list(ledger.store.list(names.OUTPUT_BUCKET))) == 2
-    assert len(list(ledger.store.list(names.QUEUE_BUCKET))) == 1
+    assert len(list(store.list(names.OUTPUT_BUCKET))) == 2
+    assert len(list(store.list(names.QUEUE_BUCKET))) == 1

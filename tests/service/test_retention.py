@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 from unmix import names
-from unmix.janitor.reconciler import Reconciler
+from unmix.janitor.audit import Audit
 from unmix.janitor.retention import Retention
 from unmix.job import JobRequest, JobStatus, Outcome, SeparationOptions, StemFile
 from unmix.ledger.ledger import Ledger, utc_now
@@ -26,18 +26,23 @@ HOUR = 3600
 
 @pytest.fixture
 def walk(queue: JobQueue, ledger: Ledger) -> Callable[..., None]:
-    """One pass of the janitor over the store."""
+    """One audit of the store."""
 
     def run(*, songs_hours: float = 0, stems_days: float = 0) -> None:
-        Reconciler(queue, ledger, Retention(queue, ledger, songs_hours, stems_days)).run()
+        Audit(queue, ledger, Retention(queue, ledger, songs_hours, stems_days)).run()
 
     return run
 
 
 def put_song(store: FileStore, *, age_seconds: float) -> None:
     store.put(names.song_object(SONG), b"a song")
-    path = store.root / names.QUEUE_BUCKET / f"{SONG}.mp3"
-    then = path.stat().st_mtime - age_seconds
+    make_older(store, names.song_object(SONG), age_seconds)
+
+
+def make_older(store: FileStore, name: names.ObjectName, seconds: float) -> None:
+    """Let the store take an object for so much older than it is."""
+    (path,) = (store.root / name.bucket).rglob(name.key)
+    then = path.stat().st_mtime - seconds
     os.utime(path, (then, then))
 
 
@@ -46,21 +51,25 @@ def accept(ledger: Ledger, job_id: str = JOB) -> JobRequest:
     return accepted
 
 
-def end(ledger: Ledger, of: JobRequest, *, age_seconds: float, status: JobStatus = JobStatus.DONE) -> None:
+def end(
+    store: FileStore, ledger: Ledger, of: JobRequest, *, age_seconds: float, status: JobStatus = JobStatus.DONE
+) -> None:
     finished_at = (datetime.now(UTC) - timedelta(seconds=age_seconds)).isoformat()
     name = names.attempt_object(of.job_id, "t1", "vocals", "mp3")
-    ledger.store.put(name, b"x")
+    store.put(name, b"x")
     stems = {"vocals": StemFile(name.key, 1, "00")}
     ledger.publish(ledger.commit(Outcome(of.job_id, of.generation, status, finished_at, token="t1", stems=stems)))
+    make_older(store, names.request_object(of.job_id), age_seconds)
+    make_older(store, names.outcome_object(of.job_id), age_seconds)
 
 
-def die_over_a_removal(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def die_over_a_removal(store: FileStore, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Retire the song, and die once it is set aside."""
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "restore_song", Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(ledger.removal, "restore_song", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            ledger.retire_song(SONG)
-    assert len(set_aside(ledger.store)) == 1
+            ledger.removal.retire_song(SONG)
+    assert len(set_aside(store)) == 1
 
 
 def set_aside(store: ObjectStore) -> list[names.ObjectName]:
@@ -69,12 +78,14 @@ def set_aside(store: ObjectStore) -> list[names.ObjectName]:
 
 
 def keys(store: FileStore) -> list[str]:
-    return [str(info.name) for bucket in (names.QUEUE_BUCKET, names.OUTPUT_BUCKET) for info in store.list(bucket)]
+    """What is stored, but for marks, which the reconciler takes away."""
+    listed = [info.name for bucket in (names.QUEUE_BUCKET, names.OUTPUT_BUCKET) for info in store.list(bucket)]
+    return [str(name) for name in listed if not name.key.startswith(names.OPEN_PREFIX)]
 
 
 def test_by_default_everything_stays(store: FileStore, ledger: Ledger, walk: Callable[..., None]) -> None:
     put_song(store, age_seconds=1e8)
-    end(ledger, accept(ledger), age_seconds=1e8)
+    end(store, ledger, accept(ledger), age_seconds=1e8)
     before = keys(store)
     walk()
     assert keys(store) == before
@@ -84,7 +95,7 @@ def test_a_song_goes_when_its_jobs_have_long_been_over_and_its_stems_stay(
     store: FileStore, ledger: Ledger, walk: Callable[..., None]
 ) -> None:
     put_song(store, age_seconds=9 * HOUR)
-    end(ledger, accept(ledger), age_seconds=2 * HOUR)
+    end(store, ledger, accept(ledger), age_seconds=2 * HOUR)
     walk(songs_hours=3)
     assert store.stat(names.song_object(SONG))
     walk(songs_hours=1)
@@ -98,7 +109,7 @@ def test_a_song_stays_as_long_as_one_of_its_jobs_is_owed(
     store: FileStore, ledger: Ledger, walk: Callable[..., None]
 ) -> None:
     put_song(store, age_seconds=9 * HOUR)
-    end(ledger, accept(ledger), age_seconds=8 * HOUR)
+    end(store, ledger, accept(ledger), age_seconds=8 * HOUR)
     accept(ledger, OTHER_JOB)
     walk(songs_hours=1)
     assert store.stat(names.song_object(SONG))
@@ -118,7 +129,7 @@ def test_a_song_without_a_request_stays_while_its_hash_waits(
 
 
 def test_a_song_that_was_just_sent_again_stays(store: FileStore, ledger: Ledger, walk: Callable[..., None]) -> None:
-    end(ledger, accept(ledger), age_seconds=8 * HOUR)
+    end(store, ledger, accept(ledger), age_seconds=8 * HOUR)
     put_song(store, age_seconds=0)
     walk(songs_hours=1)
     assert store.stat(names.song_object(SONG))
@@ -137,7 +148,7 @@ def test_a_job_accepted_while_its_song_is_removed_keeps_it(
         remove(name)
 
     monkeypatch.setattr(store, "remove", accepted_meanwhile)
-    assert not ledger.retire_song(SONG)
+    assert not ledger.removal.retire_song(SONG)
     assert store.get(names.song_object(SONG))[0] == b"a song"
     assert set_aside(store) == []
 
@@ -156,7 +167,7 @@ def test_a_song_that_comes_back_while_a_late_removal_finds_it_gone_stays(
             accept(ledger)
 
     monkeypatch.setattr(store, "copy", sent_again_after)
-    ledger.retire_song(SONG)
+    ledger.removal.retire_song(SONG)
     assert store.stat(names.song_object(SONG))
 
 
@@ -165,7 +176,7 @@ def test_a_removal_that_broke_off_is_brought_to_its_end(
     store: FileStore, ledger: Ledger, walk: Callable[..., None], monkeypatch: pytest.MonkeyPatch, owed: bool
 ) -> None:
     put_song(store, age_seconds=9 * HOUR)
-    die_over_a_removal(ledger, monkeypatch)
+    die_over_a_removal(store, ledger, monkeypatch)
     if owed:
         accept(ledger)
     in_two_hours = time.time_ns() + 2 * HOUR * 10**9
@@ -180,13 +191,13 @@ def test_a_removal_that_may_only_sleep_finds_what_it_set_aside(
 ) -> None:
     """It wakes after the janitor looked, and after the song was sent again and went again."""
     put_song(store, age_seconds=9 * HOUR)
-    die_over_a_removal(ledger, monkeypatch)
+    die_over_a_removal(store, ledger, monkeypatch)
     (asleep,) = set_aside(store)
     walk()
-    assert ledger.retire_song(SONG)
+    assert ledger.removal.retire_song(SONG)
     assert set_aside(store) == [asleep]
     accept(ledger)
-    assert ledger.restore_song(SONG, asleep)
+    assert ledger.removal.restore_song(SONG, asleep)
     assert store.get(names.song_object(SONG))[0] == b"a song"
 
 
@@ -194,7 +205,7 @@ def test_stems_and_documents_go_after_their_days(
     queue: JobQueue, store: FileStore, ledger: Ledger, walk: Callable[..., None]
 ) -> None:
     put_song(store, age_seconds=0)
-    end(ledger, accept(ledger), age_seconds=3 * 24 * HOUR)
+    end(store, ledger, accept(ledger), age_seconds=3 * 24 * HOUR)
     queue.note_failed(JOB, 1)
     walk(stems_days=4)
     assert ledger.request(JOB) is not None
@@ -217,14 +228,15 @@ def test_a_job_submitted_again_during_the_walk_stays(
     queue: JobQueue, store: FileStore, ledger: Ledger, walk: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_song(store, age_seconds=0)
-    end(ledger, accept(ledger), age_seconds=9 * 24 * HOUR, status=JobStatus.FAILED)
-    note_failed = queue.note_failed
+    end(store, ledger, accept(ledger), age_seconds=9 * 24 * HOUR, status=JobStatus.FAILED)
+    end_of = ledger.end
 
-    def submitted_meanwhile(job_id: str, finished_at_ms: int) -> None:
-        note_failed(job_id, finished_at_ms)
+    def submitted_meanwhile(job_id: str) -> tuple[JobRequest | None, Outcome | None]:
+        monkeypatch.undo()
         accept(ledger)
+        return end_of(job_id)
 
-    monkeypatch.setattr(queue, "note_failed", submitted_meanwhile)
+    monkeypatch.setattr(ledger, "end", submitted_meanwhile)
     walk(stems_days=2)
     request, outcome = ledger.end(JOB)
     assert (request is not None, outcome) == (True, None)
@@ -234,7 +246,7 @@ def test_a_job_submitted_again_during_the_walk_stays(
 def test_nothing_that_is_removed_becomes_owed_on_the_way(store: FileStore, ledger: Ledger) -> None:
     """Whoever dies while it removes a job must leave no request that counts without its outcome."""
     put_song(store, age_seconds=0)
-    end(ledger, accept(ledger), age_seconds=0)
+    end(store, ledger, accept(ledger), age_seconds=0)
     remove = store.remove
 
     def watched(name: names.ObjectName) -> None:
@@ -243,5 +255,5 @@ def test_nothing_that_is_removed_becomes_owed_on_the_way(store: FileStore, ledge
         assert request is None or outcome is not None
 
     store.remove = watched  # type: ignore[method-assign]
-    ledger.remove_job(JOB)
+    ledger.removal.remove_job(JOB)
     assert keys(store) == []

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from unmix.queue import job_queue, log_list, outbox
+from unmix.queue import keys as redis_keys
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "redis-keys.md").read_text()
@@ -16,16 +16,15 @@ def rows(section: str) -> set[str]:
 def test_every_key_is_documented() -> None:
     keys = {
         value
-        for module in (job_queue, outbox, log_list)
-        for name, value in vars(module).items()
+        for name, value in vars(redis_keys).items()
         if name.isupper() and isinstance(value, str) and not name.endswith("_PREFIX")
     }
-    keys |= {job_queue.JOB_PREFIX + "<job_id>", job_queue.COMMIT_PREFIX + "<job_id>:<generation>"}
+    keys |= {redis_keys.JOB_PREFIX + "<job_id>", redis_keys.COMMIT_PREFIX + "<job_id>:<generation>"}
     assert rows(PAGE.partition("## The record")[0]) == keys
 
 
 def test_every_field_of_a_job_record_is_documented() -> None:
-    scripts = "\n".join(path.read_text() for path in (ROOT / "src" / "unmix" / "scripts").glob("*.lua"))
+    scripts = "\n".join(path.read_text() for path in (ROOT / "src" / "unmix" / "queue" / "scripts").glob("*.lua"))
     commands = re.findall(r"call\('H(?:SET|GET|MGET|SETNX|INCRBY|DEL)', ([^\n]*(?:\n {15,}[^\n]*)?)", scripts)
     words = {word for command in commands for word in re.findall(r"'([a-z_]+)'", command)}
     fields = words - {"lease", "taken", "queued", "running", "done", "failed", "cancelled"}

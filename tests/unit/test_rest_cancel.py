@@ -65,7 +65,7 @@ def test_a_job_that_is_removed_at_that_moment_is_not_there(rest: Rest, monkeypat
     commit = Ledger.commit
 
     def removed_meanwhile(ledger: Ledger, outcome: Outcome) -> Outcome:
-        rest.ledger.remove_job(JOB_ID)
+        rest.ledger.removal.remove_job(JOB_ID)
         return commit(ledger, outcome)
 
     monkeypatch.setattr(Ledger, "commit", removed_meanwhile)
@@ -75,7 +75,7 @@ def test_a_job_that_is_removed_at_that_moment_is_not_there(rest: Rest, monkeypat
 def test_a_job_that_was_removed_is_not_there_although_redis_remembers_its_end(rest: Rest) -> None:
     rest.post_form(SONG)
     cancel(rest)
-    rest.ledger.remove_job(JOB_ID)
+    rest.ledger.removal.remove_job(JOB_ID)
     assert rest.queue.views.record(JOB_ID) is not None
     assert cancel(rest).status_code == 404
     assert rest.client.get(f"/apiv1/jobs/{JOB_ID}").status_code == 404

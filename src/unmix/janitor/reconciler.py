@@ -98,6 +98,7 @@ class Reconciler:
         request, outcome = self._ledger.end(job_id)
         if request is None:
             done.orphans += self._ledger.removal.remove_leftovers(listed)
+            self._forget(job_id, snapshot, done)
         elif outcome is None:
             return  # submitted again since
         else:
@@ -164,15 +165,20 @@ class Reconciler:
                 submitted_at_ms=round(request.submitted_at_seconds * 1000),
             )
 
+    def _forget(self, job_id: str, snapshot: QueueSnapshot, done: Reconciled) -> None:
+        """Drop what Redis alone takes for open: a foreign consumer took it, and it was removed since."""
+        if job_id in snapshot.open:
+            self._queue.forget(job_id)
+            done.forgotten += 1
+
     def _look_at_unmarked(self, snapshot: QueueSnapshot, marked: set[str], done: Reconciled) -> None:
-        """Drop what Redis alone takes for open, as a foreign consumer took it; mark what has lost its mark."""
+        """Look at what Redis takes for open and the store does not: it has lost its mark, or is forgotten."""
         for job_id in snapshot.open - snapshot.present - marked:
             with self._one_at_a_time(job_id, done):
                 if not self._is_repeated(_UNKNOWN, job_id):
                     continue
                 if self._ledger.request(job_id) is None:
-                    self._queue.forget(job_id)
-                    done.forgotten += 1
+                    self._forget(job_id, snapshot, done)
                 else:
                     self._ledger.open_marks.put(job_id, "was open without a mark")
 

@@ -102,6 +102,8 @@ class FileStore:
             try:
                 return self._path(name).open("rb")
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+                if self._move_over(name):  # somebody put it there by hand
+                    return self.open(name)
                 if (self.root / name.bucket).is_dir():
                     raise ObjectMissingError(f"there is no {name} in the store at {self.root}") from error
                 # An unmounted disk must not look like a store without songs.
@@ -152,15 +154,20 @@ class FileStore:
             for key, found in file_layout.walk(self.root / bucket, prefix):
                 yield _info(ObjectName(bucket, key), found)
 
-    def _move_over(self, name: ObjectName) -> None:
-        """Move an object from where earlier versions put it, unless another process was faster."""
+    def _move_over(self, name: ObjectName) -> bool:
+        """Move an object from where earlier versions put it; tell whether it was there."""
         old, new = self.root / name.bucket / name.key, self._path(name)
-        with self._lock(), suppress(FileNotFoundError):
+        if old == new or not old.is_file():
+            return False
+        with self._lock():
+            if not old.is_file():
+                return new.is_file()  # another process was faster
             new.parent.mkdir(parents=True, exist_ok=True)
             os.replace(old, new)
             with suppress(OSError):  # the first folder that is not empty ends this
                 for folder in old.parents:
                     folder.rmdir()
+        return True
 
     def _put(self, name: ObjectName, source: BinaryIO, place: Callable[[Path, Path], None]) -> None:
         check_object_name(name)

@@ -1,0 +1,180 @@
+"""The audit on a real Redis server and a file store: what it finds by the listings, and what it leaves alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import redis
+
+from support import song_hash_number
+from unmix import names
+from unmix.errors import StoreError
+from unmix.janitor.audit import Audit, Audited
+from unmix.janitor.reconciler import Reconciled, Reconciler
+from unmix.janitor.retention import Retention
+from unmix.job import JobRequest, JobStatus, Outcome, SeparationOptions, StemFile
+from unmix.ledger.inventory import marked_job
+from unmix.ledger.ledger import Ledger, utc_now
+from unmix.queue.job_queue import JobQueue
+from unmix.store.file import FileStore
+
+JOB = song_hash_number(1)
+
+
+@pytest.fixture
+def audit(queue: JobQueue, ledger: Ledger) -> Audit:
+    return Audit(queue, ledger, Retention(queue, ledger, songs_hours=0, stems_days=0))
+
+
+def accept(store: FileStore, ledger: Ledger, job_id: str = JOB) -> JobRequest:
+    store.put(names.song_object(names.song_hash_of(job_id)), b"song")
+    return ledger.accept(JobRequest(job_id, SeparationOptions("demo"), utc_now()))[0]
+
+
+def commit(store: FileStore, ledger: Ledger, of: JobRequest, status: JobStatus = JobStatus.DONE) -> Outcome:
+    name = names.attempt_object(of.job_id, "t1", "vocals", "mp3")
+    stems = {"vocals": StemFile(name.key, 2, "00")} if status is JobStatus.DONE else {}
+    if stems:
+        store.put(name, b"t1")
+    return ledger.commit(Outcome(of.job_id, of.generation, status, utc_now(), token="t1", stems=stems))
+
+
+def finish(store: FileStore, ledger: Ledger, job_id: str = JOB) -> None:
+    """See a job through to the end, and take its mark away."""
+    ledger.publish(commit(store, ledger, accept(store, ledger, job_id)))
+    ledger.open_marks.take_away(job_id)
+
+
+def mend(queue: JobQueue, ledger: Ledger) -> Reconciled:
+    reconciler = Reconciler(queue, ledger)
+    reconciler.run()
+    return reconciler.run()
+
+
+@contextmanager
+def documents_read(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[names.ObjectName]]:
+    """Yield the names of the documents that are read in the block."""
+    read = []
+    get = store.get
+
+    def watched(name: names.ObjectName) -> tuple[bytes, str]:
+        read.append(name)
+        return get(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "get", watched)
+        yield read
+
+
+def test_an_owed_job_without_a_mark_is_found_and_queued(
+    queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit
+) -> None:
+    """As an earlier version accepted it."""
+    accept(store, ledger)
+    ledger.open_marks.take_away(JOB)
+    assert mend(queue, ledger) == Reconciled()
+    assert audit.run() == Audited(marked=1)
+    assert mend(queue, ledger).requeued == 1
+
+
+def test_of_a_finished_job_no_document_is_read(
+    queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        finish(store, ledger, song_hash_number(number))
+    with documents_read(store, monkeypatch) as read:
+        assert audit.run() == Audited()
+        mend(queue, ledger)
+    assert read == []
+
+
+def test_a_job_that_is_marked_already_is_left_to_the_reconciler(ledger: Ledger, store: FileStore, audit: Audit) -> None:
+    accept(store, ledger)
+    assert audit.run() == Audited()
+
+
+def test_stems_that_came_after_another_attempt_had_won_are_found_and_go(
+    queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit
+) -> None:
+    finish(store, ledger)
+    late = names.attempt_object(JOB, "t2", "vocals", "mp3")
+    store.put(late, b"late")
+    assert audit.run().marked == 1
+    assert mend(queue, ledger).orphans == 1
+    assert store.stat(late) is None
+    assert audit.run() == Audited()
+
+
+def test_an_outcome_that_was_committed_into_a_removal_is_found_and_goes(
+    queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit
+) -> None:
+    finish(store, ledger)
+    store.remove(names.request_object(JOB))
+    assert audit.run().marked == 1
+    assert mend(queue, ledger).orphans == 3
+    assert list(store.list(names.OUTPUT_BUCKET)) == []
+
+
+def test_copies_that_were_lost_are_made_again(queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit) -> None:
+    finish(store, ledger)
+    store.remove(names.stem_object(JOB, "vocals", "mp3"))
+    assert audit.run().marked == 1
+    assert mend(queue, ledger).published == 1
+
+
+def test_a_stem_that_was_removed_is_no_reason_to_look(ledger: Ledger, store: FileStore, audit: Audit) -> None:
+    finish(store, ledger)
+    request, outcome = ledger.end(JOB)
+    assert request
+    assert outcome
+    ledger.removal.remove_stem(request, outcome, "vocals")
+    assert audit.run() == Audited()
+
+
+def test_a_submission_over_an_old_outcome_is_found_without_its_mark(
+    queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit
+) -> None:
+    commit(store, ledger, accept(store, ledger), JobStatus.FAILED)
+    accept(store, ledger)
+    ledger.open_marks.take_away(JOB)
+    assert audit.run().marked == 1
+    assert mend(queue, ledger).requeued == 1
+
+
+def test_failed_jobs_are_listed_again_after_redis_lost_them(
+    queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit, redis_url: str
+) -> None:
+    commit(store, ledger, accept(store, ledger), JobStatus.FAILED)
+    commit(store, ledger, accept(store, ledger, song_hash_number(2)), JobStatus.CANCELLED)
+    mend(queue, ledger)
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    assert audit.run() == Audited(failures=1)
+    assert queue.views.failed(limit=9) == ([JOB], 1)
+    assert audit.run() == Audited()
+
+
+def test_stems_that_an_older_service_left_are_no_reason_to_look(ledger: Ledger, store: FileStore, audit: Audit) -> None:
+    store.put(names.stem_object(JOB, "vocals", "mp3"), b"older than our documents")
+    store.put(names.song_object(song_hash_number(7)), b"put by a foreign producer")
+    store.put(names.ObjectName(names.OUTPUT_BUCKET, "notes.txt"), b"mine")
+    assert audit.run() == Audited()
+    assert [marked_job(mark) for mark in ledger.inventory.open_marks()] == []
+
+
+def test_one_song_that_the_store_refuses_does_not_keep_the_others_from_being_audited(
+    ledger: Ledger, store: FileStore, audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = sorted(song_hash_number(number) for number in range(3))
+    for song_hash in hashes:
+        accept(store, ledger, song_hash)
+        ledger.open_marks.take_away(song_hash)
+    put = store.put
+
+    def refuse(name: names.ObjectName, data: bytes) -> None:
+        if name == names.open_mark(hashes[0]):
+            raise StoreError("not this one", code="store_denied", retryable=False)
+        put(name, data)
+
+    monkeypatch.setattr(store, "put", refuse)
+    assert audit.run() == Audited(marked=2, unread=1)
