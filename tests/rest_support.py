@@ -51,8 +51,9 @@ class Rest:
         return self.client.post("/apiv1/separate", data={field: (BytesIO(data), name), **fields})
 
     def stored(self) -> list[str]:
-        """Every object of both buckets."""
-        return [str(info.name) for bucket in ("queue", "output") for info in self.store.list(bucket)]
+        """Every object of both buckets, but for the marks, which the janitor takes away."""
+        listed = [info.name for bucket in ("queue", "output") for info in self.store.list(bucket)]
+        return [str(name) for name in listed if not name.key.startswith(names.OPEN_PREFIX)]
 
     def finish(self, job_id: str, stems: dict[str, bytes] | None = None, **changes: Any) -> Outcome:
         """End a job as a worker would: files under attempt-unique names, then the outcome, then Redis."""

@@ -80,18 +80,18 @@ def work_of_rest(logins: Logins) -> None:
     assert rest.views.waiting(limit=10) == ([JOB_ID], 1)
     assert rest.views.running() == []
     assert rest.views.counts().open == 1
-    assert rest.first_commit(JOB_ID, "g1", b"{}") == b"{}"
+    assert rest.guard.first_commit(JOB_ID, "g1", b"{}") == b"{}"
     assert rest.settle(JOB_ID, "g1", JobStatus.FAILED, error_code="poison", callbacks=1)
     assert rest.views.failed(limit=10) == ([JOB_ID], 1)
     rest.forget(JOB_ID)
-    assert rest.model_card("demo") is None
+    assert rest.models.get("demo") is None
     rest.log_list.push("node.rest.info:done", max_lines=10)
 
 
 def work_of_a_worker(logins: Logins) -> None:
     worker = logins.queue("worker")
     worker.ping()
-    worker.announce(ModelCard("demo", "ab" * 32, ("drums", "bass", "other", "vocals"), 44_100))
+    worker.models.announce(ModelCard("demo", "ab" * 32, ("drums", "bass", "other", "vocals"), 44_100))
     logins.queue("rest").submit("junk", "g1")
     worker.discard(worker.take(block_seconds=1) or "")
     ends: list[Callable[[Claim], object]] = [
@@ -106,7 +106,7 @@ def work_of_a_worker(logins: Logins) -> None:
         end(claim)
     logins.queue("rest").submit(JOB_ID, "blpop")
     assert worker.take(block_seconds=1, fetch="blpop") == JOB_ID
-    assert worker.first_commit(JOB_ID, "blpop", b"{}") == b"{}"
+    assert worker.guard.first_commit(JOB_ID, "blpop", b"{}") == b"{}"
     worker.log_list.push("node.worker.info:done", max_lines=10)
 
 
@@ -126,6 +126,7 @@ def work_of_the_janitor(logins: Logins) -> None:
     assert janitor.requeue(JOB_ID, "g2", callbacks=1, submitted_at_ms=1)
     assert janitor.settle(JOB_ID, "g2", JobStatus.FAILED, error_code="poison", callbacks=1)
     janitor.note_failed(JOB_ID, 1)
+    janitor.note_damaged("queue/document.json")
     janitor.outbox.owe(JOB_ID, 0)
     assert janitor.outbox.due(limit=10) == [(JOB_ID, 0)]
     assert janitor.outbox.put_off(JOB_ID, 0, retry_seconds=1) == janitor.outbox.tries(JOB_ID, 0) == 1

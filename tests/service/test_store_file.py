@@ -7,11 +7,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support import eventually
+from support import eventually, song_hash_number
 from unmix.errors import ObjectChangedError, ObjectMissingError, StoreError
 from unmix.names import ObjectName
 from unmix.store import file as file_store
@@ -345,3 +347,94 @@ def test_a_disk_that_vanished_does_not_look_like_a_store_without_songs(store: Fi
         assert not isinstance(caught.value, ObjectMissingError)
         assert caught.value.retryable
     assert not store.root.exists()
+
+
+SONG = song_hash_number(1)
+OTHERS_SONG = song_hash_number(2)
+
+
+def put_by_an_earlier_version(store: FileStore, bucket: str, key: str, data: bytes) -> Path:
+    """Put an object where all objects lay at first: below the bucket, under the key itself."""
+    path = store.root / bucket / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_song_is_looked_up_without_a_look_at_the_others(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        store.put(ObjectName("output", f"{song_hash_number(number)}.json"), b"outcome")
+        store.put(ObjectName("output", f"{song_hash_number(number)}/t1/vocals.mp3"), b"stem")
+    looked_into: list[Path] = []
+    scandir = os.scandir
+
+    def watched(folder: Path) -> Any:
+        looked_into.append(Path(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", watched)
+    assert [info.name.key for info in store.list("output", SONG)] == [f"{SONG}.json", f"{SONG}/t1/vocals.mp3"]
+    assert all(SONG in str(folder) for folder in looked_into), looked_into
+
+
+def test_a_prefix_with_a_folder_in_it_goes_straight_there(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("open/a", "open/b", "other/c", f"{SONG}.mp3"):
+        store.put(ObjectName("queue", key), b"x")
+    looked_into: list[Path] = []
+    scandir = os.scandir
+
+    def watched(folder: Path) -> Any:
+        looked_into.append(Path(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", watched)
+    assert [info.name.key for info in store.list("queue", "open/")] == ["open/a", "open/b"]
+    assert looked_into == [store.root / "queue" / "open"]
+
+
+def test_a_folder_of_an_earlier_version_is_moved_over_and_loses_nothing(store: FileStore) -> None:
+    keys = [f"{SONG}.json", f"{SONG}-vocals.mp3", f"{SONG}/t1/vocals.mp3", f"{SONG}.01234567.json", "notes.txt"]
+    for key in keys:
+        put_by_an_earlier_version(store, "output", key, key.encode())
+    before = {info.name.key: (info.etag, info.modified_at) for info in store.list("output")}
+    assert sorted(before) == sorted(keys)
+    FileStore(store.root).prepare()
+    assert {info.name.key: (info.etag, info.modified_at) for info in store.list("output")} == before
+    for key in keys:
+        assert store.get(ObjectName("output", key))[0] == key.encode()
+    assert [info.name.key for info in store.list("output", SONG)] == sorted(keys)[:-1]
+    assert sorted(path.name for path in (store.root / "output").iterdir()) == [SONG[:2], "notes.txt"]
+
+
+def test_an_object_that_somebody_puts_there_by_hand_is_found(store: FileStore) -> None:
+    """As a producer of the old contract may do with a song whose hash it pushes."""
+    put_by_an_earlier_version(store, "queue", f"{SONG}.mp3", b"a song")
+    assert store.stat(ObjectName("queue", f"{OTHERS_SONG}.mp3")) is None
+    assert store.get(ObjectName("queue", f"{SONG}.mp3"))[0] == b"a song"
+    assert [info.name.key for info in store.list("queue", SONG)] == [f"{SONG}.mp3"]
+
+
+def test_several_processes_that_start_together_move_a_folder_over(store: FileStore) -> None:
+    hashes = [song_hash_number(number) for number in range(200)]
+    for song_hash in hashes:
+        put_by_an_earlier_version(store, "queue", f"{song_hash}.mp3", song_hash.encode())
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: FileStore(store.root).prepare(), range(4)))
+    for song_hash in hashes:
+        assert [info.name.key for info in store.list("queue", song_hash)] == [f"{song_hash}.mp3"]
+        assert store.get(ObjectName("queue", f"{song_hash}.mp3"))[0] == song_hash.encode()
+
+
+def test_keys_of_all_kinds_are_listed_in_one_order(store: FileStore) -> None:
+    keys = ["0", "00/x", f"{SONG}.mp3", f"{SONG}.json", f"{SONG[:2]}/x", f"{OTHERS_SONG}/a/b", "open/x", "z"]
+    for key in keys:
+        store.put(ObjectName("output", key), b"x")
+    for prefix in ("", "0", SONG[:1], SONG[:2], f"{SONG[:2]}/", SONG[:30], SONG, f"{SONG}.m", "o", "open/", "none"):
+        listed = [info.name.key for info in store.list("output", prefix)]
+        assert listed == sorted(key for key in keys if key.startswith(prefix)), prefix
+
+
+def test_no_key_may_lie_among_the_objects_of_a_song(store: FileStore) -> None:
+    with pytest.raises(StoreError) as refused:
+        store.put(ObjectName("output", f"{SONG[:2]}/{SONG}/x"), b"x")
+    assert refused.value.code == "bad_object_name"

@@ -13,8 +13,10 @@ from structlog.testing import capture_logs
 
 from support import PATIENCE_SECONDS, eventually, song_hash_number
 from unmix import names
-from unmix.janitor import janitor
-from unmix.janitor.janitor import HANGS_AFTER_SECONDS, Deliveries, Reconciling
+from unmix.janitor import deliveries, periodic
+from unmix.janitor.deliveries import Deliveries
+from unmix.janitor.janitor import audit
+from unmix.janitor.periodic import HANGS_AFTER_SECONDS, Periodic
 from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
@@ -25,9 +27,9 @@ SONGS = 9
 #: A janitor whose deliveries never come back from the store.
 HANGING = """
 import time
-from unmix.janitor import janitor
+from unmix.janitor import janitor, periodic
 from unmix.settings import Settings
-janitor.HANGS_AFTER_SECONDS = 1
+periodic.HANGS_AFTER_SECONDS = 1
 janitor.Ledger.request = lambda *_: time.sleep(3600)
 janitor.run(Settings())
 """
@@ -46,7 +48,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(janitor, "time", clock)
+    monkeypatch.setattr(periodic, "time", clock)
+    monkeypatch.setattr(deliveries, "time", clock)
     return clock
 
 
@@ -66,22 +69,27 @@ def until() -> Iterator[threading.Event]:
     event.set()
 
 
+def periodic_audit(queue: JobQueue, store: FileStore, until: threading.Event) -> Periodic:
+    work = audit(Settings(), queue, Ledger(store)).run
+    return Periodic("audit", work, pause_seconds=3600, stop=until)
+
+
 def test_a_long_walk_over_the_store_does_not_count_as_hanging(
     queue: JobQueue, store: FileStore, clock: Clock, until: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reconciling = Reconciling(Settings(), queue, Ledger(store), until)
+    auditing = periodic_audit(queue, store, until)
     list_at_once = store.list
 
     def list_slowly(bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         for info in list_at_once(bucket, prefix):
             clock.now += 0.4 * HANGS_AFTER_SECONDS
-            reconciling.check()  # an error would end the walk
+            auditing.check()  # an error would end the walk
             yield info
 
     monkeypatch.setattr(store, "list", list_slowly)
-    reconciling.start()
+    auditing.start()
     eventually(lambda: clock.now >= 0.4 * HANGS_AFTER_SECONDS * SONGS, "all songs are listed")
-    reconciling.check()
+    auditing.check()
 
 
 def test_a_walk_that_stands_still_is_found_out(
@@ -95,13 +103,13 @@ def test_a_walk_that_stands_still_is_found_out(
         return iter(())
 
     monkeypatch.setattr(store, "list", list_never)
-    reconciling = Reconciling(Settings(), queue, Ledger(store), until)
-    reconciling.start()
+    auditing = periodic_audit(queue, store, until)
+    auditing.start()
     assert stands.wait(PATIENCE_SECONDS)
-    reconciling.check()
+    auditing.check()
     clock.now += HANGS_AFTER_SECONDS + 1
-    with pytest.raises(RuntimeError, match="the reconciler hangs"):
-        reconciling.check()
+    with pytest.raises(RuntimeError, match="the audit hangs"):
+        auditing.check()
 
 
 def test_the_pause_between_two_walks_may_be_long(
@@ -115,11 +123,11 @@ def test_the_pause_between_two_walks_may_be_long(
         return wait(seconds)
 
     monkeypatch.setattr(until, "wait", pause)
-    reconciling = Reconciling(Settings(), queue, Ledger(store), until)
-    reconciling.start()
+    auditing = periodic_audit(queue, store, until)
+    auditing.start()
     assert pauses.wait(PATIENCE_SECONDS)
     clock.now += 2 * HANGS_AFTER_SECONDS
-    reconciling.check()
+    auditing.check()
 
 
 def test_a_delivery_that_hangs_is_found_out(

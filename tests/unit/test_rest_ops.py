@@ -102,7 +102,7 @@ def test_an_unforeseen_error_is_told_without_our_insides(rest: Rest, monkeypatch
     def fail(**_: object) -> None:
         raise KeyError("a secret of ours")
 
-    monkeypatch.setattr(rest.queue, "waiting", fail)
+    monkeypatch.setattr(rest.queue.views, "waiting", fail)
     answer = rest.client.get("/apiv1/queue")
     assert (answer.status_code, answer.json["code"]) == (500, "internal_error")
     assert "secret" not in answer.text
@@ -115,7 +115,7 @@ def test_an_error_without_a_status_of_its_own_is_told_as_an_internal_one(
     def fail(**_: object) -> None:
         raise errors.StoreError("a damaged document at /some/path", code="bad_document")
 
-    monkeypatch.setattr(rest.queue, "waiting", fail)
+    monkeypatch.setattr(rest.queue.views, "waiting", fail)
     answer = rest.client.get("/apiv1/queue")
     assert (answer.status_code, answer.json["code"]) == (500, "internal_error")
     assert "/some/path" not in answer.text
@@ -128,8 +128,8 @@ def test_every_code_is_described() -> None:
 
 
 def test_every_code_that_a_request_can_meet_has_a_status() -> None:
-    sources = [ROOT / "src" / "unmix" / f"{name}.py" for name in ("audio", "sniff", "callbacks", "probe", "job_queue")]
-    sources += [*(ROOT / "src" / "unmix").glob("store_*.py"), *(ROOT / "rest" / "unmix_rest").glob("*.py")]
+    rooms = [ROOT / "src" / "unmix" / room for room in ("audio", "callbacks", "queue", "store", "ledger")]
+    sources = [path for room in (*rooms, ROOT / "rest" / "unmix_rest") for path in room.rglob("*.py")]
     raised = {code for path in sources for code in re.findall(r'\bcode="([a-z0-9_]+)"', path.read_text())}
     raised |= {kind.code for kind in (errors.NotFoundError, errors.QueueError, errors.StoreError, errors.AudioError)}
     # These are raised at the start, by a worker, or by the command line only.
