@@ -126,7 +126,7 @@ def _has_files(model_dir: Path, name: str) -> bool:
 def _load_local(model_dir: Path, name: str, trusted_weights: frozenset[str]) -> tuple[BagOfModels, Provenance]:
     """Load `name` from the operator's folder: one file, or a bag in the manner of a demucs repository.
 
-    A bag of exactly the files that demucs lists is taken for a copy of what it publishes; `fetch_model` makes such copies.
+    A bag of exactly the files that demucs lists is taken for a copy of what it publishes: `fetch_model` makes those.
     """
     definition = model_dir / f"{name}.yaml"
     if (model_dir / f"{name}.safetensors").is_file() or not definition.is_file():
