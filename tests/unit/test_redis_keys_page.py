@@ -25,7 +25,7 @@ def test_every_key_is_documented() -> None:
 
 
 def test_every_field_of_a_job_record_is_documented() -> None:
-    scripts = "\n".join(path.read_text() for path in (ROOT / "src" / "unmix" / "scripts").glob("*.lua"))
+    scripts = "\n".join(path.read_text() for path in (ROOT / "src" / "unmix" / "queue" / "scripts").glob("*.lua"))
     commands = re.findall(r"call\('H(?:SET|GET|MGET|SETNX|INCRBY|DEL)', ([^\n]*(?:\n {15,}[^\n]*)?)", scripts)
     words = {word for command in commands for word in re.findall(r"'([a-z_]+)'", command)}
     fields = words - {"lease", "taken", "queued", "running", "done", "failed", "cancelled"}
