@@ -24,20 +24,27 @@ BUILD_ARGS ?=
 # Docker's attestation of a build has the time in it: an image would get a new id each time, though nothing changed.
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 # Each image has two tags: the version, which the manifests name, and the very state that it was built from.
-VERSION = $(shell awk -F '"' '/^version = / { print $$2; exit }' pyproject.toml)
+CURRENT = $(shell awk -F '"' '/^version = / { print $$2; exit }' pyproject.toml)
+VERSION = $(CURRENT)
 REVISION = $(shell git describe --tags --always --dirty 2>/dev/null)
 REST_IMAGES = $(addprefix track-unmix-rest:,$(VERSION) $(REVISION))
 WORKER_IMAGES = $(addsuffix $(if $(CUDA),-cuda),$(addprefix track-unmix-worker:,$(VERSION) $(REVISION)))
+
+# Where the version is named beside pyproject.toml, and after which words. A test finds what is missing here.
+VERSIONED := pyproject.toml rest/Dockerfile worker/Dockerfile worker/README.md k8s/README.md k8s/try-images.sh docs/gke.md \
+	k8s/base/kustomization.yaml k8s/overlays/gke-gpu/kustomization.yaml tests/manifests/test_deploy.py
+BEFORE_VERSION := (^version = "|newTag: |track-unmix-(rest|worker):|TAG: |tag=[$$][{]1:-)
 
 # Not more, on however many cores: a test of the whole service has up to ten processes of its own.
 TWO_FILES_AT_ONCE := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants e2e-kind bench bench-long bench-quality bench-service images push lint clean
+.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants e2e-kind bench bench-long bench-quality bench-service images push lint \
+	constraints version-set clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
-	@printf '\nVariables: MODEL=auto|NAME (demo, run), SONG=path (demo), WORKERS, PORT, DATA (run), SEED (chaos), PYTHON (setup),\n  DOCKER, MODELS, CUDA, BUILD_ARGS (images), REGISTRY (push)\n'
+	@printf '\nVariables: MODEL=auto|NAME (demo, run), SONG=path (demo), WORKERS, PORT, DATA (run), SEED (chaos), PYTHON (setup),\n  DOCKER, MODELS, CUDA, BUILD_ARGS (images), REGISTRY (push), VERSION (version-set)\n'
 
 setup: $(VENV)/.installed ## Make .venv with everything in it
 
@@ -56,7 +63,7 @@ test-rest: $(VENV)-rest/.installed ## Run REST's unit tests where there is no to
 test-all: setup test-rest ## Run every test, the slow ones too
 	$(BIN)/pytest
 
-chaos: setup ## Kill, freeze and starve the service in every way that we know: half an hour
+chaos: setup ## Kill, freeze and starve the service in every way we know; docs/reliability.md says how long it takes
 	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED))
 
 chaos-mutants: setup ## Remove each mechanism that keeps songs safe in turn, and see a test fail: 10 minutes
@@ -78,6 +85,7 @@ bench-service: $(VENV)/.bench-installed ## Measure what clients of the service w
 	$(BIN)/python -m benchmarks.service
 
 images: ## Build the container images, with DOCKER=docker or podman
+	$(if $(MODELS),@echo 'Of the weights of $(MODELS): they are not ours. See "Licences" in worker/README.md before you offer them to others.')
 	$(DOCKER) build -f rest/Dockerfile $(BUILD_ARGS) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
 		$(addprefix -t ,$(REST_IMAGES)) .
 	$(DOCKER) build -f worker/Dockerfile $(BUILD_ARGS) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
@@ -94,25 +102,42 @@ lint: setup ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+constraints: $(VENV)-constraints/bin/python ## Write the newest versions that pyproject.toml allows to constraints.txt
+	$(VENV)-constraints/bin/pip install $(TORCH)
+	$(VENV)-constraints/bin/pip install -e '.[rest,worker,local,test,bench]'
+	@echo '# The very versions that setup, CI and both images install. Made by `make constraints`: do not edit.' > constraints.txt
+	$(VENV)-constraints/bin/pip freeze --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//' >> constraints.txt
+	rm -rf $(VENV)-constraints
+
+version-set: ## Write VERSION=x.y.z wherever the version is named
+	@echo '$(VERSION)' | grep -Eqx '[0-9]+\.[0-9]+\.[0-9]+' && test '$(VERSION)' != '$(CURRENT)' \
+		|| { echo 'Name the new version, as in `make version-set VERSION=1.2.3`; this one is $(CURRENT).'; exit 1; }
+	sed -E -i.old 's/$(BEFORE_VERSION)$(subst .,\.,$(CURRENT))/\1$(VERSION)/g' $(VERSIONED)
+	rm $(addsuffix .old,$(VERSIONED))
+
 clean: ## Remove what was made here, but not the data in ./.unmix
-	rm -rf $(VENV) $(VENV)-rest stems .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-rest $(VENV)-constraints stems .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # One name only in the first call: where the CPU index cannot be reached, pip tries it once per name.
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --retries 1 "torch==2.13.0" --extra-index-url https://download.pytorch.org/whl/cpu
-	$(BIN)/pip install -e '.[rest,worker,local,test]'
+TORCH := --retries 1 "torch==2.13.0" --extra-index-url https://download.pytorch.org/whl/cpu
+# Without it, two people who set up on two days test two different things.
+PINNED := --constraint constraints.txt
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install $(PINNED) $(TORCH)
+	$(BIN)/pip install $(PINNED) -e '.[rest,worker,local,test]'
 	@$(BIN)/python -c "$$WARN_OF_CUDA"
 	@touch $@
 
 $(VENV)/.bench-installed: $(VENV)/.installed
-	$(BIN)/pip install --quiet -e '.[bench]'
+	$(BIN)/pip install --quiet $(PINNED) -e '.[bench]'
 	@touch $@
 
-$(VENV)-rest/.installed: pyproject.toml | $(VENV)-rest/bin/python
-	$(VENV)-rest/bin/pip install --quiet -e '.[rest,local]' pytest pytest-timeout pytest-xdist cryptography psutil
+$(VENV)-rest/.installed: pyproject.toml constraints.txt | $(VENV)-rest/bin/python
+	$(VENV)-rest/bin/pip install --quiet $(PINNED) -e '.[rest,local]' pytest pytest-timeout pytest-xdist cryptography psutil
 	@touch $@
 
-$(VENV)/bin/python $(VENV)-rest/bin/python:
+$(VENV)/bin/python $(VENV)-rest/bin/python $(VENV)-constraints/bin/python:
 	@if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 		echo 'Track-Unmix needs Python 3.11 or newer: install one, or name it as in `make PYTHON=/path/to/python3`.'; exit 1; \
 	fi

@@ -10,12 +10,15 @@ from statistics import median
 from typing import Final
 
 from benchmarks import tables
-from benchmarks.machine import conditions
+from benchmarks.machine import conditions, processor
 from benchmarks.tables import Record
 
 #: Names of the plots beside the page.
 TIME_PLOT: Final = "benchmarks-time.svg"
 MEMORY_PLOT: Final = "benchmarks-memory.svg"
+
+#: Measurements on machines that were at hand once.
+ELSEWHERE: Final = "elsewhere.json"
 
 _ROOT: Final = Path(__file__).parents[1]
 _TITLES: Final = {
@@ -28,11 +31,20 @@ _TITLES: Final = {
 
 _HEAD: Final = """\
 Made by `benchmarks/` from the JSON in `benchmarks/results/`; [its README](../benchmarks/README.md) says how to repeat
-it. The figures of one section come from one run on one machine, those of two sections may not."""
+it. The figures of one section come from one run on one machine, those of two sections may not. How much faster than
+demucs this project is depends on the processor, as `fast` computes in bfloat16: what that gains over float32 differs
+from one generation to the next. So each section names the peaks of its machine, which are the best product of two
+square matrices in either type."""
 
 _CONDITIONS: Final = """\
-`{command}` on {date}, {took_minutes:g} minutes, commit {commit}: {cpu}, {threads} threads ({flags}),
-{memory_gb:.0f} GB, {os}, Python {python}, {packages}."""
+`{command}` on {date}, {took_minutes:g} minutes, commit {commit}: {processor}, {threads} threads ({flags}),
+{peaks}, {memory_gb:.0f} GB, {os}, Python {python}, {packages}."""
+
+_PROCESSORS: Final = """\
+Three minutes of song, the architecture of `htdemucs`, from mp3 to one mp3 per stem, each mode beside `demucs` on the
+same machine. On the first machine ours is a worker that has its model loaded, and writes mp3 as demucs does; the
+figures are those of the section *Time*. On the second, both are commands that start and load their model; those runs
+were not made by `benchmarks/`, and their figures were noted by hand."""
 
 _TIMES: Final = """\
 From mp3 to one mp3 per stem unless the row says otherwise. Medians of the rounds ({rounds}), with the least and the
@@ -52,17 +64,16 @@ most.
   one."""
 
 _WORK: Final = """\
-One segment of {name} ({segment_s:g} s) is {gflop:.0f} GFLOP, counted once by torch. The peak is the best product of two
-square matrices in this run: {float32:.0f} GFLOP/s in float32, {bfloat16:.0f} in bfloat16."""
+One segment of {name} ({segment_s:g} s) is {gflop:.0f} GFLOP, counted once by torch."""
 
 _LONG: Final = """\
 Once each, from mp3 to one mp3 per stem. Other processes used up to {others:.0%} of the processors during a run. *≈ is
 not measured but continues the straight line through what was.*"""
 
 _QUALITY: Final = """\
-SDR in dB of the {model} model on {songs} synthetic songs of {song_s:g} s that it was not trained on, mean over songs.
-The changes are against the first row: of the mean over songs and stems, and of the one song whose mean over stems
-changed most. The shift is random, seeded with the number of the song."""
+SDR in dB of the {model} model, and of no other, on {songs} synthetic songs of {song_s:g} s that it was not trained on,
+mean over songs. The changes are against the first row: of the mean over songs and stems, and of the one song whose mean
+over stems changed most. The shift is random, seeded with the number of the song."""
 
 
 _SERVICE: Final = """\
@@ -71,7 +82,7 @@ the line in the log of an idle worker that says so; a worker may begin before th
 
 
 def publish(kind: str, command: str, measured: Record, output: Path | None = None) -> None:
-    """Write what was measured as JSON and make the page anew: in `output`, or where the project keeps them."""
+    """Write what was measured as JSON and make the page again: in `output`, or where the project keeps them."""
     results, docs = (output, output) if output else (_ROOT / "benchmarks" / "results", _ROOT / "docs")
     results.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC)
@@ -85,6 +96,12 @@ def write_page(results: Path, docs: Path) -> None:
     newest = {kind: max(results.glob(f"*-{kind}.json"), default=None) for kind in _TITLES}
     records: dict[str, Record] = {kind: json.loads(path.read_text()) for kind, path in newest.items() if path}
     parts = ["# Benchmarks", _HEAD]
+    if "bench" in records and (by_hand := results / ELSEWHERE).is_file():
+        parts += [
+            "## Two processors",
+            _PROCESSORS,
+            tables.processors(records["bench"], json.loads(by_hand.read_text())),
+        ]
     for kind, record in records.items():
         parts += [f"## {_TITLES[kind]}", _conditions(record)]
         if kind == "quality":
@@ -105,7 +122,19 @@ def write_page(results: Path, docs: Path) -> None:
 def _conditions(record: Record) -> str:
     machine = record["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in record["packages"].items() if version)
-    return _CONDITIONS.format(**record | machine | {"packages": packages, "flags": ", ".join(machine["flags"])})
+    texts = {
+        "packages": packages,
+        "flags": ", ".join(machine["flags"]),
+        "processor": processor(machine),
+        "peaks": _peaks(tables.peaks(record)),
+    }
+    return _CONDITIONS.format(**record | machine | texts)
+
+
+def _peaks(gflops: dict[str, float] | None) -> str:
+    if gflops is None:
+        return "peaks not measured"
+    return f"peaks {gflops['float32']:.0f} GFLOP/s in float32 and {gflops['bfloat16']:.0f} in bfloat16"
 
 
 def _times(record: Record) -> list[str]:
@@ -115,7 +144,7 @@ def _times(record: Record) -> list[str]:
         parts += [
             f"### {model['name']}: {model['parameters']:,} parameters, {model['weights']}",
             tables.times(record, model["name"]),
-            _WORK.format(**model, **tables.peaks(record), gflop=gflop),
+            _WORK.format(**model, gflop=gflop),
             tables.work(record, model),
         ]
     return [*parts, "### Start", tables.starts(record)]

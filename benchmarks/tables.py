@@ -7,10 +7,15 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.machine import processor
+
 #: Everything is compared with demucs' command line as its users call it.
 BASELINE: Final = "demucs --mp3"
 #: The separation alone is compared with demucs as a library.
 REFERENCE: Final = "apply_model, no codec"
+
+#: Whom the table of processors compares.
+_MODES: Final = (BASELINE, "fast, mp3 as demucs", "exact, mp3 as demucs")
 
 Record = dict[str, Any]
 Row = Sequence[str]
@@ -67,7 +72,7 @@ def service(record: Record) -> str:
 
 def work(record: Record, model: Record) -> str:
     """Return the table of the separation alone: against demucs as a library, and against what the CPU could do."""
-    peak = peaks(record)
+    peak = peaks(record) or {}
     rows = []
     for name, contestant in record["contestants"].items():
         lengths = _lengths(record, model["name"], name)
@@ -93,9 +98,35 @@ def work(record: Record, model: Record) -> str:
     return markdown([*head, "of fp32 peak", "of bf16 peak"], rows)
 
 
-def peaks(record: Record) -> dict[str, float]:
-    """Return how fast the CPU multiplied matrices at its best, in GFLOP/s by type."""
-    return {dtype: max(each[dtype] for each in record["gemm_gflops"]) for dtype in ("float32", "bfloat16")}
+def peaks(record: Record) -> dict[str, float] | None:
+    """Return how fast the CPU multiplied matrices at its best, in GFLOP/s by type; None if that was not measured."""
+    measured = [*record.get("gemm_gflops", ())]  # between the rounds
+    if "peak_gflops" in record["machine"]:  # of every run since these were added
+        measured.append(record["machine"]["peak_gflops"])
+    return {dtype: max(each[dtype] for each in measured) for dtype in ("float32", "bfloat16")} if measured else None
+
+
+def processors(bench: Record, elsewhere: Record) -> str:
+    """Return the table of three minutes of song on the machine of the run `bench` and on those of `elsewhere`."""
+    model, song_s = bench["models"][0]["name"], elsewhere["song_s"]
+    here = {
+        "machine": processor(bench["machine"]),
+        "peak_gflops": peaks(bench) or {},
+        "wall_s": {name: median(walls(bench, model, name, song_s).values()) for name in _MODES},
+        "ratios": {name: _ratios(bench, model, name, song_s)[0] for name in _MODES if name != BASELINE},
+    }
+    rows = []
+    for each in (here, *elsewhere["machines"]):
+        modes = [name for name in _MODES if name != BASELINE]
+        rows.append(
+            [
+                each["machine"],
+                *(f"{each['peak_gflops'][dtype]:.0f}" for dtype in ("float32", "bfloat16")),
+                f"{each['wall_s'][BASELINE]:.1f} s",
+                *(f"{each['wall_s'][name]:.1f} s, {each['ratios'][name]} ×" for name in modes),
+            ]
+        )
+    return markdown(["", "float32 GFLOP/s", "bfloat16 GFLOP/s", "demucs", "fast", "exact"], rows)
 
 
 def starts(record: Record) -> str:

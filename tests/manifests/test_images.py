@@ -108,6 +108,24 @@ def test_the_packages_of_an_image_are_those_of_its_extra(dockerfile: Path) -> No
     assert extras == [dockerfile.parent.name]
 
 
+def test_every_package_of_an_image_has_a_version_that_is_written_down(dockerfile: Path) -> None:
+    (constraints,) = (line for line in arguments(dockerfile, "COPY") if "constraints.txt" in line)
+    assert constraints.endswith((" .", " ./"))
+    installs = [
+        command
+        for line in arguments(dockerfile, "RUN")
+        for command in re.split(r"&&", line)
+        if " install " in command and "pip " in command and "--no-deps" not in command
+    ]
+    assert installs
+    assert all("-c constraints.txt" in command for command in installs)
+
+
+def test_who_puts_the_weights_of_others_into_an_image_is_told_that_they_are_not_ours() -> None:
+    assert "they are not ours" in made("MODELS=htdemucs")
+    assert "they are not ours" not in made()
+
+
 def test_both_images_have_the_same_init() -> None:
     pins = [re.findall(r"dumb-init==([\w.]+)", path.read_text()) for path in DOCKERFILES]
     assert len(pins[0]) == 1
@@ -115,7 +133,8 @@ def test_both_images_have_the_same_init() -> None:
 
 
 def test_torch_is_the_one_of_the_makefile_and_allowed_by_the_project() -> None:
-    pins = {re.findall(r"torch==([\d.]+)", path.read_text())[0] for path in (DOCKERFILES[1], ROOT / "Makefile")}
+    places = (DOCKERFILES[1], ROOT / "Makefile", ROOT / "constraints.txt")
+    pins = {re.findall(r"torch==([\d.]+)", path.read_text())[0] for path in places}
     assert len(pins) == 1
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     allowed = next(line for line in project["optional-dependencies"]["worker"] if line.startswith("torch=="))

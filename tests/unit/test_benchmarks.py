@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks import report, tables
+from benchmarks.machine import conditions
 from benchmarks.measure import run_command
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +110,22 @@ def test_memory_that_was_not_measured_is_extrapolated_and_marked() -> None:
     runs = [run("ours", minutes, 500) for minutes in (1, 20, 60)] + [run("demucs", 1, 575), run("demucs", 20, 2000)]
     table = tables.memory({"runs": runs, "contestants": {"ours": {}, "demucs": {}}}, "m")
     assert table.splitlines()[2:] == ["| ours | 500 | 500 | 500 |", "| demucs | 575 | 2000 | *≈ 5000* |"]
+
+
+def test_both_processors_are_shown_with_their_peaks_and_the_times_of_each_mode() -> None:
+    results = ROOT / "benchmarks" / "results"
+    bench = json.loads(max(results.glob("*-bench.json")).read_text())
+    table = tables.processors(bench, json.loads((results / report.ELSEWHERE).read_text()))
+    assert table in (ROOT / "docs" / "benchmarks.md").read_text()
+    assert "| AMD EPYC (Zen 5) | 208 | 817 | 96.4 s | 26.5 s, 3.65 × | 42.4 s, 2.29 × |" in table
+    assert "| AMD EPYC (Zen 4) | 189 | 420 | 112.0 s | 45.0 s, 2.47 × | 76.0 s, 1.46 × |" in table
+
+
+def test_the_conditions_of_every_run_name_the_peaks_of_the_machine() -> None:
+    machine = conditions()["machine"]
+    assert min(machine["peak_gflops"][dtype] for dtype in ("float32", "bfloat16")) > 0
+    assert tables.peaks({"machine": machine}) == machine["peak_gflops"]
+    assert tables.peaks({"machine": {}}) is None
 
 
 def test_memory_and_processor_time_of_children_count(tmp_path: Path) -> None:

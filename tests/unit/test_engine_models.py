@@ -26,6 +26,7 @@ def test_the_demo_model_is_in_the_package_small_and_readable_by_all() -> None:
     model = load_model(DEMO)
     assert model.sources == ("drums", "bass", "other", "vocals")
     assert (model.sample_rate, model.channels) == (44_100, 2)
+    assert (model.weights_source, model.weights_licence) == ("Track-Unmix", "MIT")
     with resources.as_file(resources.files("unmix.engine") / "weights" / "demo.safetensors") as path:
         assert path.stat().st_size <= 4_000_000
         assert path.stat().st_mode & 0o444 == 0o444
@@ -39,6 +40,16 @@ def test_an_own_model_is_loaded_from_its_safetensors_file(tmp_path: Path) -> Non
     assert loaded.segment_samples == 11_025
     state = loaded.module.models[0].state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_of_an_operators_own_weights_no_licence_is_claimed_even_under_the_name_of_a_published_model(
+    tmp_path: Path,
+) -> None:
+    save(htdemucs(), tmp_path / "htdemucs.safetensors")
+    save_bag(tmp_path, "htdemucs_6s", {"mine": htdemucs(sources=SIX)})
+    for name in ("htdemucs", "htdemucs_6s"):
+        model = load_model(name, model_dir=tmp_path)
+        assert (model.weights_source, model.weights_licence) == ("the operator's model folder", "unknown")
 
 
 def test_a_bag_of_four_with_one_hot_weights_is_loaded(tmp_path: Path) -> None:

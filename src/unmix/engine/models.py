@@ -14,7 +14,8 @@ from typing import Any, Final
 import yaml
 from demucs.apply import BagOfModels
 
-from unmix.engine import pretrained
+from unmix.engine import pretrained, provenance
+from unmix.engine.provenance import Provenance
 from unmix.engine.weights import digest, load_pickle, load_safetensors, unusable
 from unmix.errors import ModelUnavailableError
 
@@ -35,7 +36,14 @@ class LoadedModel:
     channels: int
     segment_samples: int  # of its longest window, at `sample_rate`
     weights_sha256: str  # see `weights.digest`
+    weights_source: str  # where the weights come from, see `provenance`
+    weights_licence: str  # what is known of their licence
     module: BagOfModels
+
+    @property
+    def weights_notice(self) -> str:
+        """One line on where the weights come from and under which licence they are."""
+        return f"{self.name}: weights from {self.weights_source}; their licence: {self.weights_licence}"
 
 
 def is_model_name(name: str) -> bool:
@@ -58,8 +66,8 @@ def load_model(
     if not is_model_name(name):
         raise ModelUnavailableError("a model's name consists of letters, digits, '_' and '-'")
     try:
-        bag = _load_bag(name, model_dir, trusted_weights)
-        return _described(name, bag)
+        bag, origin = _load_bag(name, model_dir, trusted_weights)
+        return _described(name, bag, origin)
     except ModelUnavailableError as error:
         raise ModelUnavailableError(
             f"model {name!r} is not available. {error.message}. "
@@ -67,8 +75,8 @@ def load_model(
         ) from error
 
 
-def fetch_model(name: str, model_dir: Path, *, trusted_weights: frozenset[str] = frozenset()) -> None:
-    """Put the published model `name` into the folder `model_dir`, unless it is there.
+def fetch_model(name: str, model_dir: Path, *, trusted_weights: frozenset[str] = frozenset()) -> LoadedModel:
+    """Put the published model `name` into the folder `model_dir`, unless it is there, and return it.
 
     The demo model stays where it is, in this package.
 
@@ -78,12 +86,13 @@ def fetch_model(name: str, model_dir: Path, *, trusted_weights: frozenset[str] =
     """
     model = load_model(name, model_dir=model_dir, trusted_weights=trusted_weights)
     if name == DEMO or _has_files(model_dir, name):
-        return
+        return model
     model_dir.mkdir(parents=True, exist_ok=True)
     pretrained.save_pretrained(name, model.module, model_dir)
     if load_model(name, model_dir=model_dir).weights_sha256 != model.weights_sha256:
         (model_dir / f"{name}.yaml").unlink()
         raise ModelUnavailableError(f"model {name!r} was published with another definition than this demucs knows")
+    return model
 
 
 def available_offline(name: str, *, model_dir: Path | None = None) -> bool:
@@ -91,10 +100,10 @@ def available_offline(name: str, *, model_dir: Path | None = None) -> bool:
     return name == DEMO or (model_dir is not None and _has_files(model_dir, name)) or pretrained.available_offline(name)
 
 
-def _load_bag(name: str, model_dir: Path | None, trusted_weights: frozenset[str]) -> BagOfModels:
+def _load_bag(name: str, model_dir: Path | None, trusted_weights: frozenset[str]) -> tuple[BagOfModels, Provenance]:
     if name == DEMO:
         with resources.as_file(resources.files("unmix.engine") / "weights" / "demo.safetensors") as path:
-            return BagOfModels([load_safetensors(path)])
+            return BagOfModels([load_safetensors(path)]), provenance.DEMO
     if model_dir is None:
         looked = "Model folder: UNMIX_MODEL_DIR is not set"
     elif _has_files(model_dir, name):
@@ -104,7 +113,7 @@ def _load_bag(name: str, model_dir: Path | None, trusted_weights: frozenset[str]
     if name not in pretrained.known_names():
         raise ModelUnavailableError(f"{looked}; published by demucs: {', '.join(pretrained.known_names())}")
     try:
-        return pretrained.load_pretrained(name)
+        return pretrained.load_pretrained(name), provenance.published(name)
     except ModelUnavailableError as error:
         raise ModelUnavailableError(f"{looked}; {error.message}") from error
 
@@ -114,15 +123,20 @@ def _has_files(model_dir: Path, name: str) -> bool:
     return safetensors.is_file() or definition.is_file() or bool(_pickles(model_dir, name))
 
 
-def _load_local(model_dir: Path, name: str, trusted_weights: frozenset[str]) -> BagOfModels:
-    """Load `name` from the operator's folder: one file, or a bag in the manner of a demucs repository."""
+def _load_local(model_dir: Path, name: str, trusted_weights: frozenset[str]) -> tuple[BagOfModels, Provenance]:
+    """Load `name` from the operator's folder: one file, or a bag in the manner of a demucs repository.
+
+    A bag of exactly the files that demucs lists is taken for a copy of what it publishes: `fetch_model` makes those.
+    """
     definition = model_dir / f"{name}.yaml"
     if (model_dir / f"{name}.safetensors").is_file() or not definition.is_file():
-        return BagOfModels([_load_one(model_dir, name, trusted_weights)])
+        return BagOfModels([_load_one(model_dir, name, trusted_weights)]), provenance.OPERATORS
     with unusable(definition.name):
         bag = yaml.safe_load(definition.read_text())
         models = [_load_one(model_dir, signature, trusted_weights) for signature in bag["models"]]
-        return BagOfModels(models, bag.get("weights"), bag.get("segment"))
+        is_copy = name in pretrained.known_names() and bag["models"] == pretrained.signatures(name)
+        origin = provenance.published(name) if is_copy else provenance.OPERATORS
+        return BagOfModels(models, bag.get("weights"), bag.get("segment")), origin
 
 
 def _load_one(model_dir: Path, signature: str, trusted_weights: frozenset[str]) -> Any:
@@ -144,7 +158,7 @@ def _pickles(model_dir: Path, signature: str) -> list[Path]:
     ]
 
 
-def _described(name: str, bag: BagOfModels) -> LoadedModel:
+def _described(name: str, bag: BagOfModels, origin: Provenance) -> LoadedModel:
     """Check what the engine relies on and describe the model."""
     if bag.audio_channels != 2:
         raise ModelUnavailableError(f"it takes {bag.audio_channels} channels, songs have 2")
@@ -159,5 +173,7 @@ def _described(name: str, bag: BagOfModels) -> LoadedModel:
         channels=int(bag.audio_channels),
         segment_samples=max(int(bag.samplerate * model.segment) for model in bag.models),
         weights_sha256=digest(bag),
+        weights_source=origin.source,
+        weights_licence=origin.licence,
         module=bag.eval(),
     )

@@ -32,6 +32,12 @@ def known_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in REMOTE_ROOT.glob("*.yaml")))
 
 
+def signatures(name: str) -> list[str]:
+    """Return how demucs names the files of weights that make up its model `name`, without extensions."""
+    listed: list[str] = yaml.safe_load((REMOTE_ROOT / f"{name}.yaml").read_text())["models"]
+    return listed
+
+
 def load_pretrained(name: str) -> BagOfModels:
     """Load the published model `name` from the first place that has it.
 
@@ -72,8 +78,8 @@ def available_offline(name: str) -> bool:
     definition = huggingface_hub.try_to_load_from_cache(repository, f"{name}.yaml")
     if not isinstance(definition, str):
         return False
-    signatures = yaml.safe_load(Path(definition).read_text())["models"]
-    cached = (huggingface_hub.try_to_load_from_cache(repository, f"{sig}.safetensors") for sig in signatures)
+    listed = yaml.safe_load(Path(definition).read_text())["models"]
+    cached = (huggingface_hub.try_to_load_from_cache(repository, f"{signature}.safetensors") for signature in listed)
     return all(isinstance(path, str) for path in cached)
 
 
@@ -130,8 +136,7 @@ def _hub_url(name: str) -> str:
 def _download_urls(name: str) -> list[str]:
     """Return the addresses of the `.th` files of the published model `name`."""
     urls = _parse_remote_files(REMOTE_ROOT / "files.txt")
-    signatures = yaml.safe_load((REMOTE_ROOT / f"{name}.yaml").read_text())["models"]
-    return [urls[signature] for signature in signatures]
+    return [urls[signature] for signature in signatures(name)]
 
 
 def _torch_cache_files(name: str) -> list[Path]:

@@ -25,7 +25,7 @@ def freezes(run: Run) -> list[Claim]:
     overlaps = overtaken(service.history.events())
     return [
         never(
-            "mixed results; trials are freezes between check and put that another attempt overtook",
+            "jobs with stems of more than one attempt; trials are freezes overtaken between check and put",
             len(verdict.mixed), overlaps, trials_met=overlaps >= run.size(100, 5),
         ),
         never("songs lost in the same run", len(verdict.lost), verdict.accepted),

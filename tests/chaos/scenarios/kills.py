@@ -45,7 +45,7 @@ def kills(run: Run) -> list[Claim]:
     )
     return [
         never(f"accepted songs lost under {under}", len(verdict.lost), verdict.accepted, trials_met=enough),
-        never("mixed results in the same run", len(verdict.mixed), verdict.accepted),
+        never("jobs with stems of more than one attempt in the same run", len(verdict.mixed), verdict.accepted),
         never("submissions finished twice in the same run", len(verdict.ended_twice), verdict.runs),
         never(
             "songs whose end was not called back in the same run",

@@ -51,7 +51,7 @@ def s3_freezes(run: Run) -> list[Claim]:
     # Who wakes there over a song that was removed, posted again and done undoes that end, until it is done again.
     again, ignoring.ended_twice = ignoring.ended_twice, []
     tell(ignoring)
-    what = "songs lost or mixed on an S3 store that {} conditional puts; trials are overtaken freezes at the commit"
+    what = "lost songs and mixed-up stems on an S3 store that {} conditional puts; trials are overtaken freezes"
     return [
         never(what.format("honours"), len(honouring.wrong), trials_honouring),
         never(what.format("ignores"), len(ignoring.wrong), trials_ignoring),
