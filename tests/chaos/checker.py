@@ -23,6 +23,9 @@ from chaos.history import Event
 #: All objects of both buckets, as `bucket/key`.
 Objects = Mapping[str, bytes]
 
+#: The folder of a song in a file store, which is no part of its objects' keys.
+_SONG_FOLDER: Final = re.compile(r"^(queue/|output/)[0-9a-f]{2}/[0-9a-f]{64}/")
+
 _LENGTHS: Final = {
     "toWorker": "llen",
     "unmix:taken": "llen",
@@ -46,6 +49,7 @@ class Verdict:
     not_called_back: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)  # files that nothing names
     broken: list[str] = field(default_factory=list)  # processes that ended though nobody ended them
+    still_marked: list[str] = field(default_factory=list)  # as open, though all is over
     left_in_redis: dict[str, int] = field(default_factory=dict)
     runs: int = 0  # separations that were begun
     repeated: int = 0  # those beyond the first of each submission
@@ -65,7 +69,7 @@ class Verdict:
     def unfinished(self) -> list[str]:
         """What of it may still come right."""
         left = [f"{count} left in {key}" for key, count in self.left_in_redis.items()]
-        return [*self.lost, *self.unpublished, *self.not_called_back, *self.orphans, *left]
+        return [*self.lost, *self.unpublished, *self.not_called_back, *self.orphans, *self.still_marked, *left]
 
 
 @dataclass
@@ -123,6 +127,7 @@ def check(events: Iterable[Event], objects: Objects, left_in_redis: dict[str, in
     for key in filter(_is_outcome, objects):
         _check_stems(key, objects, verdict)
     verdict.orphans = _orphans(objects)
+    verdict.still_marked = [f"{key}: still marked as open" for key in objects if key.startswith("queue/open/")]
     return verdict
 
 
@@ -140,8 +145,9 @@ def objects_in_folder(folder: Path) -> Objects:
         for parent, _, names in os.walk(folder / bucket):
             for name in names:
                 path = Path(parent, name)
+                key = _SONG_FOLDER.sub(r"\1", str(path.relative_to(folder)))
                 with suppress(FileNotFoundError):
-                    found[str(path.relative_to(folder))] = path.read_bytes()
+                    found[key] = path.read_bytes()
     return found
 
 

@@ -349,8 +349,8 @@ def test_a_disk_that_vanished_does_not_look_like_a_store_without_songs(store: Fi
     assert not store.root.exists()
 
 
-SONG = song_hash_number(1)
-OTHERS_SONG = song_hash_number(2)
+HASH = song_hash_number(1)
+OTHER_HASH = song_hash_number(2)
 
 
 def put_by_an_earlier_version(store: FileStore, bucket: str, key: str, data: bytes) -> Path:
@@ -373,12 +373,12 @@ def test_a_song_is_looked_up_without_a_look_at_the_others(store: FileStore, monk
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", watched)
-    assert [info.name.key for info in store.list("output", SONG)] == [f"{SONG}.json", f"{SONG}/t1/vocals.mp3"]
-    assert all(SONG in str(folder) for folder in looked_into), looked_into
+    assert [info.name.key for info in store.list("output", HASH)] == [f"{HASH}.json", f"{HASH}/t1/vocals.mp3"]
+    assert all(HASH in str(folder) for folder in looked_into), looked_into
 
 
 def test_a_prefix_with_a_folder_in_it_goes_straight_there(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    for key in ("open/a", "open/b", "other/c", f"{SONG}.mp3"):
+    for key in ("open/a", "open/b", "other/c", f"{HASH}.mp3"):
         store.put(ObjectName("queue", key), b"x")
     looked_into: list[Path] = []
     scandir = os.scandir
@@ -393,7 +393,7 @@ def test_a_prefix_with_a_folder_in_it_goes_straight_there(store: FileStore, monk
 
 
 def test_a_folder_of_an_earlier_version_is_moved_over_and_loses_nothing(store: FileStore) -> None:
-    keys = [f"{SONG}.json", f"{SONG}-vocals.mp3", f"{SONG}/t1/vocals.mp3", f"{SONG}.01234567.json", "notes.txt"]
+    keys = [f"{HASH}.json", f"{HASH}-vocals.mp3", f"{HASH}/t1/vocals.mp3", f"{HASH}.01234567.json", "notes.txt"]
     for key in keys:
         put_by_an_earlier_version(store, "output", key, key.encode())
     before = {info.name.key: (info.etag, info.modified_at) for info in store.list("output")}
@@ -402,16 +402,16 @@ def test_a_folder_of_an_earlier_version_is_moved_over_and_loses_nothing(store: F
     assert {info.name.key: (info.etag, info.modified_at) for info in store.list("output")} == before
     for key in keys:
         assert store.get(ObjectName("output", key))[0] == key.encode()
-    assert [info.name.key for info in store.list("output", SONG)] == sorted(keys)[:-1]
-    assert sorted(path.name for path in (store.root / "output").iterdir()) == [SONG[:2], "notes.txt"]
+    assert [info.name.key for info in store.list("output", HASH)] == sorted(keys)[:-1]
+    assert sorted(path.name for path in (store.root / "output").iterdir()) == [HASH[:2], "notes.txt"]
 
 
 def test_an_object_that_somebody_puts_there_by_hand_is_found(store: FileStore) -> None:
     """As a producer of the old contract may do with a song whose hash it pushes."""
-    put_by_an_earlier_version(store, "queue", f"{SONG}.mp3", b"a song")
-    assert store.stat(ObjectName("queue", f"{OTHERS_SONG}.mp3")) is None
-    assert store.get(ObjectName("queue", f"{SONG}.mp3"))[0] == b"a song"
-    assert [info.name.key for info in store.list("queue", SONG)] == [f"{SONG}.mp3"]
+    put_by_an_earlier_version(store, "queue", f"{HASH}.mp3", b"a song")
+    assert store.stat(ObjectName("queue", f"{OTHER_HASH}.mp3")) is None
+    assert store.get(ObjectName("queue", f"{HASH}.mp3"))[0] == b"a song"
+    assert [info.name.key for info in store.list("queue", HASH)] == [f"{HASH}.mp3"]
 
 
 def test_several_processes_that_start_together_move_a_folder_over(store: FileStore) -> None:
@@ -426,15 +426,15 @@ def test_several_processes_that_start_together_move_a_folder_over(store: FileSto
 
 
 def test_keys_of_all_kinds_are_listed_in_one_order(store: FileStore) -> None:
-    keys = ["0", "00/x", f"{SONG}.mp3", f"{SONG}.json", f"{SONG[:2]}/x", f"{OTHERS_SONG}/a/b", "open/x", "z"]
+    keys = ["0", "00/x", f"{HASH}.mp3", f"{HASH}.json", f"{HASH[:2]}/x", f"{OTHER_HASH}/a/b", "open/x", "z"]
     for key in keys:
         store.put(ObjectName("output", key), b"x")
-    for prefix in ("", "0", SONG[:1], SONG[:2], f"{SONG[:2]}/", SONG[:30], SONG, f"{SONG}.m", "o", "open/", "none"):
+    for prefix in ("", "0", HASH[:1], HASH[:2], f"{HASH[:2]}/", HASH[:30], HASH, f"{HASH}.m", "o", "open/", "none"):
         listed = [info.name.key for info in store.list("output", prefix)]
         assert listed == sorted(key for key in keys if key.startswith(prefix)), prefix
 
 
 def test_no_key_may_lie_among_the_objects_of_a_song(store: FileStore) -> None:
     with pytest.raises(StoreError) as refused:
-        store.put(ObjectName("output", f"{SONG[:2]}/{SONG}/x"), b"x")
+        store.put(ObjectName("output", f"{HASH[:2]}/{HASH}/x"), b"x")
     assert refused.value.code == "bad_object_name"
