@@ -153,6 +153,7 @@ def test_a_worker_that_wakes_over_its_copies_does_not_bring_a_removed_job_back(
 ) -> None:
     request, _ = ledger.accept(JobRequest(JOB, OPTIONS, utc_now()))
     outcome = ledger.commit(done(store, request, "t1", ledger))
+    ledger.open_marks.take_away(JOB)
     copy = store.copy
 
     def removed_meanwhile(source: names.ObjectName, target: names.ObjectName) -> None:
@@ -163,6 +164,7 @@ def test_a_worker_that_wakes_over_its_copies_does_not_bring_a_removed_job_back(
     monkeypatch.setattr(store, "copy", removed_meanwhile)
     ledger.publish(outcome)
     assert store.stat(names.stem_object(JOB, "vocals", "mp3")) is None
+    assert store.stat(names.open_mark(JOB)) is not None, "the reconciler does not look at what is left"
 
 
 def test_where_a_store_cannot_say_who_was_first_redis_does(

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from support import song_hash_number
 from unmix import names
 from unmix.errors import InputError, LeaseLostError
 from unmix.job import Callback, DamagedRequest, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
+from unmix.ledger.inventory import marked_job
 from unmix.ledger.ledger import Ledger, utc_now
 from unmix.store.file import FileStore
 
@@ -222,3 +224,57 @@ def test_a_damaged_outcome_is_a_failure_and_does_not_end_the_next_submission(
     else:
         ledger.accept(request())
     assert ledger.end(JOB)[1] is None
+
+
+def marked(ledger: Ledger) -> list[str]:
+    return [marked_job(mark) for mark in ledger.inventory.open_marks()]
+
+
+def test_a_request_is_never_there_without_its_mark(
+    ledger: Ledger, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever dies right after it has written the request has left a job that the reconciler finds."""
+    seen = []
+    put_if = store.put_if
+
+    def watched(name: names.ObjectName, data: bytes, *, etag: str | None) -> None:
+        seen.append(marked(ledger))
+        put_if(name, data, etag=etag)
+
+    monkeypatch.setattr(store, "put_if", watched)
+    ledger.accept(request())
+    ledger.commit(outcome(ledger.request(JOB), status=JobStatus.FAILED))
+    ledger.open_marks.take_away(JOB)
+    ledger.retry(JOB)
+    assert seen == [[JOB], [JOB], [JOB]]
+
+
+def test_a_mark_that_was_taken_away_before_the_request_was_written_is_put_again(
+    ledger: Ledger, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The janitor has seen nothing of the job twice, and the request comes after its last look."""
+    put_if = store.put_if
+
+    def late(name: names.ObjectName, data: bytes, *, etag: str | None) -> None:
+        ledger.open_marks.take_away(JOB)
+        put_if(name, data, etag=etag)
+
+    monkeypatch.setattr(store, "put_if", late)
+    ledger.accept(request())
+    assert marked(ledger) == [JOB]
+
+
+def test_a_removal_is_marked_until_the_janitor_has_looked(ledger: Ledger, store: FileStore) -> None:
+    done(store, ledger)
+    ledger.open_marks.take_away(JOB)
+    ledger.removal.remove_job(JOB)
+    assert marked(ledger) == [JOB]
+
+
+def test_a_song_that_a_broken_off_removal_set_aside_is_found_by_whoever_needs_it(
+    ledger: Ledger, store: FileStore, tmp_path: Path
+) -> None:
+    store.put(names.retired_object(JOB, 1), b"a song")
+    ledger.fetch_song(JOB, tmp_path / "song")
+    assert (tmp_path / "song").read_bytes() == b"a song"
+    assert ledger.has_song(JOB)
