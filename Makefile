@@ -81,8 +81,9 @@ bench-long: $(VENV)/.bench-installed ## The same on songs of up to an hour: abou
 bench-quality: $(VENV)/.bench-installed ## Measure what speed costs in quality; needs fluidsynth: 10 minutes
 	$(BIN)/python -m benchmarks.quality
 
-bench-service: $(VENV)/.bench-installed ## Measure what clients of the service wait for: 5 minutes
+bench-service: $(VENV)/.bench-installed ## Measure what clients of the service wait for, and what grows: 20 minutes
 	$(BIN)/python -m benchmarks.service
+	$(BIN)/python -m benchmarks.history
 
 images: ## Build the container images, with DOCKER=docker or podman
 	$(if $(MODELS),@echo 'Of the weights of $(MODELS): they are not ours. See "Licences" in worker/README.md before you offer them to others.')

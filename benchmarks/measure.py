@@ -96,9 +96,15 @@ def watch(pid: int, work: Callable[[], None]) -> Usage:
         wall_s=wall_s,
         cpu_s=cpu_s,
         peak_pss_mb=memory.peak_pss / _MB,
-        peak_rss_mb=_peak_rss(pid) / _MB,
+        peak_rss_mb=peak_rss_mb(pid),
         others_cpu_s=max(0.0, _machine_cpu_seconds() - machine_before - cpu_s),
     )
+
+
+def peak_rss_mb(pid: int) -> float:
+    """Return the most memory that the living process `pid` ever had, as the kernel noted it."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024 / _MB
 
 
 def _tree(root: psutil.Process) -> list[psutil.Process]:
@@ -113,11 +119,6 @@ def _pss(process: psutil.Process) -> int:
         return int(process.memory_full_info().pss)
     except psutil.Error:  # it has just ended
         return 0
-
-
-def _peak_rss(pid: int) -> int:
-    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024
 
 
 def _tree_cpu_seconds(root: psutil.Process) -> float:

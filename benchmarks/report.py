@@ -26,6 +26,7 @@ _TITLES: Final = {
     "bench-long": "Long songs",
     "quality": "Quality",
     "service": "Waiting for the service",
+    "history": "Costs that do not grow with history",
     "quick": "A quick check, no figures to keep",
 }
 
@@ -80,6 +81,18 @@ _SERVICE: Final = """\
 The whole service on this one machine, the demo model, songs of a second. *Begun* is the time from the 200 of a song to
 the line in the log of an idle worker that says so; a worker may begin before the client has read its 200."""
 
+_HISTORY: Final = """\
+The same requests in turn to two services on this one machine, which have finished {few:,} and {many:,} jobs; medians
+in ms. *As many times* is the right one divided by the left one: what grows with history is above 1. The S3 servers are
+moto, which looks at its whole bucket for every listing, as no real one does: *bare* is what a request takes it without
+us. Accepting includes the decode check. The file stores lie
+{where}."""
+
+_HOUSEKEEPING: Final = """\
+The same two services on file stores. A pass is what the reconciler needs to compare Redis with the store, while
+{open:,} jobs wait; memory is the most that the janitor's process ever had. FLUSHALL comes just after a pass, at default
+settings."""
+
 
 def publish(kind: str, command: str, measured: Record, output: Path | None = None) -> None:
     """Write what was measured as JSON and make the page again: in `output`, or where the project keeps them."""
@@ -108,6 +121,8 @@ def write_page(results: Path, docs: Path) -> None:
             parts += [_QUALITY.format(**record), tables.quality(record)]
         elif kind == "service":
             parts += [_SERVICE, tables.service(record)]
+        elif kind == "history":
+            parts += _history(record)
         elif kind == "bench-long":
             parts += _long(record)
         else:
@@ -148,6 +163,17 @@ def _times(record: Record) -> list[str]:
             tables.work(record, model),
         ]
     return [*parts, "### Start", tables.starts(record)]
+
+
+def _history(record: Record) -> list[str]:
+    few, many = record["jobs"]
+    where = "in memory, so the disk does not count" if record["in_memory"] else "among the temporary files"
+    return [
+        _HISTORY.format(few=few, many=many, where=where),
+        tables.history(record),
+        _HOUSEKEEPING.format(**record),
+        tables.housekeeping(record),
+    ]
 
 
 def _long(record: Record) -> list[str]:

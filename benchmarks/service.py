@@ -4,9 +4,7 @@ How long after its acceptance a song is begun by an idle worker, and how long `G
 """
 
 import hashlib
-import io
 import time
-import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,6 +17,7 @@ import redis
 import requests
 
 from benchmarks.report import publish
+from benchmarks.songs import second_of_noise
 from unmix.local.local import LocalPlan, LocalStack, free_port, running
 from unmix.settings import Settings
 
@@ -49,7 +48,9 @@ def start_latencies_ms() -> list[float]:
     accepted: dict[str, float] = {}
     with _service(workers=1) as stack, requests.Session() as session:
         for number, pause_s in enumerate(pauses):
-            answer = session.post(f"{stack.plan.url}/apiv1/separate", files={"file": _song(number)}, timeout=60)
+            answer = session.post(
+                f"{stack.plan.url}/apiv1/separate", files={"file": second_of_noise(number)}, timeout=60
+            )
             now = time.time()
             answer.raise_for_status()
             accepted[answer.json()["hash"]] = now
@@ -86,16 +87,6 @@ def _service(*, workers: int) -> Iterator[LocalStack]:
         with running(Settings(), plan, say=print) as stack:
             stack.wait_until_ready(limit_seconds=300)
             yield stack
-
-
-def _song(number: int) -> bytes:
-    """Return a second of noise as WAV, another one for each number."""
-    samples = np.random.default_rng(number).integers(-3000, 3000, (44100, 2), dtype="<i2")
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((2, 2, 44100, 0, "NONE", ""))
-        file.writeframes(samples.tobytes())
-    return buffer.getvalue()
 
 
 def _started_at(log: Path) -> dict[str, float]:

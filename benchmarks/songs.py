@@ -1,11 +1,15 @@
-"""The songs that are separated: the bundled demo song, looped to the wanted length and encoded once."""
+"""The songs that are separated: the bundled demo song, looped to the wanted length and encoded once, or noise."""
 
+import io
+import wave
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.scratch import SONGS
 from unmix.audio.encode import StemWriter
-from unmix.audio.song_reader import SAMPLE_RATE
+from unmix.audio.samples import SAMPLE_RATE
 from unmix.local.demo import decode
 
 
@@ -23,3 +27,13 @@ def looped_song(seconds: float, *, format: str = "mp3") -> Path:
         writer.close()
         part.replace(song)
     return song
+
+
+def second_of_noise(number: int) -> bytes:
+    """Return a second of noise as WAV, another one for each number."""
+    samples = np.random.default_rng(number).integers(-3000, 3000, (SAMPLE_RATE, 2), dtype="<i2")
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((2, 2, SAMPLE_RATE, 0, "NONE", ""))
+        file.writeframes(samples.tobytes())
+    return buffer.getvalue()

@@ -70,6 +70,45 @@ def service(record: Record) -> str:
     return markdown(["", "times", "median ms", "95 % ms", "99 % ms", "most ms"], rows)
 
 
+def history(record: Record) -> str:
+    """Return the table of requests to a service with few and to one with many finished jobs."""
+    few, many = map(str, record["jobs"])
+    rows = []
+    for measured in record["requests"]:
+        left_ms, right_ms = (median(measured["times_ms"][jobs]) for jobs in (few, many))
+        is_ours = not measured["request"].startswith("bare")
+        rows.append(
+            [
+                f"{measured['store']}: {measured['request']}",
+                str(len(measured["times_ms"][few])),
+                f"{left_ms:.1f}",
+                f"{right_ms:.1f}",
+                f"{right_ms / left_ms:.2f}",
+                "≤ 1.5" if is_ours else "–",
+            ]
+        )
+    head = ["store: request", "times", *(f"{jobs:,} finished" for jobs in record["jobs"]), "as many times", "target"]
+    return markdown(head, rows)
+
+
+def housekeeping(record: Record) -> str:
+    """Return the table of load, passes, memory and the loss of Redis by the number of finished jobs."""
+    flushed = record["flushed"]
+    kept = zip(record["janitor"], [[], [flushed["peak_rss_mb"]]], strict=True)
+    rows = [
+        [f"status at {record['per_second']} requests/s, 99 % ms", *map(_under_load, record["load"]), "≤ 20"],
+        ["a pass, s", *(f"{median(each['passes_s']):.2f}" for each in record["janitor"]), "≤ 2"],
+        ["memory of the janitor, MB", *(f"{max([each['peak_rss_mb'], *more]):.0f}" for each, more in kept), "≤ 150"],
+        [
+            f"FLUSHALL: all {flushed['owed']:,} owed jobs wait again, s",
+            "–",
+            f"{flushed['queued_again_s']:.0f}",
+            "≤ 180",
+        ],
+    ]
+    return markdown(["", *(f"{jobs:,} finished" for jobs in record["jobs"]), "target"], rows)
+
+
 def work(record: Record, model: Record) -> str:
     """Return the table of the separation alone: against demucs as a library, and against what the CPU could do."""
     peak = peaks(record) or {}
@@ -182,6 +221,11 @@ def spread(values: Sequence[float]) -> str:
     """Return the median, with the least and the most if there are several."""
     middle = f"{median(values):.1f}"
     return f"{middle} ({min(values):.1f}–{max(values):.1f})" if len(values) > 1 else middle
+
+
+def _under_load(load: Record) -> str:
+    late = f" ({load['unsent']:,} of {load['requests']:,} never sent)" if load["unsent"] else ""
+    return f"{load['p99_ms']:.1f}{late}"
 
 
 def _lengths(record: Record, model: str, contestant: str) -> set[float]:

@@ -1,5 +1,6 @@
 """The benchmarks, run end to end on seconds of song, and what their tables and meters say. No time is asserted."""
 
+import hashlib
 import json
 import math
 import os
@@ -7,15 +8,21 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import report, tables
+from benchmarks import past, report, tables
+from benchmarks.load import at_rate, in_turn
 from benchmarks.machine import conditions
 from benchmarks.measure import run_command
+from unmix import names
+from unmix.job import JobStatus
+from unmix.ledger.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,8 +44,29 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def record_in(folder: Path) -> Any:
-    (path,) = folder.glob("*-quick.json")
+@pytest.fixture
+def answering() -> Iterator[int]:
+    """The port of a server that has a page at `/` and no other."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/" else 404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def record_in(folder: Path, kind: str = "quick") -> Any:
+    (path,) = folder.glob(f"*-{kind}.json")
     return json.loads(path.read_text())
 
 
@@ -147,3 +175,89 @@ def test_quality_without_fluidsynth_says_what_to_install(tmp_path: Path) -> None
     done = run("benchmarks.quality", scratch=tmp_path, PATH="")
     assert done.returncode != 0
     assert "apt install fluidsynth fluid-soundfont-gm" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_small_past_is_measured_on_both_stores(tmp_path: Path) -> None:
+    done = run("benchmarks.history", "--jobs", "200", "--output", str(tmp_path), scratch=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = record_in(tmp_path, "history")
+    asked = {(each["store"], each["request"]) for each in record["requests"]}
+    assert {(store, request) for store in ("file", "S3") for request in ("status", "track", "accept", "remove")} < asked
+    assert all(math.isfinite(figure) for figure in figures_in(record))
+    page = (tmp_path / "benchmarks.md").read_text()
+    assert "| store: request | times | 100 finished | 200 finished | as many times | target |" in page
+
+
+def test_a_job_of_the_past_is_what_the_service_would_have_left(tmp_path: Path) -> None:
+    store = past.file_store(tmp_path)
+    past.put_finished(store, 7)
+    request, outcome = Ledger(store).end(past.job_id(7))
+    assert request
+    assert outcome
+    assert outcome.status is JobStatus.DONE
+    assert names.hash_song(store.get(names.song_object(request.song_hash))[0]) == request.job_id
+    for stem, file in outcome.stems.items():
+        data, _ = store.get(names.ObjectName(names.OUTPUT_BUCKET, file.key))
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (file.size_bytes, file.sha256)
+        assert store.get(names.stem_object(request.job_id, stem, outcome.format))[0] == data
+
+
+def test_a_past_of_many_parts_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(past, "_PART", 2)
+    past.fill(tmp_path, 5)
+    ledger = Ledger(past.file_store(tmp_path))
+    assert all(ledger.end(past.job_id(number))[1] for number in range(5))
+    assert ledger.request(past.job_id(5)) is None
+
+
+def test_a_job_that_is_owed_has_its_song_and_no_end(tmp_path: Path) -> None:
+    past.owe(tmp_path, range(1))
+    request, outcome = Ledger(past.file_store(tmp_path)).end(past.job_id(0))
+    assert request
+    assert outcome is None
+    assert past.file_store(tmp_path).stat(names.song_object(request.song_hash))
+
+
+def test_requests_go_to_the_services_in_turn() -> None:
+    asked: list[tuple[str, int]] = []
+    actions = {name: lambda number, name=name: asked.append((name, number)) for name in ("few", "many")}
+    times_ms = in_turn(actions, times=2, limit_seconds=0)
+    assert asked == [("few", 0), ("many", 0), ("few", 1), ("many", 1)]
+    assert [len(times) for times in times_ms.values()] == [2, 2]
+
+
+def test_a_request_under_load_that_fails_is_an_error(answering: int) -> None:
+    with pytest.raises(RuntimeError, match="/nothing: 404"):
+        at_rate(answering, ["/nothing"], per_second=1)
+
+
+def test_every_request_under_load_is_answered_or_counted(answering: int) -> None:
+    times_ms, unsent = at_rate(answering, ["/"] * 20, per_second=100)
+    assert times_ms
+    assert len(times_ms) + unsent == 20
+
+
+def test_the_page_says_how_many_times_as_much_a_longer_history_costs() -> None:
+    times_ms = {"100": [1.0, 2.0, 3.0], "100000": [2.0, 3.0, 9.0]}
+    request = {"store": "file", "request": "status", "times_ms": times_ms}
+    table = tables.history({"jobs": [100, 100_000], "requests": [request]})
+    assert table.splitlines()[2:] == ["| file: status | 3 | 2.0 | 3.0 | 1.50 | ≤ 1.5 |"]
+
+
+def test_the_page_says_what_the_janitor_needs() -> None:
+    load = {"requests": 2000, "p99_ms": 5.0}
+    record = {
+        "jobs": [100, 100_000],
+        "per_second": 200,
+        "load": [load | {"unsent": 0}, load | {"unsent": 1500}],
+        "janitor": [{"passes_s": [0.1], "peak_rss_mb": 60.0}, {"passes_s": [1.0, 2.0], "peak_rss_mb": 80.0}],
+        "flushed": {"owed": 10_000, "queued_again_s": 120.4, "peak_rss_mb": 90.2},
+    }
+    assert tables.housekeeping(record).splitlines()[2:] == [
+        "| status at 200 requests/s, 99 % ms | 5.0 | 5.0 (1,500 of 2,000 never sent) | ≤ 20 |",
+        "| a pass, s | 0.10 | 1.50 | ≤ 2 |",
+        "| memory of the janitor, MB | 60 | 90 | ≤ 150 |",
+        "| FLUSHALL: all 10,000 owed jobs wait again, s | – | 120 | ≤ 180 |",
+    ]

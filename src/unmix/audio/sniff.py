@@ -2,7 +2,7 @@
 
 Owns the list of accepted containers and two looks into headers that FFmpeg does not report: WAV files with an
 impossible rate or missing data, and MP4 files whose samples lie in another file. Decodes nothing:
-`unmix.audio.song_reader` does, with exactly the demuxer that was found here. File names are never consulted.
+`unmix.audio.decoding` does, with exactly the demuxer that was found here. File names are never consulted.
 """
 
 import os

@@ -1,13 +1,14 @@
 """Resampling for models that do not run at 44.1 kHz: the one use of torchaudio, and its only importer.
 
 torchaudio is optional, since no published model of demucs needs it and its wheels must fit the installed torch. Songs
-of other rates are FFmpeg's work, in `unmix.audio.song_reader`.
+of other rates are FFmpeg's work, in `unmix.audio.decoding`.
 """
 
 from typing import Protocol, cast
 
 from torch import Tensor
 
+from unmix.audio.samples import SAMPLE_RATE
 from unmix.errors import EngineError
 
 
@@ -28,7 +29,7 @@ def torchaudio_resample() -> Resample:
         from torchaudio.functional import resample
     except (ImportError, OSError) as error:  # OSError: torchaudio is there, built for another torch
         raise EngineError(
-            "a model that does not run at 44100 Hz needs torchaudio to resample its songs: install the extra "
+            f"a model that does not run at {SAMPLE_RATE} Hz needs torchaudio to resample its songs: install the extra "
             "[torchaudio], in a build that fits the installed torch",
             code="torchaudio_needed",
         ) from error

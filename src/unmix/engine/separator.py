@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from unmix.audio.encode import FORMATS, MP3_QUALITY, StemWriter, write_errors
-from unmix.audio.song_reader import SAMPLE_RATE, SongReader
+from unmix.audio.samples import SAMPLE_RATE
+from unmix.audio.song_reader import SongReader
 from unmix.engine.backends import Backend, Precision, make_engine
 from unmix.engine.models import LoadedModel
 from unmix.engine.resample import torchaudio_resample

@@ -1,0 +1,55 @@
+"""What several commands take: their options and arguments, the settings, and the checks of both.
+
+What commands print is `unmix.cli.output`'s.
+"""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import typer
+
+from unmix.errors import InputError
+from unmix.settings import Settings
+
+DEFAULT_URL: Final = "http://localhost:5000"
+
+Songs = Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="Songs.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Stems go to DIR/<song>/<stem>.")]
+Stems = Annotated[str, typer.Option(help="Stems, separated by commas, such as vocals,instrumental; none: all sources.")]
+Format = Annotated[Literal["mp3", "wav", "flac"], typer.Option(help="Format of the stems.")]
+Consistency = Annotated[
+    bool, typer.Option("--mixture-consistency", help="Make the stems add up to the song; estimates every source.")
+]
+Url = Annotated[str, typer.Option(help="The server.")]
+Jobs = Annotated[list[str], typer.Argument(metavar="JOB...", help="Job ids.")]
+Model = Annotated[str | None, typer.Option(help="Model to separate with.", show_default="the configured one")]
+
+
+def read_settings() -> Settings:
+    """Return the settings of this process.
+
+    Raises:
+        InputError: `bad_setting`; the message names each wrong setting.
+    """
+    try:
+        return Settings()
+    except ValueError as error:  # pydantic's message names each setting and what is wrong with it
+        raise InputError(str(error), code="bad_setting") from error
+
+
+def names_in(stems: str) -> list[str]:
+    """Return the names of stems that an option lists."""
+    return [name.strip() for name in stems.split(",") if name.strip()]
+
+
+def check_names(songs: list[Path]) -> None:
+    """Refuse songs whose stems would overwrite each other's.
+
+    Raises:
+        InputError: `same_name`: two songs would share one folder.
+    """
+    seen: dict[str, Path] = {}
+    for song in songs:
+        if song.stem in seen:
+            raise InputError(f"{seen[song.stem]} and {song} would share one folder of stems", code="same_name")
+        seen[song.stem] = song

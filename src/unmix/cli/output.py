@@ -1,0 +1,43 @@
+"""What commands print: results on standard output, progress and complaints on standard error."""
+
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from unmix.errors import UnmixError
+
+#: Progress, warnings and errors; standard output has only what a script could use.
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def progress_bars() -> Progress:
+    """Return bars for songs, drawn on standard error while entered."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=stderr, redirect_stdout=False)
+
+
+def warn(song: Path, warnings: tuple[str, ...]) -> None:
+    """Print what is worth knowing of a song that was separated."""
+    for warning in warnings:
+        stderr.print(f"warning: {song}: {warning}", markup=False)
+
+
+def complain(error: UnmixError, about: Path | str = "") -> None:
+    """Print an error in one line, with what it is about if that is one of several."""
+    where = f"{about}: " if about else ""
+    stderr.print(f"error: {where}{error.message} ({error.code})", markup=False)
+
+
+def end(files: list[Path], *, failed: bool) -> None:
+    """Name the delivered files, and end the command."""
+    for file in files:
+        typer.echo(str(file))
+    if failed:
+        raise typer.Exit(1)
+
+
+def printable(line: str) -> str:
+    """Return a line of any origin without what could steer a terminal or cannot be encoded."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)

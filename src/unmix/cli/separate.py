@@ -1,0 +1,102 @@
+"""The commands that separate on this machine, without any service: `separate`, and `fetch` for its models."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.progress import Progress, TaskID
+
+from unmix.cli.options import Consistency, Format, Model, Output, Songs, Stems, check_names, names_in, read_settings
+from unmix.cli.output import complain, end, progress_bars, warn
+from unmix.errors import InputError, UnmixError
+from unmix.settings import Settings
+
+if TYPE_CHECKING:
+    from unmix.engine.separator import Separator
+
+commands = typer.Typer()
+
+
+@commands.command()
+def separate(
+    songs: Songs,
+    output: Output = Path("stems"),
+    model: Model = None,
+    model_dir: Annotated[Path | None, typer.Option(help="Folder of your own models.")] = None,
+    format: Format = "mp3",
+    stems: Stems = "",
+    mixture_consistency: Consistency = False,
+    device: Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda, mps.", show_default="cpu")] = None,
+    precision: Annotated[
+        Literal["exact", "fast"] | None, typer.Option(help="How precisely.", show_default="fast")
+    ] = None,
+) -> None:
+    """Separate songs here, without any service."""
+    settings = read_settings()
+    check_names(songs)
+    chosen = {"model_dir": model_dir, "device": device, "precision": precision}
+    settings = settings.model_copy(update={name: value for name, value in chosen.items() if value})
+    separator = _separator(model or settings.model, settings)
+    delivered: list[Path] = []
+    failed = False
+    with progress_bars() as progress:
+        for song in songs:
+            task = progress.add_task(song.name, total=None)
+            try:
+                separation = separator.separate_file(
+                    song,
+                    output / song.stem,
+                    stems=names_in(stems),
+                    format=format,
+                    bitrate_kbps=settings.mp3_bitrate_kbps,
+                    mixture_consistency=mixture_consistency,
+                    on_progress=partial(_advance, progress, task),
+                )
+            except UnmixError as error:
+                failed = True
+                progress.stop_task(task)
+                complain(error, song)
+            else:
+                delivered += separation.stems.values()
+                warn(song, separation.warnings)
+    end(delivered, failed=failed)
+
+
+@commands.command()
+def fetch(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names of models.")],
+    model_dir: Annotated[Path | None, typer.Option(help="The folder.", show_default="UNMIX_MODEL_DIR")] = None,
+) -> None:
+    """Put models into a folder for machines without internet, and convert them into UNMIX_CACHE_DIR."""
+    from unmix.engine.models import fetch_model
+
+    settings = read_settings()
+    folder = model_dir or settings.model_dir
+    if folder is None:
+        raise InputError("name a folder with --model-dir or UNMIX_MODEL_DIR", code="bad_setting")
+    settings = settings.model_copy(update={"model_dir": folder})
+    for name in models:  # all of them before the first conversion, which takes long
+        fetch_model(name, folder, trusted_weights=settings.trusted_sums)
+    for name in models:
+        _separator(name, settings)
+        typer.echo(f"{name}: ready")
+
+
+def _separator(model: str, settings: Settings) -> "Separator":
+    """Load a model, and convert it if its backend wants that."""
+    from unmix.engine.models import load_model
+    from unmix.engine.separator import Separator
+
+    return Separator(
+        load_model(model, model_dir=settings.model_dir, trusted_weights=settings.trusted_sums),
+        device=settings.device,
+        backend=settings.backend,
+        precision=settings.precision,
+        threads=settings.threads,
+        cache_dir=settings.cache_dir,
+    )
+
+
+def _advance(progress: Progress, task: TaskID, done: int, total: int) -> None:
+    progress.update(task, completed=done, total=total)

@@ -1,0 +1,93 @@
+"""The commands that run the service here (`local`, `demo`) or one of its parts (`janitor`, `buckets`, `logs`)."""
+
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unmix.cli.options import Output, read_settings
+from unmix.cli.output import printable
+
+commands = typer.Typer()
+
+
+@commands.command()
+def local(
+    workers: Annotated[int, typer.Option(min=1, help="How many songs are separated at once.")] = 1,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model name; auto: htdemucs if it can be had.", show_default="UNMIX_MODEL or auto"),
+    ] = None,
+    data_dir: Annotated[Path, typer.Option(help="Folder for all data.")] = Path(".unmix"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0: any free one.")] = 5000,
+) -> None:
+    """Run the whole service on this machine until Ctrl-C."""
+    from unmix.local.auto_model import resolve_model
+    from unmix.local.local import LocalPlan, free_port, serve
+
+    settings = read_settings()
+    chosen, note = resolve_model(model or (settings.model if "model" in settings.model_fields_set else "auto"))
+    if note:
+        typer.echo(note)
+    plan = LocalPlan(data_dir=data_dir.absolute(), port=port or free_port(), workers=workers, model=chosen)
+    serve(settings, plan, say=typer.echo)
+
+
+@commands.command(hidden=True)
+def demo(
+    song: Annotated[Path | None, typer.Argument(exists=True, dir_okay=False)] = None,
+    model: Annotated[str, typer.Option()] = "auto",
+    output: Output = Path("stems"),
+) -> None:
+    """Send one song through the whole service, as `make demo` does."""
+    from unmix.local import demo
+
+    if not demo.run(read_settings(), song, model=model, output=output):
+        raise typer.Exit(1)
+
+
+@commands.command()
+def janitor() -> None:
+    """Run the janitor: it puts abandoned work back, delivers callbacks, reconciles Redis with the store."""
+    from unmix.janitor import janitor
+
+    janitor.run(read_settings())
+
+
+@commands.command()
+def buckets() -> None:
+    """Make the buckets of the object store, once it answers."""
+    from unmix.names import OUTPUT_BUCKET, QUEUE_BUCKET
+    from unmix.runtime.connect import connect_store, wait_for_store
+    from unmix.runtime.logs import configure_logs
+
+    settings = read_settings()
+    configure_logs("buckets", settings)
+    wait_for_store(connect_store(settings))
+    names = " and ".join(settings.store_bucket_prefix + bucket for bucket in (QUEUE_BUCKET, OUTPUT_BUCKET))
+    typer.echo(f"the buckets {names} are there")
+
+
+@commands.command()
+def logs(
+    peek: Annotated[bool, typer.Option("--peek", help="Print what is there, and leave it there.")] = False,
+) -> None:
+    """Print the services' log lines from Redis as they come, and take them from there."""
+    from unmix.local.local import interruptible
+    from unmix.runtime.connect import connect_queue, wait_for_queue
+    from unmix.runtime.logs import configure_logs
+
+    settings = read_settings()
+    with connect_queue(settings) as queue:
+        if peek:
+            for line in queue.log_list.peek():
+                typer.echo(printable(line))
+            return
+        configure_logs("logs", settings)
+        with interruptible(), suppress(KeyboardInterrupt):
+            while True:
+                next_line = wait_for_queue(partial(queue.log_list.pop, block_seconds=5))
+                if next_line is not None:
+                    typer.echo(printable(next_line))
