@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import environment
 from benchmarks.machine import conditions
 from chaos.run import Run
 from chaos.scenarios import SCENARIOS
@@ -27,6 +28,7 @@ def main() -> int:
     names = [scenario.__name__ for scenario in SCENARIOS]
     parser.add_argument("--only", choices=names, action="append", help="this scenario; may be given several times")
     arguments = parser.parse_args()
+    environment.settle()
 
     kept = Path(tempfile.mkdtemp(prefix=f"unmix-chaos-{arguments.seed}-"))
     in_memory = IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None
