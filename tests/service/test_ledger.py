@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ JOB = names.hash_song(b"a song")
 OPTIONS = SeparationOptions(model="demo", weights_sha256="aa")
 
 
-def request(**changes: object) -> JobRequest:
+def request(**changes: Any) -> JobRequest:
     return replace(JobRequest(JOB, OPTIONS, "now"), **changes)
 
 
@@ -25,6 +26,12 @@ def outcome(of: JobRequest, token: str = "t1", status: JobStatus = JobStatus.DON
     return Outcome(
         JOB, of.generation, status, "now", token=token, stems=stems if done else {}, ran=ran if done else None
     )
+
+
+def outcome_of(ledger: Ledger, of: JobRequest) -> Outcome:
+    found = ledger.outcome(of)
+    assert found is not None
+    return found
 
 
 def done(ledger: Ledger, token: str = "t1") -> JobRequest:
@@ -63,7 +70,7 @@ def test_of_many_commits_at_once_exactly_one_counts(ledger: Ledger) -> None:
     for thread in threads:
         thread.join()
     assert len(results) == 8
-    assert {result.token for result in results} == {ledger.outcome(accepted).token}
+    assert {result.token for result in results} == {outcome_of(ledger, accepted).token}
 
 
 def test_an_outcome_of_an_earlier_submission_counts_as_none_and_is_replaced(ledger: Ledger) -> None:
@@ -73,7 +80,7 @@ def test_an_outcome_of_an_earlier_submission_counts_as_none_and_is_replaced(ledg
     assert new
     assert ledger.outcome(again) is None
     ledger.commit(outcome(again, "t2"))
-    assert ledger.outcome(again).token == "t2"
+    assert outcome_of(ledger, again).token == "t2"
 
 
 def test_a_late_commit_of_an_earlier_submission_is_refused(ledger: Ledger) -> None:
@@ -85,7 +92,9 @@ def test_a_late_commit_of_an_earlier_submission_is_refused(ledger: Ledger) -> No
     assert ledger.outcome(again) is None
 
 
-def test_a_commit_that_slept_through_a_resubmission_does_not_end_it(ledger: Ledger, monkeypatch) -> None:
+def test_a_commit_that_slept_through_a_resubmission_does_not_end_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Frozen between its look and its put: the swap meets another object and the token of the old one is refused."""
     old, _ = ledger.accept(request())
     put_if = ledger.store.put_if
@@ -100,7 +109,9 @@ def test_a_commit_that_slept_through_a_resubmission_does_not_end_it(ledger: Ledg
     monkeypatch.setattr(ledger.store, "put_if", resubmitted_meanwhile)
     with pytest.raises(LeaseLostError):
         ledger.commit(outcome(old, "old"))
-    assert ledger.outcome(ledger.request(JOB)).token == "new"
+    resubmitted = ledger.request(JOB)
+    assert resubmitted is not None
+    assert outcome_of(ledger, resubmitted).token == "new"
 
 
 def test_a_removed_job_cannot_be_committed(ledger: Ledger) -> None:
@@ -161,13 +172,15 @@ def test_a_job_takes_sixteen_callbacks_and_no_more(ledger: Ledger) -> None:
     with pytest.raises(InputError) as caught:
         ledger.accept(request(callbacks=(Callback("http://one-more.example"),)))
     assert caught.value.code == "too_many_callbacks"
-    assert len(ledger.request(JOB).callbacks) == 16
+    kept = ledger.request(JOB)
+    assert kept is not None
+    assert len(kept.callbacks) == 16
 
 
 def test_a_removed_job_leaves_nothing(ledger: Ledger) -> None:
     ledger.store.put(names.song_object(JOB), b"song")
     finished = done(ledger)
-    ledger.publish(ledger.outcome(finished))
+    ledger.publish(outcome_of(ledger, finished))
     ledger.remove_job(JOB)
     assert [*ledger.store.list("queue"), *ledger.store.list("output")] == []
 

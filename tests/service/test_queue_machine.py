@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -168,7 +168,7 @@ class Bench:
         self.bare_queue = JobQueue(redis_url, policy=POLICY)
         self.bare_store = FileStore(folder / "store")
         self.bare_ledger = Ledger(self.bare_store)
-        self.queue: Any = Stepwise(self.bare_queue, self._queue_point, self._watch)
+        self.queue = cast(Any, Stepwise(self.bare_queue, self._queue_point, self._watch))
         self.store: Any = Stepwise(self.bare_store, store_point, self._watch)
         self.ledger = Ledger(self.store, guard=self.queue)
         self.scratch = Scratch(folder / "scratch")

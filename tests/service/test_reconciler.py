@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
@@ -23,14 +24,14 @@ def reconciler(queue: JobQueue, ledger: Ledger) -> Reconciler:
     return Reconciler(queue, ledger, Retention(queue, ledger, songs_hours=0, stems_days=0))
 
 
-def accept(ledger: Ledger, job_id: str = JOB, **changes: object) -> JobRequest:
+def accept(ledger: Ledger, job_id: str = JOB, **changes: Any) -> JobRequest:
     """Store a song and its request, and do not queue it."""
     ledger.store.put(names.song_object(names.song_hash_of(job_id)), b"song")
     accepted, _ = ledger.accept(replace(JobRequest(job_id, OPTIONS, utc_now()), **changes))
     return accepted
 
 
-def submit(queue: JobQueue, ledger: Ledger, job_id: str = JOB, **changes: object) -> JobRequest:
+def submit(queue: JobQueue, ledger: Ledger, job_id: str = JOB, **changes: Any) -> JobRequest:
     accepted = accept(ledger, job_id, **changes)
     queue.submit(job_id, accepted.generation, callbacks=len(accepted.callbacks))
     return accepted
@@ -149,7 +150,9 @@ def test_a_job_with_an_outcome_leaves_the_queue(queue: JobQueue, ledger: Ledger,
     assert two_passes(reconciler).settled == 1
     assert queue.counts().open == 0
     assert queue.waiting(limit=9) == ([], 0)
-    assert queue.record(JOB).status is JobStatus.CANCELLED
+    record = queue.record(JOB)
+    assert record is not None
+    assert record.status is JobStatus.CANCELLED
     assert queue.outbox.due(limit=9) == [(JOB, 0)]
 
 
