@@ -38,7 +38,7 @@ from hypothesis.stateful import (
 )
 
 from step_by_step import Actor, Stepwise, store_point
-from support import RedisServer
+from support import RedisServer, folder_in_memory
 from unmix import names
 from unmix.audio.probe import ProbedSong
 from unmix.errors import EngineError, LeaseLostError
@@ -642,11 +642,10 @@ class QueueMachine(RuleBasedStateMachine):
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A server and a store in memory where the system has a place for that: nothing here dies for real."""
-    memory = Path("/dev/shm")
     probe = SimpleNamespace(check=lambda path: ProbedSong(1.0, ()))
     monkeypatch.setattr("unmix_rest.app.Probe", lambda **_: probe)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    with tempfile.TemporaryDirectory(prefix="unmix-machine-", dir=memory if memory.is_dir() else None) as name:
+    with tempfile.TemporaryDirectory(prefix="unmix-machine-", dir=folder_in_memory()) as name:
         server = RedisServer(Path(name))
         server.start()
         try:
