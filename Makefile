@@ -21,6 +21,8 @@ DOCKER ?= docker
 MODELS ?=
 CUDA ?=
 BUILD_ARGS ?=
+# Where images go is said on the command line, not by a variable of the environment.
+REGISTRY :=
 # Docker's attestation of a build has the time in it: an image would get a new id each time, though nothing changed.
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 # Each image has two tags: the version, which the manifests name, and the very state that it was built from.

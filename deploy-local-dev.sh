@@ -382,9 +382,11 @@ forward() { # NAMESPACE SERVICE PORT REMOTE_PORT
     fail "port $3 could not be forwarded to the Service $2: $(cat "$log")"
 }
 
-# The number may be another process's by now.
+# The number may be another process's by now. Small systems have no ps, and macOS has no /proc.
 is_forward() { # PID
-    case $(ps -p "$1" -o command= 2>/dev/null) in *port-forward*) ;; *) return 1 ;; esac
+    local command
+    command=$({ tr '\0' ' ' <"/proc/$1/cmdline" || ps -p "$1" -o command=; } 2>/dev/null) || return 1
+    case $command in *port-forward*) ;; *) return 1 ;; esac
 }
 
 # End those port-forwards that a run of this script left behind.

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -66,7 +67,9 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Return the commit of this checkout, marked if it has changes."""
+    """Return the commit of this checkout, marked if it has changes; None where nothing can tell."""
+    if shutil.which("git") is None:
+        return None
     folder = Path(__file__).parent
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--exclude", "*", "--abbrev=10"],

@@ -5,6 +5,7 @@ needs torch, and whoever measures memory must not map torch's libraries beside t
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ FULL: Final = "full"
 #: A scale at which every layer counts in the estimates; new models have 1e-4 and 1e-3, trained ones about this.
 _LAYER_SCALE: Final = 0.3
 _SEED: Final = 0
+#: Where models are made for tests.
+_TESTS: Final = Path(__file__).parents[1] / "tests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,9 @@ class BenchModel:
 
 def prepare(folder: Path, names: Sequence[str]) -> list[BenchModel]:
     """Make the models `names` in `folder`, which is new, in a process of their own."""
-    subprocess.run([sys.executable, "-m", "benchmarks.models", str(folder), *names], check=True)
+    path = [str(_TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+    subprocess.run([sys.executable, "-m", "benchmarks.models", str(folder), *names], env=environment, check=True)
     made = json.loads((folder / "models.json").read_text())
     return [BenchModel(**{**model, "sources": tuple(model["sources"])}) for model in made]
 
@@ -61,7 +66,7 @@ def main() -> None:
 
 
 def _make(name: str, model_dir: Path, repository: Path) -> BenchModel:
-    from tests.demucs_models import full_htdemucs, save_pickle, save_safetensors
+    from demucs_models import full_htdemucs, save_pickle, save_safetensors
     from unmix.engine.models import available_offline, load_model
     from unmix.engine.segments import OVERLAP
     from unmix.engine.separator import Separator

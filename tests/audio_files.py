@@ -34,7 +34,7 @@ def music(samples: int, *, channels: int = 2, seed: int = 0, sample_rate: int = 
         note = np.sin(2 * np.pi * (rng.uniform(80, 900) * since + 300 * since**2)) * np.exp(-5 * np.maximum(since, 0))
         song += rng.uniform(0.3, 1, (channels, 1)) * np.where(since >= 0, note, 0)
     song += 0.02 * rng.standard_normal(song.shape)
-    return (0.5 * song / np.abs(song).max()).astype(np.float32)
+    return np.asarray(0.5 * song / np.abs(song).max(), np.float32)
 
 
 def encode(kind: str, samples: NDArray[np.float32], *, sample_rate: int = 44_100, layout: str = "stereo") -> bytes:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from audio_files import music
 from demucs_models import save_safetensors
-from unmix.engine.backends import Engine, make_engine
+from unmix.engine.backends import Backend, Engine, Precision, make_engine
 from unmix.engine.estimators import Estimator
 from unmix.engine.models import LoadedModel, load_model
 from unmix.engine.segments import SegmentStream
@@ -23,7 +23,12 @@ def loaded(model: Any, folder: Path, name: str = "small") -> LoadedModel:
 
 
 def engine_of(
-    model: LoadedModel, cache_dir: Path, *, backend: str = "openvino", precision: str = "exact", threads: int = 1
+    model: LoadedModel,
+    cache_dir: Path,
+    *,
+    backend: Backend = "openvino",
+    precision: Precision = "exact",
+    threads: int = 1,
 ) -> Engine:
     return make_engine(model, device="cpu", backend=backend, precision=precision, threads=threads, cache_dir=cache_dir)
 

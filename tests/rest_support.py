@@ -23,11 +23,34 @@ from unmix_rest.app import create_app
 DEMO_CARD = ModelCard("demo", "ab" * 32, ("drums", "bass", "other", "vocals"), 44_100)
 
 
+class Answer(TestResponse):
+    """What the API answers: whoever reads its JSON knows that there is some."""
+
+    @property
+    def json(self) -> Any:
+        return self.get_json()
+
+
 class Client(FlaskClient):
     """Flask's test client, which here ends each answer as a server does: a file left open is then ours."""
 
-    def open(self, *args: Any, **kwargs: Any) -> TestResponse:
-        return super().open(*args, **{"buffered": True, **kwargs})
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.response_wrapper = Answer
+
+    def open(self, *args: Any, **kwargs: Any) -> Answer:
+        answer = super().open(*args, **{"buffered": True, **kwargs})
+        assert isinstance(answer, Answer)
+        return answer
+
+    def get(self, *args: Any, **kwargs: Any) -> Answer:
+        return self.open(*args, **kwargs, method="GET")
+
+    def post(self, *args: Any, **kwargs: Any) -> Answer:
+        return self.open(*args, **kwargs, method="POST")
+
+    def delete(self, *args: Any, **kwargs: Any) -> Answer:
+        return self.open(*args, **kwargs, method="DELETE")
 
 
 class Rest:
@@ -40,14 +63,13 @@ class Rest:
         self.store.prepare()
         self.ledger = Ledger(self.store)
         app = create_app(self.settings, self.queue, self.store)
-        app.test_client_class = Client
-        self.client = app.test_client()
+        self.client = Client(app)
 
-    def post_json(self, data: bytes, **fields: Any) -> TestResponse:
+    def post_json(self, data: bytes, **fields: Any) -> Answer:
         """Send a song in the way of the old clients."""
         return self.client.post("/apiv1/separate", json={"mp3": base64.b64encode(data).decode(), **fields})
 
-    def post_form(self, data: bytes, *, field: str = "file", name: str = "song.mp3", **fields: str) -> TestResponse:
+    def post_form(self, data: bytes, *, field: str = "file", name: str = "song.mp3", **fields: str) -> Answer:
         return self.client.post("/apiv1/separate", data={field: (BytesIO(data), name), **fields})
 
     def stored(self) -> list[str]:
@@ -94,9 +116,9 @@ def encoded(seconds: float, container: str, codec: str, *, rate: int = 44_100, l
     """Return a soft tone in any format that FFmpeg writes."""
     buffer = BytesIO()
     with av.open(buffer, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=rate)
-        stream.layout = layout
-        channels = len(stream.layout.channels)
+        stream = output.add_stream(codec, rate=rate, layout=layout)
+        assert isinstance(stream, av.AudioStream)
+        channels = stream.channels
         time = np.arange(round(seconds * rate)) / rate
         tone = np.tile((0.2 * np.sin(2 * np.pi * 440 * time)).astype(np.float32), (channels, 1))
         frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout=layout)

@@ -127,7 +127,7 @@ class Stack:
         def running() -> bool:
             job = self.job(job_id)
             assert job["status"] in ("queued", "running"), f"over too soon to be disturbed\n{job}\n{self.logs()}"
-            return job["status"] == "running" and job["progress"] > 0
+            return bool(job["status"] == "running" and job["progress"] > 0)
 
         self.wait_for(running, f"{job_id} makes progress")
 

@@ -1,7 +1,6 @@
 """`python -m chaos`: run all scenarios and print one table; the exit status is 1 if a target is missed."""
 
 import argparse
-import os
 import random
 import shutil
 import sys
@@ -9,15 +8,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import environment
 from benchmarks.machine import conditions
 from chaos.run import Run
 from chaos.scenarios import SCENARIOS
 from chaos.table import Claim, table, write_json
 from chaos.zygote import Zygote
+from support import folder_in_memory
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
-#: Memory that looks like a folder, so that no disk's fsync decides how far a run gets.
-IN_MEMORY = Path("/dev/shm")
 
 
 def main() -> int:
@@ -27,10 +26,10 @@ def main() -> int:
     names = [scenario.__name__ for scenario in SCENARIOS]
     parser.add_argument("--only", choices=names, action="append", help="this scenario; may be given several times")
     arguments = parser.parse_args()
+    environment.settle()
 
     kept = Path(tempfile.mkdtemp(prefix=f"unmix-chaos-{arguments.seed}-"))
-    in_memory = IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="unmix-chaos-", dir=in_memory))
+    folder = Path(tempfile.mkdtemp(prefix="unmix-chaos-", dir=folder_in_memory()))
     history = kept / "history.jsonl"
     history.touch()
     print(f"seed {arguments.seed}, history {history}, logs beside it", flush=True)

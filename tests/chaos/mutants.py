@@ -2,7 +2,7 @@
 
 `mutants/` holds a patch for each mechanism. Its head says what it `Removes:` and which tests it is `Noticed by:`. They
 all have to fail in a copy of the tree with the patch, and to pass in one without any. Run it as `make chaos-mutants`,
-or for some of the patches as `python tests/chaos/mutants.py NAME…`.
+or for some of the patches as `PYTHONPATH=tests python -m chaos.mutants NAME…`.
 """
 
 import os
@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
+
+from chaos.patches import patched
 
 ROOT: Final = Path(__file__).parents[2]
 PATCHES: Final = Path(__file__).parent / "mutants"
@@ -79,11 +81,13 @@ class Copy:
 
     def apply(self, mutant: Mutant) -> str | None:
         """Apply the patch exactly; return what is wrong with it, None if nothing."""
-        # Inside somebody's repository git would look for the paths from that one's root.
-        environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(self._folder.parent)}
-        command = ["git", "apply", "--whitespace=nowarn", str(mutant.path)]
-        run = subprocess.run(command, env=environment, cwd=self._folder, capture_output=True, text=True)
-        return run.stderr.strip() if run.returncode else None
+        try:
+            changed = patched(mutant.path.read_text(), self._folder)
+        except (ValueError, FileNotFoundError) as error:
+            return str(error)
+        for path, text in changed.items():
+            path.write_text(text)
+        return None
 
     def test(self, tests: tuple[str, ...]) -> tuple[int, list[str], str]:
         """Run tests; return pytest's exit status, the ids of those that failed, and all that it said."""

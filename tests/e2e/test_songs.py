@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shutil
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -194,7 +193,8 @@ def test_stems_of_one_model_are_not_served_for_another(make_stack: MakeStack, tm
     stack.stop()
     models = tmp_path / "models"
     models.mkdir()
-    shutil.copy(resources.files("unmix.engine") / "weights" / "demo.safetensors", models / "other.safetensors")
+    weights = resources.files("unmix.engine") / "weights" / "demo.safetensors"
+    (models / "other.safetensors").write_bytes(weights.read_bytes())
     other = make_stack(UNMIX_MODEL="other", UNMIX_MODEL_DIR=str(models)).start()
     assert other.post(song) == job_id
     second = other.wait_until_over(job_id)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -134,7 +135,7 @@ def settings_are_understood(manifests: Manifests) -> Iterator[str]:
             if "track-unmix-" not in container["image"]:
                 continue
             told = manifests.environment(workload, container)
-            values = {}
+            values: dict[str, Any] = {}
             for name, value in told.items():
                 field = name.removeprefix("UNMIX_").lower()
                 if name.startswith("UNMIX_") and field in Settings.model_fields:

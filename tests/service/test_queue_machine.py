@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -38,7 +38,7 @@ from hypothesis.stateful import (
 )
 
 from step_by_step import Actor, Stepwise, store_point
-from support import RedisServer
+from support import RedisServer, folder_in_memory
 from unmix import names
 from unmix.audio.probe import ProbedSong
 from unmix.errors import EngineError, LeaseLostError
@@ -170,7 +170,7 @@ class Bench:
         self.bare_queue = JobQueue(redis_url, policy=POLICY)
         self.bare_store = FileStore(folder / "store")
         self.bare_ledger = Ledger(self.bare_store)
-        self.queue: Any = Stepwise(self.bare_queue, self._queue_point, self._watch)
+        self.queue = cast(Any, Stepwise(self.bare_queue, self._queue_point, self._watch))
         self.store: Any = Stepwise(self.bare_store, store_point, self._watch)
         self.ledger = Ledger(self.store, guard=self.queue.guard)
         self.scratch = Scratch(folder / "scratch")
@@ -659,11 +659,10 @@ class QueueMachine(RuleBasedStateMachine):
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A server and a store in memory where the system has a place for that: nothing here dies for real."""
-    memory = Path("/dev/shm")
     probe = SimpleNamespace(check=lambda path: ProbedSong(1.0, ()))
     monkeypatch.setattr("unmix_rest.app.Probe", lambda **_: probe)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    with tempfile.TemporaryDirectory(prefix="unmix-machine-", dir=memory if memory.is_dir() else None) as name:
+    with tempfile.TemporaryDirectory(prefix="unmix-machine-", dir=folder_in_memory()) as name:
         server = RedisServer(Path(name))
         server.start()
         try:

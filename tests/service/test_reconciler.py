@@ -27,14 +27,14 @@ def reconciler(queue: JobQueue, ledger: Ledger) -> Reconciler:
     return Reconciler(queue, ledger)
 
 
-def accept(store: FileStore, ledger: Ledger, job_id: str = JOB, **changes: object) -> JobRequest:
+def accept(store: FileStore, ledger: Ledger, job_id: str = JOB, **changes: Any) -> JobRequest:
     """Store a song and its request, and do not queue it."""
     store.put(names.song_object(names.song_hash_of(job_id)), b"song")
     accepted, _ = ledger.accept(replace(JobRequest(job_id, OPTIONS, utc_now()), **changes))
     return accepted
 
 
-def submit(store: FileStore, queue: JobQueue, ledger: Ledger, job_id: str = JOB, **changes: object) -> JobRequest:
+def submit(store: FileStore, queue: JobQueue, ledger: Ledger, job_id: str = JOB, **changes: Any) -> JobRequest:
     accepted = accept(store, ledger, job_id, **changes)
     queue.submit(job_id, accepted.generation, callbacks=len(accepted.callbacks))
     return accepted
@@ -163,7 +163,9 @@ def test_a_job_with_an_outcome_leaves_the_queue(
     assert two_passes(reconciler).settled == 1
     assert queue.views.counts().open == 0
     assert queue.views.waiting(limit=9) == ([], 0)
-    assert queue.views.record(JOB).status is JobStatus.CANCELLED
+    record = queue.views.record(JOB)
+    assert record is not None
+    assert record.status is JobStatus.CANCELLED
     assert queue.outbox.due(limit=9) == [(JOB, 0)]
 
 

@@ -60,8 +60,10 @@ class Logins:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for connection in (*self._queues.values(), *self._clients):
-            connection.close()
+        for queue in self._queues.values():
+            queue.close()
+        for client in self._clients:
+            client.close()
 
 
 @pytest.fixture
@@ -262,14 +264,16 @@ def test_a_user_cannot_rule_the_server(logins: Logins, role: str) -> None:
 )
 def test_a_user_cannot_touch_other_keys(logins: Logins, role: str, keys: list[str]) -> None:
     client = logins.client(role)
-    # By a command that the user has.
-    touch: dict[str, Callable[[str], object]] = {
-        "logs": lambda key: client.brpop([key], timeout=0.1),
-        "scaler": client.zcard,
-    }
+
+    def touch(key: str) -> object:
+        """Use a command that the user has."""
+        if role == "logs":
+            return client.brpop([key], timeout=0.1)
+        return client.zcard(key) if role == "scaler" else client.lpush(key, "x")
+
     for key in keys:
         with pytest.raises(redis.exceptions.NoPermissionError, match="key"):
-            touch.get(role, lambda key: client.lpush(key, "x"))(key)
+            touch(key)
 
 
 @pytest.mark.parametrize("call", ["'FLUSHALL'", "'KEYS', '*'", "'SET', 'other', 1"])

@@ -101,7 +101,9 @@ def test_a_song_goes_when_its_jobs_have_long_been_over_and_its_stems_stay(
     walk(songs_hours=1)
     assert not store.stat(names.song_object(SONG))
     request, outcome = ledger.end(JOB)
-    assert (request is not None, outcome.status) == (True, JobStatus.DONE)
+    assert request is not None
+    assert outcome is not None
+    assert outcome.status is JobStatus.DONE
     assert store.stat(names.stem_object(JOB, "vocals", "mp3"))
 
 

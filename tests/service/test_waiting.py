@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class Parts:
         self._folder = folder
         self._started: list[Part] = []
 
-    def start(self, *names: str, hurry: bool = False, **settings: str) -> list[Part]:
+    def start(self, names: Iterable[str], settings: dict[str, str], *, hurry: bool = False) -> list[Part]:
         started = [Part(name, self._folder, settings, hurry=hurry) for name in names]
         self._started += started
         return started
@@ -114,7 +114,9 @@ def test_all_wait_for_redis_and_then_for_the_store_and_say_so(
 ) -> None:
     port = free_port()
     url = f"s3+http://127.0.0.1:{port}"
-    rest, worker, janitor, logs, buckets = parts.start(*COMMANDS, UNMIX_REDIS_URL=late_redis.url, **store_settings(url))
+    rest, worker, janitor, logs, buckets = parts.start(
+        COMMANDS, {"UNMIX_REDIS_URL": late_redis.url, **store_settings(url)}
+    )
     for part in (rest, worker, janitor, logs):
         part.wait_until_it_says("waiting", "service='redis'", "refused", "UNMIX_REDIS_URL")
     late_redis.start()
@@ -133,7 +135,7 @@ def test_all_wait_for_redis_and_then_for_the_store_and_say_so(
 
 def test_names_that_nobody_knows_yet_are_waited_for(parts: Parts) -> None:
     settings = {"UNMIX_REDIS_URL": "redis://redis.invalid:6379/0", "UNMIX_STORE_URL": "s3+http://store.invalid:9000"}
-    *users_of_redis, buckets = parts.start(*COMMANDS, **settings)
+    *users_of_redis, buckets = parts.start(COMMANDS, settings)
     for part in users_of_redis:
         part.wait_until_it_says("waiting", "redis.invalid", "UNMIX_REDIS_URL")
     buckets.wait_until_it_says("waiting", "store.invalid", "UNMIX_STORE_URL")
@@ -144,7 +146,7 @@ def test_who_has_waited_in_vain_ends_with_the_cause_and_what_to_look_at(parts: P
         "UNMIX_REDIS_URL": f"redis://127.0.0.1:{unused_port}/0",
         "UNMIX_STORE_URL": f"s3+http://127.0.0.1:{unused_port}",
     }
-    *users_of_redis, buckets = parts.start(*COMMANDS, hurry=True, **settings)
+    *users_of_redis, buckets = parts.start(COMMANDS, settings, hurry=True)
     for part in users_of_redis:
         assert part.wait_until_it_ends() == 1
         assert "Connection refused" in last_line(part)
@@ -161,7 +163,7 @@ def test_a_wrong_password_of_redis_ends_the_process_at_once_and_is_named(
     started = []
     for name in USERS_OF_REDIS:
         login = {**redis_login(redis_url, name), "UNMIX_REDIS_PASSWORD": "of-last-year"}
-        started += parts.start(name, **store, **login)
+        started += parts.start([name], {**store, **login})
     for part in started:
         assert part.wait_until_it_ends() == 1
         assert "refuses the password" in last_line(part)
@@ -173,7 +175,7 @@ def test_wrong_keys_of_the_store_end_the_process_at_once_and_are_named(
     parts: Parts, redis_url: str, rclone: S3Server
 ) -> None:
     settings = {**store_settings(rclone.url), "UNMIX_STORE_SECRET_KEY": "of-last-year", "UNMIX_REDIS_URL": redis_url}
-    for part in parts.start(*USERS_OF_THE_STORE, **settings):
+    for part in parts.start(USERS_OF_THE_STORE, settings):
         assert part.wait_until_it_ends() == 1
         assert "store_denied" in last_line(part)
         assert "UNMIX_STORE_SECRET_KEY" in last_line(part)
@@ -186,7 +188,7 @@ def test_logs_waits_while_redis_loads_its_data_and_goes_on_after_a_restart(
     with closing(socket.create_server(("127.0.0.1", late_redis.port))) as loading:
         answering = threading.Thread(target=answer_as_while_loading, args=(loading,))
         answering.start()
-        [logs] = parts.start("logs", **redis_login(late_redis.url, "logs"))
+        [logs] = parts.start(["logs"], redis_login(late_redis.url, "logs"))
         logs.wait_until_it_says("waiting", "service='redis'", "loading")
         loading.shutdown(socket.SHUT_RDWR)
         answering.join()

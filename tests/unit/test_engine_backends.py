@@ -16,6 +16,7 @@ from audio_files import encode, music
 from demucs_models import SIX, demucs, hdemucs, htdemucs, save_bag
 from engine_support import engine_of, estimated, loaded, mixture_of, reference
 from unmix.engine import backends, openvino_backend
+from unmix.engine.backends import Backend, Precision
 from unmix.engine.models import DEMO, LoadedModel, load_model
 from unmix.engine.sdr import sdr_db
 from unmix.engine.separator import Separator
@@ -55,18 +56,18 @@ def snr_db(model: LoadedModel, engine: backends.Engine, samples: int = 40_001) -
 
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_exact_is_what_demucs_gives(variant: str, backend: str, tmp_path: Path, cache_dir: Path) -> None:
+def test_exact_is_what_demucs_gives(variant: str, backend: Backend, tmp_path: Path, cache_dir: Path) -> None:
     model = loaded(VARIANTS[variant](), tmp_path)
     assert snr_db(model, engine_of(model, cache_dir, backend=backend)) > 100
 
 
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
-def test_exact_is_what_demucs_gives_with_the_demo_model(backend: str, demo: LoadedModel, cache_dir: Path) -> None:
+def test_exact_is_what_demucs_gives_with_the_demo_model(backend: Backend, demo: LoadedModel, cache_dir: Path) -> None:
     assert snr_db(demo, engine_of(demo, cache_dir, backend=backend), 200_001) > 100
 
 
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
-def test_a_bag_is_what_demucs_gives(backend: str, tmp_path: Path, cache_dir: Path) -> None:
+def test_a_bag_is_what_demucs_gives(backend: Backend, tmp_path: Path, cache_dir: Path) -> None:
     save_bag(tmp_path, "two", {"a": htdemucs(0), "b": htdemucs(1)}, weights=[[1.0, 0, 0, 0.5], [0, 1.0, 1.0, 0.5]])
     model = load_model("two", model_dir=tmp_path)
     assert snr_db(model, engine_of(model, cache_dir, backend=backend)) > 100
@@ -74,7 +75,7 @@ def test_a_bag_is_what_demucs_gives(backend: str, tmp_path: Path, cache_dir: Pat
 
 @needs_bf16
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
-def test_fast_is_bfloat16_and_close_to_what_demucs_gives(backend: str, demo: LoadedModel, cache_dir: Path) -> None:
+def test_fast_is_bfloat16_and_close_to_what_demucs_gives(backend: Backend, demo: LoadedModel, cache_dir: Path) -> None:
     engine = engine_of(demo, cache_dir, backend=backend, precision="fast")
     assert engine.precision == "fast"
     assert 35 < snr_db(demo, engine, 200_001) < 90
@@ -90,7 +91,7 @@ def test_sources_are_the_same_whichever_else_are_asked(variant: str, tmp_path: P
 
 @pytest.mark.parametrize("precision", ["exact", "fast"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_two_engines_give_the_same_bits(threads: int, precision: str, demo: LoadedModel, cache_dir: Path) -> None:
+def test_two_engines_give_the_same_bits(threads: int, precision: Precision, demo: LoadedModel, cache_dir: Path) -> None:
     first, second = (engine_of(demo, cache_dir, precision=precision, threads=threads) for _ in range(2))
     mixture = mixture_of(140_001)
     estimates = estimated(first.estimators, demo.module, mixture)

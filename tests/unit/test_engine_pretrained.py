@@ -12,6 +12,7 @@ import huggingface_hub.constants
 import pytest
 import torch
 import yaml
+from demucs.pretrained import REMOTE_ROOT
 
 from command_line import unmix
 from demucs_models import hdemucs, htdemucs, save_bag, save_ft
@@ -155,7 +156,7 @@ def test_a_bag_that_is_cached_only_in_part_is_not_available_offline(
 def publish(host: Host, folder: Path, name: str, models: list[Any]) -> None:
     """Publish models under the definition that demucs has of the bag `name`."""
     folder.mkdir()
-    definition = yaml.safe_load((pretrained.REMOTE_ROOT / f"{name}.yaml").read_text())
+    definition = yaml.safe_load((REMOTE_ROOT / f"{name}.yaml").read_text())
     save_bag(folder, name, dict(zip(definition.pop("models"), models, strict=True)), **definition)
     host.serve_folder(folder)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from demucs_models import demucs, full_htdemucs, hdemucs, htdemucs, save_ft, save_mdx
 from engine_support import engine_of, estimated, loaded, mixture_of, reference
+from unmix.engine.backends import Backend, Precision
 from unmix.engine.estimators import Estimator, TorchEstimator
 from unmix.engine.models import load_model
 from unmix.engine.sdr import sdr_db
@@ -140,12 +141,12 @@ def merged(plan: Plan, windows: Mapping[int, Tensor]) -> Tensor:
     return total / weight
 
 
-ENGINES = [("torch", "exact"), ("openvino", "exact"), ("openvino", "fast")]
+ENGINES: list[tuple[Backend, Precision]] = [("torch", "exact"), ("openvino", "exact"), ("openvino", "fast")]
 
 
 @pytest.mark.parametrize(("backend", "precision"), ENGINES)
 def test_windows_separated_in_any_order_add_up_to_the_very_bits_of_the_stream(
-    backend: str, precision: str, tmp_path: Path, cache_dir: Path
+    backend: Backend, precision: Precision, tmp_path: Path, cache_dir: Path
 ) -> None:
     model, mixture = loaded(htdemucs(), tmp_path), mixture_of(70_001)
     (estimator,) = engine_of(model, cache_dir, backend=backend, precision=precision).estimators

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import julius
 import numpy as np
 import pytest
 import torch
 from demucs.apply import apply_model
+from julius.resample import resample_frac
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from demucs_models import save_safetensors as save
 from engine_support import loaded
 from unmix.audio.encode import FORMATS
 from unmix.audio.song_reader import SongReader
+from unmix.engine.backends import Backend, Precision
 from unmix.engine.models import LoadedModel, load_model
 from unmix.engine.sdr import sdr_db
 from unmix.engine.separator import Level, Separator
@@ -128,7 +129,7 @@ def test_only_asked_stems_are_made_and_only_their_models_run(song: Path, tmp_pat
 @pytest.mark.parametrize("precision", ["fast", "exact"])
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
 def test_the_same_song_gives_the_same_samples_again(
-    backend: str, precision: str, song: Path, tmp_path: Path, cache_dir: Path
+    backend: Backend, precision: Precision, song: Path, tmp_path: Path, cache_dir: Path
 ) -> None:
     model = loaded(htdemucs(), tmp_path)
     separator = Separator(model, backend=backend, precision=precision, cache_dir=cache_dir)
@@ -309,7 +310,8 @@ def test_a_model_of_another_rate_without_torchaudio_is_an_error_that_names_the_e
 
 
 def resampled(samples: Tensor, old_rate: int, new_rate: int) -> Tensor:
-    return julius.resample_frac(samples, old_rate, new_rate, full=True)
+    result: Tensor = resample_frac(samples, old_rate, new_rate, full=True)
+    return result
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ from typing import Any
 
 import av
 import pytest
-from werkzeug.test import TestResponse
 
-from rest_support import DEMO_CARD, Rest, encoded, wav_header
+from rest_support import DEMO_CARD, Answer, Rest, encoded, wav_header
 from support import make_song
 from unmix.names import hash_song
 
@@ -33,7 +32,7 @@ def rest(tmp_path: Path, redis_url: str) -> Iterator[Rest]:
     assert rest.queue.views.waiting(limit=9) == ([], 0)
 
 
-def assert_problem(answer: TestResponse, status: int, code: str) -> None:
+def assert_problem(answer: Answer, status: int, code: str) -> None:
     assert (answer.status_code, answer.json["code"]) == (status, code), answer.text
     assert answer.content_type == "application/problem+json"
     assert answer.json["status"] == status
@@ -41,7 +40,7 @@ def assert_problem(answer: TestResponse, status: int, code: str) -> None:
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def post_text(rest: Rest, body: str | bytes, content_type: str | None = "application/json") -> TestResponse:
+def post_text(rest: Rest, body: str | bytes, content_type: str | None = "application/json") -> Answer:
     return rest.client.post("/apiv1/separate", data=body, content_type=content_type)
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from werkzeug.test import TestResponse
 
-from rest_support import SONG, Rest
+from rest_support import SONG, Answer, Rest
 from support import RedisServer, song_hash_number
 from unmix.errors import LeaseLostError, QueueError
 from unmix.job import JobStatus, Outcome
@@ -18,7 +17,7 @@ from unmix.queue.records import Claim
 JOB_ID = hash_song(SONG)
 
 
-def cancel(rest: Rest, job_id: str = JOB_ID) -> TestResponse:
+def cancel(rest: Rest, job_id: str = JOB_ID) -> Answer:
     return rest.client.post(f"/apiv1/jobs/{job_id}/cancel")
 
 
@@ -31,7 +30,7 @@ def claim(rest: Rest) -> Claim:
     return claim
 
 
-def assert_cancelled(rest: Rest, answer: TestResponse, job_id: str = JOB_ID) -> None:
+def assert_cancelled(rest: Rest, answer: Answer, job_id: str = JOB_ID) -> None:
     """The answer says so, the job says so, and no key has it any more."""
     assert (answer.status_code, answer.json["hash"], answer.json["status"]) == (200, job_id, "cancelled")
     job = rest.client.get(f"/apiv1/jobs/{job_id}").json

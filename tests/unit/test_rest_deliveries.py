@@ -12,7 +12,7 @@ import redis
 from rest_support import SONG, Rest
 from support import CallbackServer, RedisServer, eventually
 from unmix.errors import QueueError, StoreError
-from unmix.janitor.janitor import Deliveries
+from unmix.janitor.deliveries import Deliveries
 from unmix.job import JobStatus
 from unmix.names import hash_song
 

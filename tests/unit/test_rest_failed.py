@@ -5,18 +5,17 @@ import time
 from typing import Any
 
 import pytest
-from werkzeug.test import TestResponse
 
-from rest_support import SONG, Rest
+from rest_support import SONG, Answer, Rest
 from unmix.job import Callback, JobStatus
 from unmix.names import hash_song, song_object
 
 JOB_ID = hash_song(SONG)
-CALLBACK = {"url": "http://93.184.215.14/done", "data": {"ticket": 1}}
+CALLBACK: dict[str, Any] = {"url": "http://93.184.215.14/done", "data": {"ticket": 1}}
 FAILED: dict[str, Any] = {"status": JobStatus.FAILED, "error_code": "poison", "error": "it crashed", "ran": None}
 
 
-def retry(rest: Rest, job_id: str = JOB_ID) -> TestResponse:
+def retry(rest: Rest, job_id: str = JOB_ID) -> Answer:
     return rest.client.post(f"/apiv1/jobs/{job_id}/retry")
 
 

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import jsonpickle
 import pytest
@@ -15,7 +16,7 @@ from unmix.audio.probe import Probe, ProbedSong
 from unmix.job import Callback, JobStatus
 from unmix.names import hash_song, song_object
 
-PUBLIC = {"url": "http://93.184.215.14/done", "data": {"ticket": 1}}
+PUBLIC: dict[str, Any] = {"url": "http://93.184.215.14/done", "data": {"ticket": 1}}
 
 
 def test_an_old_client_gets_the_exact_answer_of_the_contract(rest: Rest) -> None:

@@ -16,6 +16,7 @@ def test_every_setting_and_every_old_name_is_documented() -> None:
         row = f"| `UNMIX_{name.upper()}` |"
         assert row in page, f"{row} is missing"
         line = next(line for line in page.splitlines() if line.startswith(row))
+        assert field.description is not None, f"{name} has no description"
         assert field.description in line
     for old in OLD_NAMES:
         assert f"`{old}`" in page

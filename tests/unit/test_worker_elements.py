@@ -1,6 +1,7 @@
 """What may stand in `toWorker`."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def test_json_of_the_old_contract_is_understood(key: str) -> None:
 
 
 def test_a_public_callback_is_kept_and_a_private_one_becomes_a_warning() -> None:
-    public = {"url": "http://93.184.215.14/done", "data": {"ticket": 1}}
+    public: dict[str, Any] = {"url": "http://93.184.215.14/done", "data": {"ticket": 1}}
     push = parse_element(json.dumps({"hash": SONG, "callback": public}), SETTINGS)
     assert push.callbacks == (Callback(public["url"], {"ticket": 1}),)
     private = parse_element(json.dumps({"hash": SONG, "callback": {"url": "http://127.0.0.1/"}}), SETTINGS)
