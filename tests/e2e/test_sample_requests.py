@@ -225,7 +225,8 @@ def test_local_mode_ends_when_a_slow_upload_has_been_answered(own_local: LocalMo
         peer.sendall(head.encode() + body[:1000])
         assert requests.get(f"{own_local.url}/healthz", timeout=30).status_code == 200  # and those bytes were read
         own_local.process.terminate()
-        until(lambda: not is_listening(own_local.port), "the port is closed")
+        log = own_local.data_dir / "logs" / "rest.log"
+        until(lambda: "takes no more connections" in log.read_text(), "REST was told to end")
         time.sleep(4)  # longer than what the others have to end
         peer.sendall(body[1000:])
         response = HTTPResponse(peer)
@@ -234,12 +235,6 @@ def test_local_mode_ends_when_a_slow_upload_has_been_answered(own_local: LocalMo
     said, _ = own_local.process.communicate()
     assert own_local.process.returncode == 0
     assert "rest did not end" not in said
-
-
-def is_listening(port: int) -> bool:
-    with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-        return True
-    return False
 
 
 def test_a_song_goes_on_after_local_mode_was_killed_and_started_again(own_local: LocalMode, tmp_path: Path) -> None:

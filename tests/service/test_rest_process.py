@@ -101,10 +101,12 @@ class RestProcess:
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS)
 
-    def ask_to_end(self, number: int = signal.SIGTERM) -> None:
-        """Send the signal, and return when nobody can connect any more."""
-        self.process.send_signal(number)
-        self.wait_for(lambda: not self._is_listening(), "the port is closed")
+    def ask_to_end(self) -> None:
+        """Send SIGTERM, and return when nobody can connect any more."""
+        self.process.send_signal(signal.SIGTERM)
+        self.wait_for(lambda: "takes no more connections" in self.log.read_text(), "the port is closed")
+        with pytest.raises(ConnectionRefusedError):
+            self.connect()
 
     def hold_checks(self) -> None:
         """Let no check of a song end; the process was started with `HOLD`."""
@@ -125,13 +127,6 @@ class RestProcess:
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) / 1024
         raise AssertionError("no VmHWM")
-
-    def _is_listening(self) -> bool:
-        try:
-            self.connect().close()
-        except ConnectionRefusedError:
-            return False
-        return True
 
     def _is_ready(self) -> bool:
         try:
@@ -529,7 +524,7 @@ def test_it_does_not_end_before_a_client_has_got_what_the_kernel_holds(
     vocals = os.urandom(1 << 20)  # fits into the buffers of the kernel
     half_way = rest.ask_to_end if asked_to_end == "during the request" else lambda: None
     with start_download(rest, vocals, half_way=half_way) as response:
-        rest.ask_to_end()
+        rest.ask_to_end()  # a second signal changes nothing
         with pytest.raises(subprocess.TimeoutExpired):
             rest.process.wait(timeout=1)
         assert response.read() == vocals
