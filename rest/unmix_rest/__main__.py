@@ -1,6 +1,7 @@
 """`python -m unmix_rest`: the REST service as a process."""
 
 import sys
+from functools import partial
 
 import structlog
 from pydantic import ValidationError
@@ -11,10 +12,11 @@ from unmix.runtime.logs import configure_logs
 from unmix.settings import Settings
 from unmix_rest.app import create_app
 from unmix_rest.http.server import serve
+from unmix_rest.routes.table import lane_of
 
 
 def main() -> int:
-    """Serve until told to stop; the exit status is 1 if a setting is wrong or a service stays away."""
+    """Serve until SIGTERM or SIGINT; the exit status is 1 if a setting is wrong or a service stays away."""
     try:
         settings = Settings()
         queue, store = connect_queue(settings), connect_store(settings)
@@ -29,12 +31,15 @@ def main() -> int:
         log.error("a service stays away", code=error.code, error=error.message)
         return 1
     log.info("rest ready", host=settings.host, port=settings.port, models=list(settings.allowed_models))
+    app = create_app(settings, queue, store)
     serve(
-        create_app(settings, queue, store),
+        app,
+        lane_of=partial(lane_of, app.url_map),
         host=settings.host,
         port=settings.port,
         threads=settings.rest_threads,
         max_upload_mb=settings.max_upload_mb,
+        shutdown_seconds=settings.rest_shutdown_seconds,
     )
     log.info("rest stopped")
     return 0

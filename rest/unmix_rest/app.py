@@ -1,6 +1,6 @@
 """The REST service as a WSGI application.
 
-`create_app` only puts together: one blueprint per group of endpoints, the errors' form, and what is true of every
+`create_app` only puts together: the routes of `unmix_rest.routes.table`, the errors' form, and what is true of every
 answer. The flow of a song begins in `unmix_rest.routes.separate`.
 """
 
@@ -14,7 +14,7 @@ from unmix.store.protocol import ObjectStore
 from unmix_rest.http import problems
 from unmix_rest.http.uploads import body_limit_bytes
 from unmix_rest.metrics import Metrics
-from unmix_rest.routes import jobs, ops, separate, tracks
+from unmix_rest.routes import table
 from unmix_rest.services import Services
 
 
@@ -30,8 +30,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore) -> Flask
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = body_limit_bytes(settings.max_upload_mb << 20)
-    for group in (separate, jobs, tracks, ops):
-        app.register_blueprint(group.blueprint(services))
+    table.register(app, services)
     problems.register(app, services.metrics)
 
     @app.after_request

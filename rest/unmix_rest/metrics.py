@@ -4,13 +4,17 @@ Names and labels are described in `rest/README.md`. Labels are route templates, 
 that a client chose. The queue is counted when it is asked for, by `unmix_rest.routes.ops`.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from unmix.queue.records import QueueCounts
 
 
 class Metrics:
-    """Counters of what REST did, and gauges of the queue as it was last seen."""
+    """Counters of what REST did, and the queue as it is when it is asked for."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -18,8 +22,6 @@ class Metrics:
         self._requests = Counter("unmix_requests", "Answered requests.", ["route", "status"], registry=self._registry)
         self._accepted = Counter("unmix_songs_accepted", "Songs accepted for separation.", registry=self._registry)
         self._rejected = Counter("unmix_songs_rejected", "Songs turned away.", ["code"], registry=self._registry)
-        self._queue_up = Gauge("unmix_queue_up", "Whether Redis answered this scrape.", registry=self._registry)
-        self._queue_jobs = Gauge("unmix_queue_jobs", "Jobs in the queue by place.", ["place"], registry=self._registry)
 
     def answered(self, *, route: str, status: int) -> None:
         """Count one answer."""
@@ -34,10 +36,25 @@ class Metrics:
         self._rejected.labels(code).inc()
 
     def render(self, counts: QueueCounts | None) -> bytes:
-        """Return everything in Prometheus' text format; `counts` is None when Redis is away."""
-        self._queue_up.set(counts is not None)
-        self._queue_jobs.clear()
-        if counts is not None:
-            for place in ("waiting", "open", "running", "delayed", "outbox"):
-                self._queue_jobs.labels(place).set(getattr(counts, place))
-        return generate_latest(self._registry)
+        """Return everything in Prometheus' text format; `counts` is None while Redis is away."""
+        return generate_latest(self._registry) + generate_latest(_QueueGauges(counts))
+
+
+class _QueueGauges(Collector):
+    """The queue at the moment of one scrape. While Redis is away nothing is told of it: a 0 would be a lie."""
+
+    def __init__(self, counts: QueueCounts | None) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._counts
+        yield GaugeMetricFamily("unmix_queue_up", "Whether Redis answered this scrape.", counts is not None)
+        if counts is None:
+            return
+        jobs = GaugeMetricFamily("unmix_queue_jobs", "Jobs by where they are.", labels=["place"])
+        for place in ("waiting", "running", "delayed"):  # a job is in one of them, so that they can be summed
+            jobs.add_metric([place], getattr(counts, place))
+        yield jobs
+        yield GaugeMetricFamily("unmix_queue_open_jobs", "Jobs that are not over.", counts.open)
+        yield GaugeMetricFamily("unmix_queue_deliveries", "Callbacks to be delivered.", counts.outbox)
+        yield GaugeMetricFamily("unmix_damaged_documents", "Documents that could not be read.", counts.damaged)

@@ -110,6 +110,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that REST listens on.")
     port: int = Field(5000, ge=0, le=65535, description="Port that REST listens on.")
+    rest_shutdown_seconds: float = Field(
+        60, ge=0, description="Time that SIGTERM leaves the requests that are under way to end."
+    )
     rest_threads: int = Field(16, ge=1, description="Threads that answer requests.")
     max_upload_mb: int = Field(256, ge=1, description="Largest accepted upload in MiB.")
     min_song_seconds: float = Field(0.1, ge=0, description="Shortest accepted song.")

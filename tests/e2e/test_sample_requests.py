@@ -1,10 +1,15 @@
 """What a user types: local mode, the guided tour over plain HTTP, and `unmix submit`."""
 
+import base64
+import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from http.client import HTTPResponse
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +19,7 @@ import requests
 
 from command_line import unmix
 from stack import FAST
-from support import eventually, free_port, is_alive, make_song
+from support import PATIENCE_SECONDS, eventually, free_port, is_alive, make_song
 from unmix.audio.song_reader import measure
 from unmix.local.demo import decode
 from unmix.names import hash_song
@@ -32,12 +37,12 @@ class LocalMode:
         self.url = f"http://localhost:{self.port}"
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self) -> None:
+    def start(self, **settings: str) -> None:
         command = ["local", "--model", "demo", "--port", str(self.port), "--data-dir", str(self.data_dir)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "unmix.cli", *command],
             # The store of some deployment in the environment is not for local mode, which has its own.
-            env={**os.environ, **FAST, "UNMIX_THREADS": "1", "MINIO_HOST": "minio.invalid:9000"},
+            env={**os.environ, **FAST, "UNMIX_THREADS": "1", "MINIO_HOST": "minio.invalid:9000", **settings},
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -201,6 +206,28 @@ def test_local_mode_is_ready_when_its_workers_have_loaded_the_model_and_ends_all
     assert len(processes) >= 5  # guard, Redis, REST, janitor, worker and its child
     assert own_local.stop() == 0
     assert not any(is_alive(pid) for pid in processes)
+
+
+def test_local_mode_ends_when_a_slow_upload_has_been_answered(own_local: LocalMode) -> None:
+    own_local.start(UNMIX_SHUTDOWN_SECONDS="3", UNMIX_REST_SHUTDOWN_SECONDS="60")
+    assert own_local.process is not None
+    song = make_song(2, seed=22)
+    body = json.dumps({"mp3": base64.b64encode(song).decode()}).encode()
+    head = f"POST /apiv1/separate HTTP/1.1\r\nHost: rest\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", own_local.port), timeout=PATIENCE_SECONDS) as peer:
+        peer.sendall(head.encode() + body[:1000])
+        assert requests.get(f"{own_local.url}/healthz", timeout=30).status_code == 200  # and those bytes were read
+        own_local.process.terminate()
+        log = own_local.data_dir / "logs" / "rest.log"
+        eventually(lambda: "takes no more connections" in log.read_text(), "REST was told to end")
+        time.sleep(4)  # longer than what the others have to end
+        peer.sendall(body[1000:])
+        response = HTTPResponse(peer)
+        response.begin()
+        assert (response.status, json.loads(response.read())["hash"]) == (200, hash_song(song))
+    said, _ = own_local.process.communicate()
+    assert own_local.process.returncode == 0
+    assert "rest did not end" not in said
 
 
 def test_a_song_goes_on_after_local_mode_was_killed_and_started_again(own_local: LocalMode, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from manifests.workloads import Manifests
 
 #: Workloads without probes: nobody waits for them, and they do nothing without a time-out.
 WITHOUT_PROBES = {"Deployment logs", "Job buckets"}
-#: What is left of the grace for a worker's end, after `UNMIX_SHUTDOWN_SECONDS`.
+#: The settings that say how long a process may take to end, and what has to be left of the pod's grace after that.
+SHUTDOWN_SETTINGS = ("UNMIX_SHUTDOWN_SECONDS", "UNMIX_REST_SHUTDOWN_SECONDS")
 GRACE_RESERVE_SECONDS = 10
 
 
@@ -54,13 +55,17 @@ def pods_are_watched_and_end_in_peace(manifests: Manifests) -> Iterator[str]:
                     yield f"{workload.name} has no {name}"
                 elif name in container and not container[name].keys() & {"exec", "httpGet", "tcpSocket"}:
                     yield f"{workload.name}: its {name} asks nothing"
-            seconds = manifests.environment(workload, container).get("UNMIX_SHUTDOWN_SECONDS")
+            environment = manifests.environment(workload, container)
             grace = workload.pod.get("terminationGracePeriodSeconds", 30)
-            if seconds and seconds.isdecimal() and grace < int(seconds) + GRACE_RESERVE_SECONDS:
-                yield f"{workload.name} is killed after {grace} s, but may take {seconds} s to end"
             pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-            if workload.name == "Deployment rest" and not 0 < pause < grace - GRACE_RESERVE_SECONDS:
+            given = (environment.get(name) or "" for name in SHUTDOWN_SETTINGS)
+            for seconds in filter(str.isdecimal, given):
+                if grace < pause + int(seconds) + GRACE_RESERVE_SECONDS:
+                    yield f"{workload.name} is killed after {grace} s, but may take {pause + int(seconds)} s to end"
+            if workload.name == "Deployment rest" and not pause:
                 yield f"{workload.name} stops before every proxy knows: it needs a preStop pause"
+            if workload.name == "Deployment rest" and "UNMIX_REST_SHUTDOWN_SECONDS" not in environment:
+                yield f"{workload.name} does not say how long transfers have to end, so that nobody compares it"
     for budget in manifests.of_kind("PodDisruptionBudget"):
         if budget["spec"].get("maxUnavailable") in (None, 0, "0%"):
             yield f"PodDisruptionBudget {budget['metadata']['name']} may keep a node from being drained"

@@ -162,6 +162,8 @@ MISTAKES: dict[str, tuple[Callable[[list[Object]], None], str]] = {
     "no pause before the end": (put(REST_CONTAINER, "lifecycle", GONE), "preStop"),
     "a broken pod that stays": (put(("StatefulSet redis", "spec"), "podManagementPolicy", GONE), "not Parallel"),
     "too little time to end": (put(WORKER, "terminationGracePeriodSeconds", 60), "is killed after 60 s"),
+    "too little time for transfers": (put(REST, "terminationGracePeriodSeconds", 70), "may take 65 s to end"),
+    "an unknown time for transfers": (put(REST_CONTAINER, "env.5", GONE), "does not say how long transfers have"),
     "a password in the open": (
         put(REST_CONTAINER, "env.2", {"name": "UNMIX_REDIS_PASSWORD", "value": "hunter2"}),
         "is told UNMIX_REDIS_PASSWORD",

@@ -30,10 +30,22 @@ BIG_BYTES = 50 << 20
 
 #: With this a client has to be quicker, so that the tests need not be slow.
 HURRY = """
-import unmix_rest.http.server as server
-server.IDLE_SECONDS, server.SLOWEST_BYTES_PER_SECOND = 1, 10_000
+import unmix_rest.http.connection as connection, unmix_rest.http.server as server
+server.IDLE_SECONDS, connection.SLOWEST_BYTES_PER_SECOND = 1, 10_000
 create_server = server.create_server
 server.create_server = lambda app, **options: create_server(app, **options | {"cleanup_interval": 1})
+"""
+
+#: With this the check of a song lasts as long as the file `hold` lies in the temporary folder.
+HOLD = """
+import os, pathlib, threading, time, unmix.audio.probe
+folder, check = pathlib.Path(os.environ["TMPDIR"]), unmix.audio.probe.Probe.check
+def held(*args):
+    (folder / f"checking-{threading.get_ident()}").touch()
+    while (folder / "hold").exists():
+        time.sleep(0.02)
+    return check(*args)
+unmix.audio.probe.Probe.check = held
 """
 
 
@@ -82,6 +94,23 @@ class RestProcess:
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS)
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM, and return when nobody can connect any more."""
+        self.process.send_signal(signal.SIGTERM)
+        self.wait_for(lambda: "takes no more connections" in self.log.read_text(), "the port is closed")
+        with pytest.raises(ConnectionRefusedError):
+            self.connect()
+
+    def hold_checks(self) -> None:
+        """Let no check of a song end; the process was started with `HOLD`."""
+        (self.temporary / "hold").touch()
+
+    def let_checks_end(self) -> None:
+        (self.temporary / "hold").unlink()
+
+    def wait_until_checking(self, songs: int) -> None:
+        self.wait_for(lambda: len([*self.temporary.glob("checking-*")]) == songs, f"{songs} songs are being checked")
 
     def stored(self) -> list[str]:
         return [str(info.name) for bucket in ("queue", "output") for info in self.store.list(bucket)]
@@ -217,19 +246,37 @@ def test_slow_uploads_block_nobody(start: Callable[..., RestProcess]) -> None:
 
 
 def test_songs_that_are_being_checked_leave_the_rest_answering(start: Callable[..., RestProcess]) -> None:
-    # The check is held up, so that every thread for uploads is taken by one.
-    patch = "import threading, unmix.audio.probe; unmix.audio.probe.Probe.check = lambda *_: threading.Event().wait()"
-    rest = start(patch=patch, UNMIX_REST_THREADS="4")
-    before, after = form_head(len(SONG))
-    held = [rest.connect() for _ in range(8)]
-    for peer in held:
-        peer.sendall(before + SONG + after)
+    rest = start(patch=HOLD, UNMIX_REST_THREADS="4")
+    cancelled = send(rest, make_song(1, 1)).json()["hash"]
+    assert requests.post(f"{rest.url}/apiv1/jobs/{cancelled}/cancel", timeout=30).status_code == 200
+    waiting = send(rest, make_song(1, 2)).json()["hash"]
+    rest.hold_checks()
+    for trace in rest.temporary.glob("checking-*"):
+        trace.unlink()
+    held = [start_upload(rest, SONG) for _ in range(8)]
+    rest.wait_until_checking(2)  # every thread that uploads have
     for path in ("healthz", "readyz", "metrics", "apiv1/queue"):
         assert requests.get(f"{rest.url}/{path}", timeout=30).status_code == 200
+    assert requests.post(f"{rest.url}/apiv1/jobs/{waiting}/cancel", timeout=30).json()["status"] == "cancelled"
+    assert requests.post(f"{rest.url}/apiv1/jobs/{cancelled}/retry", timeout=30).json()["status"] == "queued"
+    rest.let_checks_end()  # until now no upload can have got an answer
     for peer in held:
-        peer.close()
-    rest.process.kill()  # its threads wait for ever
-    rest.process.wait()
+        with peer:
+            assert answer_on(peer)[0] == 200
+
+
+def send(rest: RestProcess, song: bytes) -> requests.Response:
+    answer = requests.post(f"{rest.url}/apiv1/separate", files={"file": song}, timeout=30)
+    assert answer.status_code == 200
+    return answer
+
+
+def start_upload(rest: RestProcess, song: bytes) -> socket.socket:
+    """Send a whole song, and return the connection on which the answer will come."""
+    before, after = form_head(len(song))
+    peer = rest.connect()
+    peer.sendall(before + song + after)
+    return peer
 
 
 def test_slow_readers_block_nobody(start: Callable[..., RestProcess]) -> None:
@@ -383,30 +430,119 @@ def test_clients_that_trickle_are_cut_off_and_slow_but_steady_ones_are_not(start
         peer.close()
 
 
-def test_sigterm_ends_it_in_good_order(start: Callable[..., RestProcess]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_good_order(start: Callable[..., RestProcess], number: int) -> None:
     rest = start()
-    with rest.connect():  # an idle connection does not hold it up
-        rest.process.send_signal(signal.SIGTERM)
+    with rest.connect(), rest.connect() as used:  # idle connections do not hold it up
+        used.sendall(b"GET /healthz HTTP/1.1\r\nHost: rest\r\n\r\n")
+        assert answer_on(used)[0] == 200
+        rest.process.send_signal(number)
         assert rest.process.wait(timeout=30) == 0
     assert "rest stopped" in rest.log.read_text()
+    assert "cuts off" not in rest.log.read_text()
 
 
 def test_an_upload_under_way_is_answered_before_the_end(start: Callable[..., RestProcess]) -> None:
-    patch = (
-        "import time, pathlib, os, unmix.audio.probe; check = unmix.audio.probe.Probe.check\n"
-        "def slow(*args):\n"
-        "    pathlib.Path(os.environ['TMPDIR'], 'checking').touch(); time.sleep(2); return check(*args)\n"
-        "unmix.audio.probe.Probe.check = slow"
-    )
-    rest = start(patch=patch)
+    rest = start(patch=HOLD, UNMIX_REST_THREADS="2")
+    rest.hold_checks()
+    peers = [start_upload(rest, make_song(1, number)) for number in range(3)]
+    rest.wait_until_checking(1)  # the others wait for the one thread that uploads have
+    rest.ask_to_end()
+    rest.let_checks_end()
+    for peer in peers:
+        with peer:
+            assert answer_on(peer)[0] == 200
+    assert rest.process.wait(timeout=30) == 0
+    assert rest.queue.views.waiting(limit=9)[1] == 3
+
+
+def test_a_slow_upload_comes_in_whole_before_the_end(start: Callable[..., RestProcess]) -> None:
+    rest = start()
     before, after = form_head(len(SONG))
     with rest.connect() as peer:
-        peer.sendall(before + SONG + after)
-        rest.wait_for(lambda: (rest.temporary / "checking").exists(), "the song is being checked")
-        rest.process.send_signal(signal.SIGTERM)
-        assert answer_on(peer)[0] == 200
+        peer.sendall(before + SONG[:1000])
+        health_seconds(rest)  # once this is answered, those bytes were read too
+        rest.ask_to_end()
+        for piece in (SONG[1000:5000], SONG[5000:], after):
+            peer.sendall(piece)
+            time.sleep(0.2)
+        response = HTTPResponse(peer)
+        response.begin()
+        assert (response.status, response.getheader("Connection")) == (200, "close")
+        assert json.loads(response.read())["hash"] == names.hash_song(SONG)
+        assert peer.recv(1) == b""
     assert rest.process.wait(timeout=30) == 0
     assert rest.queue.views.waiting(limit=9)[1] == 1
+
+
+def start_download(rest: RestProcess, vocals: bytes, *, half_way: Callable[[], None] = lambda: None) -> HTTPResponse:
+    """Ask for a stem over a narrow connection, and return the answer when it has begun.
+
+    `half_way` is called when half of the request was read.
+    """
+    job_id = send(rest, SONG).json()["hash"]
+    finish(rest, job_id, vocals)
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    peer.settimeout(PATIENCE_SECONDS)
+    peer.connect(("127.0.0.1", rest.port))
+    peer.sendall(f"GET /apiv1/track/{job_id}/vocals HTTP/1.1\r\n".encode())
+    health_seconds(rest)  # once this is answered, the line above was read too
+    half_way()
+    peer.sendall(b"Host: rest\r\n\r\n")
+    response = HTTPResponse(peer)
+    response.begin()
+    peer.close()  # the response keeps the connection
+    return response
+
+
+def test_a_slow_download_goes_out_whole_before_the_end(start: Callable[..., RestProcess]) -> None:
+    rest = start()
+    vocals = os.urandom(20 << 20)
+    with start_download(rest, vocals) as response:
+        rest.ask_to_end()
+        received = b""
+        for _ in range(20):
+            received += response.read(64 << 10)
+            time.sleep(0.05)
+        assert received + response.read() == vocals
+    assert rest.process.wait(timeout=30) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a client has not got yet")
+@pytest.mark.parametrize("asked_to_end", ["during the answer", "during the request"])
+def test_it_does_not_end_before_a_client_has_got_what_the_kernel_holds(
+    start: Callable[..., RestProcess], asked_to_end: str
+) -> None:
+    rest = start()
+    vocals = os.urandom(1 << 20)  # fits into the buffers of the kernel
+    half_way = rest.ask_to_end if asked_to_end == "during the request" else lambda: None
+    with start_download(rest, vocals, half_way=half_way) as response:
+        rest.ask_to_end()  # a second signal changes nothing
+        with pytest.raises(subprocess.TimeoutExpired):
+            rest.process.wait(timeout=1)
+        assert response.read() == vocals
+    assert rest.process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("size_bytes", [1 << 20, 20 << 20])
+def test_a_client_that_goes_does_not_hold_up_the_end(start: Callable[..., RestProcess], size_bytes: int) -> None:
+    rest = start()
+    with start_download(rest, bytes(size_bytes)):
+        rest.ask_to_end()
+    assert rest.process.wait(timeout=30) == 0
+
+
+def test_clients_that_never_end_are_cut_off_after_the_grace(start: Callable[..., RestProcess]) -> None:
+    rest = start(UNMIX_REST_SHUTDOWN_SECONDS="1")
+    before, _ = form_head(len(SONG))
+    with start_download(rest, bytes(20 << 20)), rest.connect() as peer:
+        peer.sendall(before + SONG[:1000])
+        health_seconds(rest)
+        rest.process.send_signal(signal.SIGTERM)
+        assert rest.process.wait(timeout=30) == 0
+    assert "cuts off" in rest.log.read_text()
+    assert "connections=2" in rest.log.read_text()
 
 
 def test_it_waits_for_redis_and_says_so(own_redis: RedisServer, tmp_path: Path) -> None:

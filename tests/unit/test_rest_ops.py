@@ -56,9 +56,35 @@ def test_metrics_count_requests_songs_and_the_queue(rest: Rest) -> None:
         'unmix_songs_rejected_total{code="not_audio"} 1.0',
         "unmix_queue_up 1.0",
         'unmix_queue_jobs{place="waiting"} 1.0',
-        'unmix_queue_jobs{place="open"} 1.0',
+        'unmix_queue_jobs{place="running"} 0.0',
+        'unmix_queue_jobs{place="delayed"} 0.0',
+        "unmix_queue_open_jobs 1.0",
+        "unmix_queue_deliveries 0.0",
+        "unmix_damaged_documents 0.0",
     ):
         assert line in text.splitlines()
+
+
+def test_a_job_counts_in_one_place_at_a_time(rest: Rest) -> None:
+    def jobs_by_place() -> dict[str, float]:
+        text = rest.client.get("/metrics").text
+        return {place: float(n) for place, n in re.findall(r'^unmix_queue_jobs{place="(\w+)"} (\S+)$', text, re.M)}
+
+    job_id = rest.post_form(SONG).json["hash"]
+    assert jobs_by_place() == {"waiting": 1, "running": 0, "delayed": 0}
+    assert rest.queue.take(block_seconds=1) == job_id
+    claim = rest.queue.claim(job_id, job_id, "worker-1")
+    assert claim is not None
+    assert jobs_by_place() == {"waiting": 0, "running": 1, "delayed": 0}
+    rest.queue.fail(claim, error_code="store_unavailable")
+    assert jobs_by_place() == {"waiting": 0, "running": 0, "delayed": 1}
+
+
+def test_every_metric_is_described(rest: Rest) -> None:
+    page = (ROOT / "rest" / "README.md").read_text()
+    told = re.findall(r"^# TYPE (\S+) ", rest.client.get("/metrics").text, re.M)
+    assert len(told) > 5
+    assert not [name for name in told if f"| `{name}` |" not in page]
 
 
 def test_metrics_are_there_while_redis_is_away(own_redis: RedisServer, tmp_path: Path) -> None:
@@ -66,7 +92,7 @@ def test_metrics_are_there_while_redis_is_away(own_redis: RedisServer, tmp_path:
     own_redis.kill()
     text = rest.client.get("/metrics").text
     assert "unmix_queue_up 0.0" in text
-    assert "unmix_queue_jobs{" not in text
+    assert re.findall(r"^unmix_queue_\w+", text, re.M) == ["unmix_queue_up"]
 
 
 def test_the_version_is_the_distribution_s(rest: Rest) -> None:

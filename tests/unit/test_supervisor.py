@@ -26,14 +26,15 @@ class Stage:
         self.folder = folder
         self.said: list[str] = []
 
-    def plan(self, name: str, program: str) -> ProcessPlan:
+    def plan(self, name: str, program: str, *, shutdown_seconds: float = 20) -> ProcessPlan:
         """A process called `name` whose program sees its name as `name` and the folder as `folder`."""
         prelude = f"import os, signal, subprocess, sys, time\nname = {name!r}\nfolder = {str(self.folder)!r}\n"
-        return ProcessPlan(name, [sys.executable, "-c", prelude + program], os.environ, self.folder / f"{name}.log")
+        command = [sys.executable, "-c", prelude + program]
+        return ProcessPlan(name, command, os.environ, self.folder / f"{name}.log", shutdown_seconds)
 
-    def supervise(self, *plans: ProcessPlan, shutdown_seconds: float = 20) -> Supervisor:
+    def supervise(self, *plans: ProcessPlan) -> Supervisor:
         """A supervisor of `plans`, one stage each."""
-        return Supervisor([[plan] for plan in plans], shutdown_seconds=shutdown_seconds, say=self.said.append)
+        return Supervisor([[plan] for plan in plans], say=self.said.append)
 
     def read(self, name: str) -> str:
         """The text of a file in the folder, empty if there is none yet."""
@@ -116,7 +117,7 @@ def test_stages_end_in_the_reverse_order_of_their_start(stage: Stage) -> None:
 
 
 def test_what_ignores_sigterm_is_killed_with_its_children(stage: Stage) -> None:
-    with stage.supervise(stage.plan("worker", STAYS), shutdown_seconds=0.2) as supervisor_:
+    with stage.supervise(stage.plan("worker", STAYS, shutdown_seconds=0.2)) as supervisor_:
         supervisor_.start()
         eventually(lambda: stage.read("pids"), "it runs")
     eventually(lambda: not any(map(is_alive, stage.pids())), "all have ended")
@@ -125,8 +126,8 @@ def test_what_ignores_sigterm_is_killed_with_its_children(stage: Stage) -> None:
 
 def test_a_second_ctrl_c_kills_what_does_not_end(stage: Stage) -> None:
     interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-    plan = stage.plan("worker", STAYS)
-    with suppress(KeyboardInterrupt), stage.supervise(plan, shutdown_seconds=1000) as supervisor_:
+    plan = stage.plan("worker", STAYS, shutdown_seconds=1000)
+    with suppress(KeyboardInterrupt), stage.supervise(plan) as supervisor_:
         supervisor_.start()
         eventually(lambda: stage.read("pids"), "it runs")
         interrupt.start()
@@ -140,8 +141,8 @@ from unmix.local.supervisor import ProcessPlan, Supervisor
 folder = pathlib.Path(sys.argv[1])
 lock = open(folder / "lock", "w")
 fcntl.flock(lock, fcntl.LOCK_EX)
-plan = ProcessPlan("worker", [sys.executable, "-c", sys.argv[2]], os.environ, folder / "worker.log")
-with Supervisor([[plan]], shutdown_seconds=20, say=print, held_files=[lock.fileno()]) as supervisor:
+plan = ProcessPlan("worker", [sys.executable, "-c", sys.argv[2]], os.environ, folder / "worker.log", 20)
+with Supervisor([[plan]], say=print, held_files=[lock.fileno()]) as supervisor:
     (folder / "guard").write_text(str(supervisor._guard.pid))
     supervisor.start()
     while True:

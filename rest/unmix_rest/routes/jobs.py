@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
-from flask import Blueprint, Response, request
+from flask import Response, request
 
 from unmix import names
 from unmix.errors import InputError, LeaseLostError, NotFoundError
@@ -16,6 +16,7 @@ from unmix.job import DamagedRequest, JobRequest, JobStatus, Outcome
 from unmix.ledger.ledger import utc_now
 from unmix.queue.records import JobRecord
 from unmix_rest.http.answers import json_answer
+from unmix_rest.routes.lookup import checked, is_open, status_of
 from unmix_rest.services import Services
 
 log = structlog.get_logger()
@@ -24,59 +25,35 @@ MAX_LISTED: Final = 1000
 DEMO_LABEL: Final = "made by the small demo model, which shows how the service works, not how well it can separate"
 
 
-def blueprint(services: Services) -> Blueprint:
-    """Return the routes that tell of jobs."""
-    routes = Blueprint("jobs", __name__)
-
-    @routes.get("/apiv1/jobs/<job_id>")
-    def job(job_id: str) -> Response:
-        return json_answer(_describe(checked(job_id), services))
-
-    @routes.post("/apiv1/jobs/<job_id>/cancel")
-    def cancel(job_id: str) -> Response:
-        return json_answer(_cancel(checked(job_id), services))
-
-    @routes.post("/apiv1/jobs/<job_id>/retry")
-    def retry(job_id: str) -> Response:
-        return json_answer(_retry(checked(job_id), services))
-
-    @routes.get("/apiv1/queue")
-    def queue() -> Response:
-        offset, limit = _page()
-        elements, total = services.queue.views.waiting(offset=offset, limit=limit)
-        # Others may push anything: only what names a job is shown, all of it is counted.
-        waiting = [element for element in elements if names.is_job_id(element)]
-        return json_answer({"queue": waiting, "total": total, "running": services.queue.views.running()})
-
-    @routes.get("/apiv1/failed")
-    def failed() -> Response:
-        offset, limit = _page()
-        job_ids, total = services.queue.views.failed(offset=offset, limit=limit)
-        return json_answer({"failed": [_failure(job_id, services) for job_id in job_ids], "total": total})
-
-    return routes
+def job(services: Services, job_id: str) -> Response:
+    """Tell how a job goes."""
+    return json_answer(_describe(checked(job_id), services))
 
 
-def checked(job_id: str) -> str:
-    """Return `job_id` if it has the form of one; nothing else gets near a key or an object's name.
-
-    Raises:
-        NotFoundError: it has not, so there is no such job.
-    """
-    if not names.is_job_id(job_id):
-        raise NotFoundError("there is no such job")
-    return job_id
+def cancel(services: Services, job_id: str) -> Response:
+    """Cancel a job that is not over."""
+    return json_answer(_cancel(checked(job_id), services))
 
 
-def status_of(job_id: str, services: Services) -> JobStatus:
-    """Return how a job stands that has no outcome yet."""
-    record = services.queue.views.record(job_id)
-    return record.status if record and _is_open(record) else JobStatus.QUEUED
+def retry(services: Services, job_id: str) -> Response:
+    """Submit a failed or cancelled job again."""
+    return json_answer(_retry(checked(job_id), services))
 
 
-def _is_open(record: JobRecord | None) -> bool:
-    """Tell whether Redis knows a job that is not over; the record of one that was removed may stay for a while."""
-    return record is not None and not record.status.is_over
+def queue(services: Services) -> Response:
+    """Tell what waits, the next one first, and what runs."""
+    offset, limit = _page()
+    elements, total = services.queue.views.waiting(offset=offset, limit=limit)
+    # Others may push anything: only what names a job is shown, all of it is counted.
+    waiting = [element for element in elements if names.is_job_id(element)]
+    return json_answer({"queue": waiting, "total": total, "running": services.queue.views.running()})
+
+
+def failed(services: Services) -> Response:
+    """Tell what failed, the last one first."""
+    offset, limit = _page()
+    job_ids, total = services.queue.views.failed(offset=offset, limit=limit)
+    return json_answer({"failed": [_failure(job_id, services) for job_id in job_ids], "total": total})
 
 
 def _page() -> tuple[int, int]:
@@ -95,7 +72,7 @@ def _cancel(job_id: str, services: Services) -> dict[str, Any]:
     services.queue.ping()  # a job that could not be taken from its worker goes on
     known = services.ledger.request(job_id)
     if known is None:
-        if not _is_open(services.queue.views.record(job_id)) and services.queue.views.position(job_id) is None:
+        if not is_open(services.queue.views.record(job_id)) and services.queue.views.position(job_id) is None:
             raise NotFoundError("there is no such job")
         known = services.ledger.adopt(JobRequest(job_id, services.settings.default_options, utc_now()))
     cancelled = Outcome(
@@ -147,7 +124,7 @@ def _describe(job_id: str, services: Services) -> dict[str, Any]:
     record = position = None
     if outcome is None:
         record, position = services.queue.views.record(job_id), services.queue.views.position(job_id)
-        if known is None and not _is_open(record) and position is None:
+        if known is None and not is_open(record) and position is None:
             raise NotFoundError("there is no such job")
         if known and record and record.status.is_over:
             outcome = services.ledger.outcome(known)  # it ended between the two questions

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Final
 
-from flask import Blueprint, Response
+from flask import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from unmix import names
@@ -20,40 +20,37 @@ HELLO: Final = """<!doctype html>
 """
 
 
-def blueprint(services: Services) -> Blueprint:
-    """Return the routes of operation."""
-    routes = Blueprint("ops", __name__)
+def hello(services: Services) -> Response:
+    """Say hello: load balancers ask for it, and old clients let their callbacks come here."""
+    return Response(HELLO, mimetype="text/html")
 
-    @routes.route("/", methods=["GET", "POST"])
-    def hello() -> Response:
-        """Say hello: load balancers ask for it, and old clients let their callbacks come here."""
-        return Response(HELLO, mimetype="text/html")
 
-    @routes.get("/healthz")
-    def healthz() -> Response:
-        return json_answer({"status": "ok"})
+def healthz(services: Services) -> Response:
+    """Tell that the process lives."""
+    return json_answer({"status": "ok"})
 
-    @routes.get("/readyz")
-    def readyz() -> Response:
-        checks = {"redis": _check_queue(services), "store": _check_store(services)}
-        away = [name for name, state in checks.items() if state != "ok"]
-        if away:
-            return problem("not_ready", f"away: {', '.join(away)}", status=STATUS["not_ready"], checks=checks)
-        return json_answer({"status": "ok", "checks": checks})
 
-    @routes.get("/metrics")
-    def metrics() -> Response:
-        try:
-            counts = services.queue.views.counts()
-        except QueueError:
-            counts = None
-        return Response(services.metrics.render(counts), content_type=CONTENT_TYPE_LATEST)
+def readyz(services: Services) -> Response:
+    """Tell whether Redis and the object store answer."""
+    checks = {"redis": _check_queue(services), "store": _check_store(services)}
+    away = [name for name, state in checks.items() if state != "ok"]
+    if away:
+        return problem("not_ready", f"away: {', '.join(away)}", status=STATUS["not_ready"], checks=checks)
+    return json_answer({"status": "ok", "checks": checks})
 
-    @routes.get("/version")
-    def show_version() -> Response:
-        return json_answer({"name": "track-unmix", "version": version("track-unmix")})
 
-    return routes
+def metrics(services: Services) -> Response:
+    """Tell Prometheus what this process did, and how long the queue is."""
+    try:
+        counts = services.queue.views.counts()
+    except QueueError:
+        counts = None
+    return Response(services.metrics.render(counts), content_type=CONTENT_TYPE_LATEST)
+
+
+def show_version(services: Services) -> Response:
+    """Tell which version this is."""
+    return json_answer({"name": "track-unmix", "version": version("track-unmix")})
 
 
 def _check_queue(services: Services) -> str:

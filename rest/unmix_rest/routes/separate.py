@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
-from flask import Blueprint, Response, request
+from flask import Response, request
 
 from unmix import names
 from unmix.callbacks.address import check_callback_url
@@ -18,7 +18,7 @@ from unmix.job import MEDIA_TYPES, Callback, JobRequest, JobStatus, SeparationOp
 from unmix.ledger.ledger import utc_now
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.uploads import Upload, receive
-from unmix_rest.routes.jobs import status_of
+from unmix_rest.routes.lookup import status_of
 from unmix_rest.services import Services
 
 log = structlog.get_logger()
@@ -27,16 +27,10 @@ log = structlog.get_logger()
 FIXED_OPTIONS: Final = ("shifts", "segment", "segment_seconds", "overlap", "sample_rate")
 
 
-def blueprint(services: Services) -> Blueprint:
-    """Return the route that takes songs."""
-    routes = Blueprint("separate", __name__)
-
-    @routes.post("/apiv1/separate")
-    def submit() -> Response:
-        with receive(request, max_song_bytes=services.settings.max_upload_mb << 20) as upload:
-            return json_answer(_accept(upload, services))
-
-    return routes
+def submit(services: Services) -> Response:
+    """Take a song in."""
+    with receive(request, max_song_bytes=services.settings.max_upload_mb << 20) as upload:
+        return json_answer(_accept(upload, services))
 
 
 def _accept(upload: Upload, services: Services) -> dict[str, Any]:

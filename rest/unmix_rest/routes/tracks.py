@@ -7,7 +7,7 @@ it. Removal begins with the request document, so that nothing becomes owed again
 from typing import Final
 
 import structlog
-from flask import Blueprint, Response, request
+from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
@@ -15,7 +15,7 @@ from unmix import names
 from unmix.errors import InputError, NotFoundError, ObjectMissingError
 from unmix.job import MEDIA_TYPES, JobRequest, Outcome
 from unmix_rest.http.answers import json_answer
-from unmix_rest.routes.jobs import checked
+from unmix_rest.routes.lookup import checked
 from unmix_rest.services import Services
 
 log = structlog.get_logger()
@@ -23,31 +23,28 @@ log = structlog.get_logger()
 CHUNK_BYTES: Final = 64 * 1024
 
 
-def blueprint(services: Services) -> Blueprint:
-    """Return the routes of stems."""
-    routes = Blueprint("tracks", __name__)
+def track(services: Services, job_id: str, track: str) -> Response:
+    """Hand a stem out."""
+    return _send(checked(job_id), track, services)
 
-    @routes.get("/apiv1/track/<job_id>/<track>")
-    def track(job_id: str, track: str) -> Response:
-        return _send(checked(job_id), track, services)
 
-    @routes.get("/apiv1/track")
-    def track_by_query() -> Response:
-        job_id = request.args.get("hash") or request.args.get("file_id")
-        track = request.args.get("track") or request.args.get("component")
-        if not job_id or not track:
-            raise InputError("the query has to name hash and track", code="missing_field")
-        return _send(checked(job_id), track, services)
+def track_by_query(services: Services) -> Response:
+    """Hand out the stem that the query names."""
+    job_id = request.args.get("hash") or request.args.get("file_id")
+    track = request.args.get("track") or request.args.get("component")
+    if not job_id or not track:
+        raise InputError("the query has to name hash and track", code="missing_field")
+    return _send(checked(job_id), track, services)
 
-    @routes.route("/apiv1/remove/<job_id>/<track>", methods=["GET", "DELETE"])
-    def remove_stem(job_id: str, track: str) -> Response:
-        return _remove_stem(checked(job_id), track, services)
 
-    @routes.route("/apiv1/remove/<job_id>", methods=["GET", "DELETE"])
-    def remove_job(job_id: str) -> Response:
-        return _remove_job(checked(job_id), services)
+def remove_stem(services: Services, job_id: str, track: str) -> Response:
+    """Remove one stem."""
+    return _remove_stem(checked(job_id), track, services)
 
-    return routes
+
+def remove_job(services: Services, job_id: str) -> Response:
+    """Remove a job and all that belongs to it alone."""
+    return _remove_job(checked(job_id), services)
 
 
 def _send(job_id: str, track: str, services: Services) -> Response:

@@ -30,6 +30,8 @@ from unmix.settings import Settings
 PATIENCE_SECONDS: Final = 15.0
 #: Longest block of a worker's take here: an idle worker ends that much after Ctrl-C.
 TAKE_SECONDS: Final = 1.0
+#: What REST has to end after its `rest_shutdown_seconds`, which are for the requests that are under way.
+REST_RESERVE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
                 stack.check()
                 time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
-            say("stopping: a worker ends its song or gives it back; Ctrl-C again kills it")
+            say("stopping: a worker ends its song or gives it back, REST ends its transfers; Ctrl-C again kills them")
     say("stopped")
 
 
@@ -141,7 +143,7 @@ def running(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) 
             plan.heartbeat(worker).unlink(missing_ok=True)  # of an earlier run
         own_redis = None if "redis_url" in settings.model_fields_set else _OwnRedis(plan.data_dir / "redis")
         stages = _stages(settings, plan, own_redis)
-        with Supervisor(stages, shutdown_seconds=settings.shutdown_seconds, say=say, held_files=[lock]) as supervisor:
+        with Supervisor(stages, say=say, held_files=[lock]) as supervisor:
             supervisor.start()
             yield LocalStack(plan, own_redis.url if own_redis else settings.redis_url, supervisor, say)
 
@@ -212,13 +214,15 @@ def _stages(settings: Settings, plan: LocalPlan, own_redis: _OwnRedis | None) ->
     if settings.threads == 0 and plan.workers > 1:  # left alone, each worker would take every core
         environment["UNMIX_THREADS"] = str(max(1, (os.cpu_count() or 1) // plan.workers))
     if own_redis is not None:
-        stages.append([ProcessPlan("redis", own_redis.command, environment, plan.logs / "redis.log")])
+        log = plan.logs / "redis.log"
+        stages.append([ProcessPlan("redis", own_redis.command, environment, log, settings.shutdown_seconds)])
 
     def process(name: str, *arguments: str, **variables: str) -> ProcessPlan:
         log = plan.logs / f"{name}.log"
         role = name.partition("-")[0]  # worker-2 is a worker
         login = own_redis.login(role) if own_redis else {"UNMIX_REDIS_URL": settings.redis_url}
-        return ProcessPlan(name, [sys.executable, "-m", *arguments], environment | login | variables, log)
+        seconds = settings.rest_shutdown_seconds + REST_RESERVE_SECONDS if role == "rest" else settings.shutdown_seconds
+        return ProcessPlan(name, [sys.executable, "-m", *arguments], environment | login | variables, log, seconds)
 
     stages.append([process("rest", "unmix_rest"), process("janitor", "unmix.cli", "janitor")])
     stages.append(

@@ -29,12 +29,13 @@ TAIL_BYTES: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class ProcessPlan:
-    """How to start one process. Its output is appended to the file `log`."""
+    """How to start one process, and how long it may take to end. Its output is appended to the file `log`."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     log: Path
+    shutdown_seconds: float
 
 
 class Supervisor:
@@ -48,13 +49,11 @@ class Supervisor:
         self,
         stages: Sequence[Sequence[ProcessPlan]],
         *,
-        shutdown_seconds: float,
         say: Callable[[str], None],
         held_files: Sequence[int] = (),
     ) -> None:
         """Prepare to run `stages`; `held_files` are descriptors that stay open until the last process is dead."""
         self._stages = [[_Process(plan, say, self._note) for plan in stage] for stage in stages]
-        self._shutdown_seconds = shutdown_seconds
         self._say = say
         self._guard = subprocess.Popen(
             [sys.executable, "-m", "unmix.local.guard"],
@@ -77,14 +76,15 @@ class Supervisor:
                 process.check()
 
     def stop(self) -> None:
-        """Ask each stage to end, the last one first, and kill what has not after `shutdown_seconds`."""
+        """Ask each stage to end, the last one first, and kill what has not after its `shutdown_seconds`."""
         for stage in reversed(self._stages):
             for process in stage:
                 process.terminate()
-            deadline = time.monotonic() + self._shutdown_seconds
+            asked_at = time.monotonic()
             for process in stage:
-                if not process.wait(deadline):
-                    self._say(f"{process.plan.name} did not end within {self._shutdown_seconds:g} s: killed")
+                seconds = process.plan.shutdown_seconds
+                if not process.wait(asked_at + seconds):
+                    self._say(f"{process.plan.name} did not end within {seconds:g} s: killed")
                     process.kill()
 
     def _note(self, line: str) -> None:

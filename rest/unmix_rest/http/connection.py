@@ -1,0 +1,100 @@
+"""One connection, as waitress has it, with what it lacks.
+
+Clients that trickle are cut off; what waitress itself refuses has the form that all errors have; and once the port is
+closed, a connection ends with the answer that is under way, and not before its client has got all of it.
+"""
+
+import fcntl
+import sys
+import termios
+from socket import socket
+from typing import Any, Final
+
+from waitress.channel import HTTPChannel
+from waitress.task import ErrorTask, WSGITask
+
+from unmix_rest.http.problems import http_problem_json
+
+#: A request that comes slower than this, counted from its first byte, counts as nothing moving.
+SLOWEST_BYTES_PER_SECOND: Final = 256
+
+
+class _AnswerTask(WSGITask):
+    """Answers by the application."""
+
+    def build_response_header(self) -> bytes:
+        """Say that the connection ends with this answer, if the port is closed."""
+        request: Any = self.request
+        if not self.channel.server.accepting:
+            request.headers["CONNECTION"] = "close"
+        return super().build_response_header()
+
+
+class _ProblemTask(ErrorTask):
+    """Answers what waitress refuses: bodies too large, headers that are none."""
+
+    def execute(self) -> None:
+        request: Any = self.request
+        body = http_problem_json(request.error.code)
+        self.status = f"{request.error.code} {request.error.reason}"
+        self.response_headers = [("Content-Type", "application/problem+json")]
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class Connection(HTTPChannel):
+    """One connection."""
+
+    task_class = _AnswerTask
+    error_task_class = _ProblemTask
+    _began_at: float | None = None  # when the first byte of the request came that is being read
+
+    def handle_read(self) -> None:
+        """Read what came; waitress closes a connection whose `last_activity` is too long ago."""
+        before = self.last_activity
+        super().handle_read()
+        request = self.request
+        if request is None:
+            self._began_at = None
+            return
+        self._began_at = self._began_at or self.last_activity
+        received = request.header_bytes_received + request.body_bytes_received
+        if received < (self.last_activity - self._began_at) * SLOWEST_BYTES_PER_SECOND:
+            self.last_activity = before
+
+    def send_continue(self) -> None:
+        """Invite the body, unless the headers alone were refused: waitress would read all of it first."""
+        if self.request is not None and self.request.error is None:
+            super().send_continue()
+
+    def close_if_idle(self) -> None:
+        """Have the connection closed if no request is received, waits or is answered on it."""
+        # In this order: a thread takes its request from the list after it has put all of the answer into the buffers.
+        if not self.requests and self.request is None and not self.total_outbufs_len:
+            self.will_close = True
+
+    def writable(self) -> bool:
+        """Tell whether there is something to send, or the connection to close."""
+        return super().writable() and not self._is_lingering()
+
+    def handle_close(self) -> None:
+        """Close the connection, or leave that for when its client has got everything."""
+        if self._is_lingering():
+            self.will_close = True
+        else:
+            super().handle_close()
+
+    def _is_lingering(self) -> bool:
+        """Tell whether the kernel holds the end of the last answer; it would be lost with the network of a pod."""
+        is_last = not self.server.accepting and not self.total_outbufs_len
+        return is_last and self.socket is not None and _unacknowledged_bytes(self.socket) > 0
+
+
+def _unacknowledged_bytes(peer: socket) -> int:
+    """Return how much of what was sent has not arrived; 0 if the client is gone, or the system does not say."""
+    try:
+        peer.getpeername()  # fails if the client is gone: what it left behind would count for ever
+        return int.from_bytes(fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except (OSError, ValueError):  # another thread may have closed it a moment ago
+        return 0

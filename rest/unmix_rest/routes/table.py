@@ -1,0 +1,68 @@
+"""All routes, in one table: what the application answers, which function does, and which threads wait for it.
+
+The table is what registers them. `rest/README.md` lists the same routes, and a test compares the two.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map
+
+from unmix_rest.http.lanes import Lane
+from unmix_rest.routes import jobs, ops, separate, tracks
+from unmix_rest.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One rule, and the function that answers it: it is handed the services and the variables of the rule."""
+
+    rule: str
+    methods: tuple[str, ...]  # HEAD goes with GET
+    view: Callable[..., Response]
+    lane: Lane = Lane.QUICK
+
+    @property
+    def endpoint(self) -> str:
+        """What Flask calls the route, such as `separate.submit`."""
+        return f"{self.view.__module__.rpartition('.')[2]}.{self.view.__name__}"
+
+
+ROUTES: Final = (
+    Route("/apiv1/separate", ("POST",), separate.submit, Lane.UPLOADS),
+    Route("/apiv1/jobs/<job_id>", ("GET",), jobs.job),
+    Route("/apiv1/jobs/<job_id>/cancel", ("POST",), jobs.cancel),
+    Route("/apiv1/jobs/<job_id>/retry", ("POST",), jobs.retry),
+    Route("/apiv1/queue", ("GET",), jobs.queue),
+    Route("/apiv1/failed", ("GET",), jobs.failed),
+    Route("/apiv1/track/<job_id>/<track>", ("GET",), tracks.track),
+    Route("/apiv1/track", ("GET",), tracks.track_by_query),
+    Route("/apiv1/remove/<job_id>/<track>", ("GET", "DELETE"), tracks.remove_stem),
+    Route("/apiv1/remove/<job_id>", ("GET", "DELETE"), tracks.remove_job),
+    Route("/", ("GET", "POST"), ops.hello),
+    Route("/healthz", ("GET",), ops.healthz),
+    Route("/readyz", ("GET",), ops.readyz),
+    Route("/metrics", ("GET",), ops.metrics),
+    Route("/version", ("GET",), ops.show_version),
+)
+
+_LANES: Final = {route.endpoint: route.lane for route in ROUTES}
+
+
+def register(app: Flask, services: Services) -> None:
+    """Make `app` answer every route of the table."""
+    for route in ROUTES:
+        app.add_url_rule(route.rule, route.endpoint, partial(route.view, services), methods=route.methods)
+
+
+def lane_of(urls: Map, method: str, path: str) -> Lane:
+    """Return who waits for a request with whom, by the application's own map of URLs."""
+    try:
+        endpoint, _ = urls.bind("rest").match("/" + path.lstrip("/"), method)
+    except HTTPException:  # no such route, another method, or a redirect
+        return Lane.QUICK
+    return _LANES[endpoint]
