@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.scratch import SONGS
 from unmix.audio.encode import StemWriter
-from unmix.audio.song_reader import SAMPLE_RATE
+from unmix.audio.formats import SAMPLE_RATE
 from unmix.local.demo import decode
 
 

@@ -10,12 +10,9 @@ import secrets
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from unmix import names
-
-#: What stems are delivered as, and the media type of each.
-MEDIA_TYPES: Final = {"mp3": "audio/mpeg", "wav": "audio/wav", "flac": "audio/flac"}
 
 
 class JobStatus(StrEnum):
@@ -158,6 +155,8 @@ class Ran:
     processing_seconds: float
     backend: str = ""  # library and version; empty in documents of older workers
     precision: str = ""  # `exact` or `fast`
+    weights_source: str = ""  # where the weights come from; empty, as the next, in documents of older workers
+    weights_licence: str = ""  # what they may be used for, as their author says
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ import pytest
 from chaos.scenarios.engine import kill_while_working
 from stack import Stack
 from support import make_song
-from unmix.audio.song_reader import SAMPLE_RATE, measure
+from unmix.audio.formats import SAMPLE_RATE
+from unmix.audio.song_reader import measure
 from unmix.names import hash_song
 
 MakeStack = Callable[..., Stack]

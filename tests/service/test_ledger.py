@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unmix import names
-from unmix.errors import InputError, LeaseLostError, StoreError
+from unmix.errors import InputError, StoreError, SupersededError
 from unmix.job import Callback, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
 from unmix.ledger.ledger import Ledger
 from unmix.store.file import FileStore
@@ -89,7 +89,7 @@ def test_a_late_commit_of_an_earlier_submission_is_refused(ledger: Ledger) -> No
     failed, _ = ledger.accept(request())
     ledger.commit(outcome(failed, "t1", JobStatus.FAILED))
     again, _ = ledger.accept(request())
-    with pytest.raises(LeaseLostError):
+    with pytest.raises(SupersededError):
         ledger.commit(outcome(failed, "t3"))
     assert ledger.outcome(again) is None
 
@@ -107,7 +107,7 @@ def test_a_commit_that_slept_through_a_resubmission_does_not_end_it(ledger: Ledg
         put_if(name, data, etag=etag)
 
     monkeypatch.setattr(ledger.store, "put_if", resubmitted_meanwhile)
-    with pytest.raises(LeaseLostError):
+    with pytest.raises(SupersededError):
         ledger.commit(outcome(old, "old"))
     assert ledger.outcome(ledger.request(JOB)).token == "new"
 
@@ -115,7 +115,7 @@ def test_a_commit_that_slept_through_a_resubmission_does_not_end_it(ledger: Ledg
 def test_a_removed_job_cannot_be_committed(ledger: Ledger) -> None:
     accepted, _ = ledger.accept(request())
     ledger.remove_job(JOB)
-    with pytest.raises(LeaseLostError):
+    with pytest.raises(SupersededError):
         ledger.commit(outcome(accepted))
 
 

@@ -10,7 +10,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from audio_files import ENCODINGS, encode, music, ogg_vorbis, wav
-from unmix.audio.song_reader import SAMPLE_RATE, SongReader, measure
+from unmix.audio.formats import SAMPLE_RATE
+from unmix.audio.song_reader import SongReader, measure
 from unmix.engine.sdr import sdr_db
 
 SONG = music(3 * 44_100 + 18)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from audio_files import encode, music, wav
-from unmix.audio.song_reader import SAMPLE_RATE, AudioInfo, SongReader, measure
+from unmix.audio.formats import SAMPLE_RATE
+from unmix.audio.song_reader import AudioInfo, SongReader, measure
 from unmix.errors import AudioError
 
 SONG = music(4 * SAMPLE_RATE)

@@ -9,7 +9,8 @@ import pytest
 from audio_files import encode, music, wav
 from demucs_models import FOUR, htdemucs
 from engine_support import loaded
-from unmix.audio.song_reader import SAMPLE_RATE, SongReader, measure
+from unmix.audio.formats import SAMPLE_RATE
+from unmix.audio.song_reader import SongReader, measure
 from unmix.engine.separator import Separator
 from unmix.errors import AudioError
 

@@ -17,15 +17,13 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from unmix.audio.formats import SAMPLE_RATE
 from unmix.audio.mp3 import Mp3Encoder
 from unmix.errors import EngineError
 
-FORMATS: Final = ("mp3", "wav", "flac")
 #: LAME's quality of mp3 stems; docs/engine.md has the figures that chose it.
 MP3_QUALITY: Final = 5
 
-#: Hz of every stem.
-_SAMPLE_RATE: Final = 44_100
 _FULL_SCALE: Final = 32_768
 
 #: FFmpeg's codec of every format that is written with it; the muxers have the names of the formats.
@@ -93,15 +91,15 @@ class _LosslessEncoder:
 
     def __init__(self, output: Any, codec: str) -> None:
         self._output = output
-        self._stream = output.add_stream(codec, rate=_SAMPLE_RATE, layout="stereo")
+        self._stream = output.add_stream(codec, rate=SAMPLE_RATE, layout="stereo")
         self._stream.codec_context.format = "s16"
         self._samples = 0
 
     def write(self, pcm: NDArray[np.int16]) -> None:
         interleaved = np.ascontiguousarray(pcm.T).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(interleaved, format="s16", layout="stereo")
-        frame.sample_rate = _SAMPLE_RATE
-        frame.time_base = Fraction(1, _SAMPLE_RATE)
+        frame.sample_rate = SAMPLE_RATE
+        frame.time_base = Fraction(1, SAMPLE_RATE)
         frame.pts = self._samples
         self._samples += pcm.shape[1]
         self._output.mux(self._stream.encode(frame))

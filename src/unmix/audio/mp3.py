@@ -14,7 +14,8 @@ import lameenc
 import numpy as np
 from numpy.typing import NDArray
 
-_SAMPLE_RATE: Final = 44_100
+from unmix.audio.formats import SAMPLE_RATE
+
 _FRAME_SAMPLES: Final = 1152
 #: Samples of silence that LAME puts first; decoders know that they add 529 more.
 _ENCODER_DELAY: Final = 576
@@ -51,8 +52,8 @@ class Mp3Encoder:
         self._lame = lameenc.Encoder()
         self._lame.silence()
         self._lame.set_channels(2)
-        self._lame.set_in_sample_rate(_SAMPLE_RATE)
-        self._lame.set_out_sample_rate(_SAMPLE_RATE)
+        self._lame.set_in_sample_rate(SAMPLE_RATE)
+        self._lame.set_out_sample_rate(SAMPLE_RATE)
         self._lame.set_bit_rate(self._bitrate_kbps)
         self._lame.set_quality(quality)
         file.write(bytes(self._info_bytes))  # its room: what it says is known at the end
@@ -133,4 +134,4 @@ def _one_byte(crc: int) -> int:
 
 
 def _mean_frame_bytes(bitrate_kbps: int) -> float:
-    return _FRAME_SAMPLES * bitrate_kbps * 125 / _SAMPLE_RATE
+    return _FRAME_SAMPLES * bitrate_kbps * 125 / SAMPLE_RATE

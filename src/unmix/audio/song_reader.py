@@ -17,11 +17,9 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from unmix.audio.formats import SAMPLE_RATE
 from unmix.audio.sniff import HEAD_BYTES, has_external_reference, id3_size, is_refused_media, read_wav_header, sniff
 from unmix.errors import AudioError
-
-#: Hz; every song is decoded to it and every stem is delivered in it.
-SAMPLE_RATE: Final = 44_100
 
 _DEMUXERS: Final = {"mp4": "mov", "matroska": "matroska"}  # the others have the name of their container
 _MAX_STREAMS: Final = 16

@@ -17,9 +17,10 @@ from demucs.apply import BagOfModels
 from unmix.engine import pretrained
 from unmix.engine.weights import digest, load_pickle, load_safetensors, unusable
 from unmix.errors import ModelUnavailableError
+from unmix.names import DEMO_MODEL
 
 #: The small model in this package: it makes everything run offline, and is no match for the published ones.
-DEMO: Final = "demo"
+DEMO: Final = DEMO_MODEL
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SOURCE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -36,6 +37,8 @@ class LoadedModel:
     segment_samples: int  # of its longest window, at `sample_rate`
     weights_sha256: str  # see `weights.digest`
     module: BagOfModels
+    weights_source: str = ""  # where the weights come from
+    weights_licence: str = ""  # what they may be used for, as their author says
 
 
 def is_model_name(name: str) -> bool:

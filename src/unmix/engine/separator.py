@@ -18,8 +18,9 @@ from typing import Final, Self
 import torch
 from torch import Tensor
 
-from unmix.audio.encode import FORMATS, MP3_QUALITY, StemWriter, write_errors
-from unmix.audio.song_reader import SAMPLE_RATE, SongReader
+from unmix.audio.encode import MP3_QUALITY, StemWriter, write_errors
+from unmix.audio.formats import MEDIA_TYPES, SAMPLE_RATE
+from unmix.audio.song_reader import SongReader
 from unmix.engine.backends import Backend, Precision, make_engine
 from unmix.engine.models import LoadedModel
 from unmix.engine.resample import torchaudio_resample
@@ -124,8 +125,8 @@ class Separator:
         """
         started = time.monotonic()
         plan = plan_stems(self.model, stems, mixture_consistency=mixture_consistency)
-        if format not in FORMATS:
-            raise InputError(f"no format {format!r}; there are {', '.join(FORMATS)}", code="unknown_format")
+        if format not in MEDIA_TYPES:
+            raise InputError(f"no format {format!r}; there are {', '.join(MEDIA_TYPES)}", code="unknown_format")
         reader = SongReader(song, max_seconds=max_seconds)
         segments = 0
 

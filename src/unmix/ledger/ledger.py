@@ -15,10 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
+from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from unmix import names
-from unmix.errors import InputError, LeaseLostError, ObjectChangedError, ObjectMissingError, StoreError
+from unmix.errors import InputError, ObjectChangedError, ObjectMissingError, StoreError, SupersededError
 from unmix.job import Delivery, JobRequest, JobStatus, Outcome, StemFile
 from unmix.store.protocol import ObjectInfo, ObjectStore
 
@@ -128,14 +129,14 @@ class Ledger:
         """Commit how a job ended, once per generation, and return the outcome that counts: the first one.
 
         Raises:
-            LeaseLostError: the job was removed or submitted anew meanwhile; nothing was written.
+            SupersededError: the job was removed or submitted anew meanwhile; nothing was written.
         """
         while True:
             # The order matters: a request read after the outcome is at least as new as what is swapped out.
             standing, etag = self._outcome(outcome.job_id)
             request = self.request(outcome.job_id)
             if request is None or request.generation != outcome.generation:
-                raise LeaseLostError(f"{outcome.job_id} was removed or submitted anew", code="superseded")
+                raise SupersededError(f"{outcome.job_id} was removed or submitted anew")
             if standing is not None and standing.generation == outcome.generation:
                 return standing
             if self._guard is not None and not self.store.conditional_puts:
@@ -299,6 +300,21 @@ class Ledger:
             return read(data), etag
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"the document {name} is damaged: {error}", code="bad_document") from error
+
+    def fetch_song(self, song_hash: str, path: Path) -> None:
+        """Write a stored song to `path`; on failure nothing is left there.
+
+        Raises:
+            ObjectMissingError: it is not stored.
+            OSError: `path` cannot be written.
+        """
+        self.store.get_file(names.song_object(song_hash), path)
+
+    def put_stem(self, job_id: str, token: str, stem: str, extension: str, path: Path) -> StemFile:
+        """Store a stem under a name that no other attempt uses, and return what an outcome says of it."""
+        name = names.attempt_object(job_id, token, stem, extension)
+        self.store.put_file(name, path)
+        return StemFile(key=name.key, size_bytes=path.stat().st_size, sha256=names.hash_file(path))
 
 
 def _song_hash(info: ObjectInfo) -> str:

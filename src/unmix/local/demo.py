@@ -16,7 +16,8 @@ from typing import Final
 
 import numpy as np
 
-from unmix.audio.song_reader import SAMPLE_RATE, Samples, SongReader
+from unmix.audio.formats import SAMPLE_RATE
+from unmix.audio.song_reader import Samples, SongReader
 from unmix.errors import InputError
 from unmix.local.auto_model import resolve_model
 from unmix.local.local import LocalPlan, free_port, interruptible, running

@@ -18,7 +18,7 @@ from chaos.run import Run
 from chaos.table import Claim, never
 from stack import Stack
 from support import RedisServer
-from unmix.audio.song_reader import SAMPLE_RATE
+from unmix.audio.formats import SAMPLE_RATE
 from unmix.local.demo import decode
 
 #: Long enough that a worker can be killed in the middle.
