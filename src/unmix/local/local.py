@@ -24,12 +24,15 @@ from typing import Final
 from unmix.errors import InputError, UnmixError
 from unmix.local.embedded_redis import roles, server_command, write_users
 from unmix.local.supervisor import POLL_SECONDS, ProcessPlan, Supervisor, tail
+from unmix.runtime.secrecy import keep_secrets
 from unmix.settings import Settings
 
 #: When to say what is being waited for, in seconds after the start.
 PATIENCE_SECONDS: Final = 15.0
 #: Longest block of a worker's take here: an idle worker ends that much after Ctrl-C.
 TAKE_SECONDS: Final = 1.0
+#: All that our Redis server gets of the environment, because whoever separates can read what it was told.
+_SERVER_VARIABLES: Final = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
         QueueError: there is no Redis-protocol server on this machine, or not its settings (`no_redis_server`,
             `no_redis_config`).
     """
+    keep_secrets()
     with interruptible(), running(settings, plan, say=say) as stack:
         try:
             stack.wait_until_ready()
@@ -212,7 +216,8 @@ def _stages(settings: Settings, plan: LocalPlan, own_redis: _OwnRedis | None) ->
     if settings.threads == 0 and plan.workers > 1:  # left alone, each worker would take every core
         environment["UNMIX_THREADS"] = str(max(1, (os.cpu_count() or 1) // plan.workers))
     if own_redis is not None:
-        stages.append([ProcessPlan("redis", own_redis.command, environment, plan.logs / "redis.log")])
+        told = {name: os.environ[name] for name in _SERVER_VARIABLES if name in os.environ}
+        stages.append([ProcessPlan("redis", own_redis.command, told, plan.logs / "redis.log")])
 
     def process(name: str, *arguments: str, **variables: str) -> ProcessPlan:
         log = plan.logs / f"{name}.log"
