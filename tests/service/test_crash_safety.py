@@ -84,7 +84,7 @@ def serve_one(queue: JobQueue, ledger: Ledger, folder: Path) -> None:
     process: Any = Process(shutdown)
     settings = Settings(model="demo", take_seconds=1, max_attempts=2, max_crashes=2, max_lapses=2)
     with Scratch(folder / "scratch") as scratch:
-        Worker(settings, queue, ledger, process, scratch, worker_id="worker-2").run(shutdown)
+        Worker(settings, queue, ledger.store, process, scratch, worker_id="worker-2").run(shutdown)
 
 
 def done(request: JobRequest, token: str, ledger: Ledger) -> Outcome:

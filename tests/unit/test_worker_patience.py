@@ -18,10 +18,11 @@ from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.file import FileStore
 from unmix_worker import patience
-from unmix_worker.lease import Lease
+from unmix_worker.lease import Lease, Released
+from unmix_worker.messages import SeparationTask
 from unmix_worker.patience import Patience
 from unmix_worker.scratch import Scratch
-from unmix_worker.separation import ReleasedError, Separated, SeparationTask
+from unmix_worker.separation import Separated
 from unmix_worker.worker import Worker
 
 SONG = b"a song"
@@ -137,7 +138,7 @@ def test_the_lease_is_kept_while_the_store_is_away(lease: Lease, queue: JobQueue
 
 def test_a_shutdown_that_leaves_no_time_gives_the_job_back(lease: Lease) -> None:
     shutdown = Shutdown(grace_seconds=5)
-    with pytest.raises(ReleasedError):
+    with pytest.raises(Released):
         Patience(LONG_SECONDS, lease, shutdown, NO_HEARTBEAT).call(Outage(float("inf"), meanwhile=shutdown.request))
 
 
@@ -187,7 +188,7 @@ class Bench:
     def run(self) -> None:
         """Serve the song."""
         with Scratch(self.scratch) as scratch:
-            Worker(self._settings, self.queue, self.ledger, self.process, scratch, worker_id="worker-1").run(
+            Worker(self._settings, self.queue, self.store, self.process, scratch, worker_id="worker-1").run(
                 self.shutdown
             )
 
