@@ -1,6 +1,8 @@
 """What the separating child is told: an allow-list of this process' environment, and how it waits and keeps its memory.
 
-The child decodes what strangers sent, so it gets no password, no key and no token: nothing that is not named here.
+The child decodes what strangers sent, so it gets nothing that is not named here: no password, key or token, unless one
+stands in the address of a proxy. That it cannot look them up in its parent either is the parent's doing
+(`unmix.runtime.secrecy`), and holds on Linux.
 """
 
 import os
