@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -124,6 +125,9 @@ class SeparationProcess:
         if self._child is not None:
             self._child.kill()
             self._child.wait()
+            assert self._child.stdin is not None
+            with suppress(OSError):  # what it did not read any more
+                self._child.stdin.close()
             self._child = None
             self._card = None
 
