@@ -20,7 +20,7 @@ from benchmarks.measure import Usage, run_command, watch
 from benchmarks.models import BenchModel
 from benchmarks.songs import looped_song
 from unmix.local.demo import decode
-from unmix_worker.separation import child_environment
+from unmix_worker.environment import child_environment
 
 Estimates = NDArray[np.float32]
 

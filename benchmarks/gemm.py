@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Final
 
-from unmix_worker.separation import child_environment
+from unmix_worker.environment import child_environment
 
 _REPEATS: Final = 5
 

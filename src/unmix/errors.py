@@ -5,6 +5,7 @@
     ├── NotFoundError         no such job, song or stem
     ├── QueueError            Redis is away or refused
     │   └── LeaseLostError    another worker, a cancel or a new submission owns the job now
+    ├── SupersededError       the job was removed or submitted anew: this outcome of it counts no more
     ├── StoreError            the object store is away or refused
     │   ├── ObjectMissingError
     │   └── ObjectChangedError    a conditional put met another object than it expected
@@ -57,6 +58,12 @@ class LeaseLostError(QueueError):
 
     code = "lease_lost"
     retryable = False
+
+
+class SupersededError(UnmixError):
+    """The job was removed or submitted anew: nothing was written, and whatever was made for it does not count."""
+
+    code = "superseded"
 
 
 class StoreError(UnmixError):

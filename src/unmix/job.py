@@ -16,9 +16,6 @@ from typing import Any, Final, Self
 
 from unmix import names
 
-#: What stems are delivered as, and the media type of each.
-MEDIA_TYPES: Final = {"mp3": "audio/mpeg", "wav": "audio/wav", "flac": "audio/flac"}
-
 #: The form of the documents that this version writes; 0 in those of versions before there was a number.
 SCHEMA: Final = 1
 
@@ -209,6 +206,8 @@ class Ran(Part):
     processing_seconds: float
     backend: str = ""  # library and version; empty in documents of older workers
     precision: str = ""  # `exact` or `fast`
+    weights_source: str = ""  # where the weights come from; empty, as the next, in documents of older workers
+    weights_licence: str = ""  # what they may be used for, as their author says
 
 
 @dataclass(frozen=True, slots=True)

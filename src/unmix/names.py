@@ -1,4 +1,4 @@
-"""Names: the identity of a song and of a job, and what their objects are called. Pure, no I/O.
+"""Names: the identity of a song and of a job, and what their objects are called. No I/O but `hash_file`'s.
 
 A song is identified by its bytes, a job by the song and the options that differ from the defaults. Every pattern
 that guards a path, a key or an object name stands here, so that nothing unchecked reaches a store.
@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 QUEUE_BUCKET: Final = "queue"
@@ -27,6 +28,11 @@ CONTRACT_STEMS: Final = ("vocals", "drums", "bass", "other")
 VOCALS: Final = "vocals"
 #: The song less its vocals: a stem of every model that has `vocals`, though not one of its sources.
 INSTRUMENTAL: Final = "instrumental"
+#: The small model in our package, and what is said wherever it is used.
+DEMO_MODEL: Final = "demo"
+DEMO_LABEL: Final = (
+    "demo model: small, trained on synthetic songs only; it shows that everything works, not what htdemucs can do"
+)
 #: `base` is a typo in the contract's oldest text that clients copied.
 STEM_ALIASES: Final = {"base": "bass"}
 
@@ -45,6 +51,12 @@ class ObjectName:
 def hash_song(data: bytes) -> str:
     """Return the song hash of `data`: its SHA-256 as 64 hex digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file of any size, in the form of a song hash."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_job_id(text: str) -> bool:

@@ -82,6 +82,18 @@ def test_it_runs_under_an_init_as_the_user_of_the_manifests(dockerfile: Path) ->
     assert set(arguments(dockerfile, "USER")) == users == {"10001:10001"}
 
 
+def test_what_it_runs_beside_our_own_processes_cannot_be_read_by_them(dockerfile: Path) -> None:
+    """A program that its user may run and not read is not dumpable, so nobody sees the passwords that it was told."""
+    (hidden,) = re.findall(r"for program in ([\w -]+); do chmod 711", dockerfile.read_text())
+    assert {"dumb-init", "sh"} <= set(hidden.split())
+    for workload in Manifests(combination("local")).workloads:
+        container = workload.containers[0]
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            command = container.get(probe, {}).get("exec", {}).get("command")
+            if command and "track-unmix" in container["image"]:
+                assert command[0] in hidden.split()
+
+
 def test_it_is_made_of_what_the_builder_gets(dockerfile: Path) -> None:
     sources = [
         source

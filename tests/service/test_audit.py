@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import pytest
 import redis
 
-from support import song_hash_number
+from command_line import unmix
+from support import redis_login, song_hash_number
 from unmix import names
 from unmix.errors import StoreError
 from unmix.janitor.audit import Audit, Audited
@@ -160,6 +161,17 @@ def test_stems_that_an_older_service_left_are_no_reason_to_look(ledger: Ledger, 
     store.put(names.ObjectName(names.OUTPUT_BUCKET, "notes.txt"), b"mine")
     assert audit.run() == Audited()
     assert [marked_job(mark) for mark in ledger.inventory.open_marks()] == []
+
+
+def test_unmix_audit_tells_what_it_found(
+    ledger: Ledger, store: FileStore, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept(store, ledger)
+    ledger.open_marks.take_away(JOB)
+    for name, value in {**redis_login(redis_url, "janitor"), "UNMIX_STORE_URL": f"file://{store.root}"}.items():
+        monkeypatch.setenv(name, value)
+    said = unmix("audit")
+    assert said.stdout.splitlines()[-4:] == ["marked: 1", "failures: 0", "retired: 0", "unread: 0"]
 
 
 def test_one_song_that_the_store_refuses_does_not_keep_the_others_from_being_audited(

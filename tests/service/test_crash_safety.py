@@ -68,13 +68,13 @@ def die_and_come_back(queue: JobQueue) -> None:
     eventually(lambda: queue.sweep().lapsed, "its lease has lapsed")
 
 
-def serve_one(queue: JobQueue, ledger: Ledger, folder: Path) -> None:
+def serve_one(queue: JobQueue, store: FileStore, folder: Path) -> None:
     """Let a worker take what is next."""
     shutdown = Shutdown(grace_seconds=10)
     process: Any = Process(shutdown)
     settings = Settings(model="demo", take_seconds=1, max_attempts=2, max_crashes=2, max_lapses=2)
     with Scratch(folder / "scratch") as scratch:
-        Worker(settings, queue, ledger, process, scratch, worker_id="worker-2").run(shutdown)
+        Worker(settings, queue, store, process, scratch, worker_id="worker-2").run(shutdown)
 
 
 def done(store: FileStore, request: JobRequest, token: str, ledger: Ledger) -> Outcome:
@@ -112,7 +112,7 @@ def test_a_song_whose_tries_are_used_up_is_not_tried_once_more_because_a_worker_
             queue.sweep()  # due at once
             continue
         die_and_come_back(queue)
-    serve_one(queue, ledger, tmp_path)
+    serve_one(queue, store, tmp_path)
     outcome = ledger.outcome(request)
     assert outcome is not None
     assert (outcome.status, outcome.error_code) == (JobStatus.FAILED, code)
@@ -123,7 +123,7 @@ def test_a_claimed_job_that_was_removed_does_not_come_back(
 ) -> None:
     submit(store, queue, ledger)
     ledger.removal.remove_job(JOB)  # whoever did this died before Redis heard of it
-    serve_one(queue, ledger, tmp_path)
+    serve_one(queue, store, tmp_path)
     assert ledger.request(JOB) is None
     assert queue.views.record(JOB) is None
     assert queue.views.counts().open == 0

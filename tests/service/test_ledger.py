@@ -9,7 +9,7 @@ import pytest
 
 from support import song_hash_number
 from unmix import names
-from unmix.errors import InputError, LeaseLostError
+from unmix.errors import InputError, SupersededError
 from unmix.job import Callback, DamagedRequest, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
 from unmix.ledger.inventory import marked_job
 from unmix.ledger.ledger import Ledger, utc_now
@@ -91,7 +91,7 @@ def test_a_late_commit_of_an_earlier_submission_is_refused(ledger: Ledger) -> No
     failed, _ = ledger.accept(request())
     ledger.commit(outcome(failed, "t1", JobStatus.FAILED))
     again, _ = ledger.accept(request())
-    with pytest.raises(LeaseLostError):
+    with pytest.raises(SupersededError):
         ledger.commit(outcome(failed, "t3"))
     assert ledger.outcome(again) is None
 
@@ -111,7 +111,7 @@ def test_a_commit_that_slept_through_a_resubmission_does_not_end_it(
         put_if(name, data, etag=etag)
 
     monkeypatch.setattr(store, "put_if", resubmitted_meanwhile)
-    with pytest.raises(LeaseLostError):
+    with pytest.raises(SupersededError):
         ledger.commit(outcome(old, "old"))
     resubmitted = ledger.request(JOB)
     assert resubmitted is not None
@@ -121,7 +121,7 @@ def test_a_commit_that_slept_through_a_resubmission_does_not_end_it(
 def test_a_removed_job_cannot_be_committed(ledger: Ledger) -> None:
     accepted, _ = ledger.accept(request())
     ledger.removal.remove_job(JOB)
-    with pytest.raises(LeaseLostError):
+    with pytest.raises(SupersededError):
         ledger.commit(outcome(accepted))
 
 

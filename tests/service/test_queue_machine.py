@@ -54,9 +54,10 @@ from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.file import FileStore
 from unmix_rest.app import create_app
-from unmix_worker.lease import Lease
+from unmix_worker.lease import Lease, Released
+from unmix_worker.messages import SeparationTask
 from unmix_worker.scratch import Scratch
-from unmix_worker.separation import CrashedError, ReleasedError, Separated, SeparationTask
+from unmix_worker.separation import CrashedError, Separated
 from unmix_worker.worker import Worker
 
 RUNS = int(os.environ.get("UNMIX_MACHINE_RUNS", 200))
@@ -123,7 +124,7 @@ class Engine:
         claim = self._machine.claims[self._worker_id]
         self._machine.separation_begins(claim, self.fate)
         if shutdown.requested:
-            raise ReleasedError
+            raise Released
         if self.fate == "fails":
             raise EngineError("this song cannot be separated")
         if self.fate == "may pass":
@@ -145,7 +146,7 @@ class WorkerActor(Actor):
         bench = machine.bench
         self.engine = Engine(machine, worker_id)
         self.shutdown = Shutdown(grace_seconds=60)
-        worker = Worker(bench.settings, bench.queue, bench.ledger, self.engine, bench.scratch, worker_id=worker_id)  # type: ignore[arg-type]
+        worker = Worker(bench.settings, bench.queue, bench.store, self.engine, bench.scratch, worker_id=worker_id)  # type: ignore[arg-type]
         super().__init__(worker_id, lambda: worker.run(self.shutdown))
 
     @property

@@ -24,12 +24,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.ledger": {"unmix.errors", "unmix.names", "unmix.job", "unmix.store"},
     "unmix.callbacks": {"unmix.errors", "unmix.job"},
     "unmix.runtime": {"unmix.errors", "unmix.settings", "unmix.queue", "unmix.store"},
+    "unmix.separating": {"unmix.settings", "unmix.engine"},
     "unmix.client": {"unmix.errors", "unmix.job"},
     "unmix.janitor": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.queue", "unmix.ledger"),
         *("unmix.callbacks", "unmix.runtime"),
     },
-    "unmix.local": {"unmix.errors", "unmix.settings", "unmix.audio", "unmix.engine"},
+    "unmix.local": {
+        *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.runtime"),
+    },
     "unmix.cli": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.engine", "unmix.client", "unmix.janitor"),
         *("unmix.local", "unmix.runtime"),
@@ -39,8 +42,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("unmix.ledger", "unmix.callbacks", "unmix.runtime"),
     },
     "unmix_worker": {
-        *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.engine", "unmix.queue"),
-        *("unmix.ledger", "unmix.callbacks", "unmix.runtime"),
+        *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.engine", "unmix.separating"),
+        *("unmix.store", "unmix.queue", "unmix.ledger", "unmix.callbacks", "unmix.runtime"),
     },
 }
 
@@ -143,6 +146,12 @@ def test_only_the_child_loads_torch(module: str) -> None:
     assert loaded.stdout.strip() == "[]"
 
 
+def test_the_separating_child_loads_no_client_of_a_service() -> None:
+    code = "import sys, unmix_worker.child; print(sorted({'redis', 'minio'} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
+
+
 def test_only_settings_reads_the_environment() -> None:
     for name, tree in modules().items():
         reads = [
@@ -151,7 +160,7 @@ def test_only_settings_reads_the_environment() -> None:
         # A process hands its environment on, whole or in part, to those that it starts.
         if name not in (
             "unmix.settings",
-            "unmix_worker.separation",
+            "unmix_worker.environment",
             "unmix.local.local",
             "unmix.audio.probe",
             "unmix.local.demo",

@@ -5,11 +5,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import redis
 
 from command_line import unmix
+from unmix.audio.formats import MEDIA_TYPES
+from unmix.cli.options import Format
 
 
 def test_the_command_line_loads_neither_torch_nor_flask() -> None:
@@ -106,3 +109,8 @@ def test_logs_says_in_one_line_that_redis_is_away(
     errors = capsys.readouterr().err
     assert len(errors.splitlines()) == 1
     assert "(queue_unavailable)" in errors
+
+
+def test_the_command_line_offers_the_formats_that_there_are() -> None:
+    offered, _ = get_args(Format)
+    assert get_args(offered) == tuple(MEDIA_TYPES)

@@ -1,11 +1,9 @@
 """Backends: every one gives what demucs gives, as precisely as it says, and says what really ran."""
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,8 @@ from unmix.engine.sdr import sdr_db
 from unmix.engine.separator import Separator
 from unmix.errors import EngineError
 from unmix.job import SeparationOptions
-from unmix_worker.separation import SeparationTask
+from unmix_worker import messages
+from unmix_worker.messages import Done, Failed, SeparationTask, decode_event
 
 needs_bf16 = pytest.mark.skipif(
     not openvino_backend.has_bf16(), reason="this CPU has no bfloat16, so nothing is fast on it"
@@ -201,13 +200,15 @@ def test_the_child_of_a_worker_obeys_the_settings_and_reports_what_ran(tmp_path:
         assert child.stdin is not None
         assert child.stdout is not None
         for task in tasks:
-            child.stdin.write(json.dumps(asdict(task)) + "\n")
+            child.stdin.write(messages.encode(task))
         child.stdin.flush()
-        ends = (event for event in map(json.loads, child.stdout) if event["event"] in ("done", "error"))
+        ends = (event for event in map(decode_event, child.stdout) if isinstance(event, Failed | Done))
         refused, done = next(ends), next(ends)
         child.stdin.close()
-    assert (refused["code"], refused["retryable"]) == ("weights_changed", True)
-    assert (done["ran"]["backend"], done["ran"]["precision"]) == (f"torch {torch.__version__}", "exact")
+    assert isinstance(refused, Failed)
+    assert (refused.code, refused.retryable) == ("weights_changed", True)
+    assert isinstance(done, Done)
+    assert (done.ran.backend, done.ran.precision) == (f"torch {torch.__version__}", "exact")
 
 
 def test_openvino_reports_nothing_to_anybody() -> None:

@@ -8,7 +8,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from audio_files import music
-from unmix.audio.encode import FORMATS, StemWriter
+from unmix.audio.encode import StemWriter
+from unmix.audio.formats import MEDIA_TYPES
 from unmix.audio.song_reader import SongReader
 from unmix.engine.sdr import sdr_db
 from unmix.errors import EngineError
@@ -29,7 +30,7 @@ def decoded(path: Path) -> NDArray[np.float32]:
     return np.concatenate(list(SongReader(path)), axis=1)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", MEDIA_TYPES)
 def test_a_stem_has_the_length_of_what_was_written_to_the_sample(format: str, tmp_path: Path) -> None:
     for samples in LENGTHS:
         path = tmp_path / "stem"
@@ -38,7 +39,7 @@ def test_a_stem_has_the_length_of_what_was_written_to_the_sample(format: str, tm
         assert (by_ffmpeg, by_libsndfile) == (samples, samples)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", MEDIA_TYPES)
 def test_a_stem_is_aligned_with_what_was_written(format: str, tmp_path: Path) -> None:
     song = music(60_000)
     write(tmp_path / "stem", song, format=format)
@@ -49,7 +50,7 @@ def test_a_stem_is_aligned_with_what_was_written(format: str, tmp_path: Path) ->
         assert sdr_db(song, stem) > (15 if format == "mp3" else 75)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", MEDIA_TYPES)
 def test_the_pieces_of_a_stem_do_not_matter(format: str, tmp_path: Path) -> None:
     song = music(50_000)
     write(tmp_path / "whole", song, format=format)
@@ -57,7 +58,7 @@ def test_the_pieces_of_a_stem_do_not_matter(format: str, tmp_path: Path) -> None
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "pieces").read_bytes()
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", MEDIA_TYPES)
 def test_stems_that_are_written_side_by_side_do_not_touch_each_other(format: str, tmp_path: Path) -> None:
     songs = [music(50_000, seed=seed) for seed in range(3)]
     for seed, song in enumerate(songs):
@@ -91,7 +92,7 @@ def test_what_exceeds_full_scale_is_clamped_and_counted_and_the_rest_keeps_its_l
     assert np.abs(stem[:, 300:] - song[:, 300:]).max() < 1 / 32_768
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", MEDIA_TYPES)
 def test_a_full_disk_is_an_error_that_may_pass(format: str, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
@@ -107,7 +108,7 @@ def test_a_full_disk_is_an_error_that_may_pass(format: str, tmp_path: Path) -> N
     assert not full.is_symlink()
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", MEDIA_TYPES)
 def test_a_discarded_stem_leaves_no_file(format: str, tmp_path: Path) -> None:
     for finished in (False, True):
         writer = StemWriter(tmp_path / "stem", format=format)

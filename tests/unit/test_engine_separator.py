@@ -19,7 +19,7 @@ from audio_files import encode, music, wav
 from demucs_models import FOUR, SIX, demucs, hdemucs, htdemucs, save_bag, save_ft, save_mdx, tiny_htdemucs
 from demucs_models import save_safetensors as save
 from engine_support import loaded
-from unmix.audio.encode import FORMATS
+from unmix.audio.formats import MEDIA_TYPES
 from unmix.audio.song_reader import SongReader
 from unmix.engine.backends import Backend, Precision
 from unmix.engine.models import LoadedModel, load_model
@@ -208,7 +208,7 @@ def broken(mixtures: Tensor) -> Tensor:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("full", [["vocals"], FOUR], ids=["one", "all"])
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", MEDIA_TYPES)
 def test_a_disk_that_fills_up_leaves_no_file_and_a_separator_that_works(
     format: str, full: list[str], separator: Separator, song: Path, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from support import PATIENCE_SECONDS, eventually, song_hash_number
 from unmix import names
 from unmix.janitor import deliveries, periodic
 from unmix.janitor.deliveries import Deliveries
-from unmix.janitor.janitor import audit
+from unmix.janitor.janitor import audit_of
 from unmix.janitor.periodic import HANGS_AFTER_SECONDS, Periodic
 from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
@@ -70,7 +70,7 @@ def until() -> Iterator[threading.Event]:
 
 
 def periodic_audit(queue: JobQueue, store: FileStore, until: threading.Event) -> Periodic:
-    work = audit(Settings(), queue, Ledger(store)).run
+    work = audit_of(Settings(), queue, Ledger(store)).run
     return Periodic("audit", work, pause_seconds=3600, stop=until)
 
 

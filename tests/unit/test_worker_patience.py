@@ -9,20 +9,23 @@ from typing import Any
 import pytest
 
 from unmix.errors import LeaseLostError, ObjectMissingError, StoreError
-from unmix.job import JobRequest, JobStatus, ModelCard, Ran, SeparationOptions
+from unmix.job import JobRequest, JobStatus, ModelCard, Outcome, Ran, SeparationOptions
 from unmix.ledger.ledger import Ledger
-from unmix.names import hash_song, song_object
+from unmix.names import hash_song, request_object, song_object
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.file import FileStore
+from unmix.store.protocol import ObjectInfo
 from unmix_worker import patience
-from unmix_worker.lease import Lease
+from unmix_worker.lease import Lease, Released
+from unmix_worker.messages import SeparationTask
 from unmix_worker.patience import Patience
 from unmix_worker.scratch import Scratch
-from unmix_worker.separation import ReleasedError, Separated, SeparationTask
+from unmix_worker.separation import Separated
+from unmix_worker.waiting_store import WaitingStore
 from unmix_worker.worker import Worker
 
 SONG = b"a song"
@@ -132,7 +135,7 @@ def test_the_lease_is_kept_while_the_store_is_away(lease: Lease, queue: JobQueue
 
 def test_a_shutdown_that_leaves_no_time_gives_the_job_back(lease: Lease) -> None:
     shutdown = Shutdown(grace_seconds=5)
-    with pytest.raises(ReleasedError):
+    with pytest.raises(Released):
         Patience(LONG_SECONDS, lease, shutdown, NO_HEARTBEAT).call(Outage(float("inf"), meanwhile=shutdown.request))
 
 
@@ -142,6 +145,109 @@ def test_a_shutdown_that_leaves_time_lets_the_waiting_go_on(lease: Lease) -> Non
         Patience(LONG_SECONDS, lease, shutdown, NO_HEARTBEAT).call(Outage(3, meanwhile=shutdown.request))
         == "here it is"
     )
+
+
+@pytest.fixture
+def waiting(lease: Lease, tmp_path: Path) -> WaitingStore:
+    """A store that waits, over one in a folder."""
+    store = FileStore(tmp_path / "store")
+    store.prepare()
+    return WaitingStore(store, Patience(LONG_SECONDS, lease, Shutdown(60), NO_HEARTBEAT))
+
+
+def behind(store: WaitingStore) -> Any:
+    """The store that may be away."""
+    return store._store
+
+
+def lands_and_is_not_heard_of(action: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `action`, which the first time takes effect and nevertheless fails: its answer is lost."""
+    calls: list[object] = []
+
+    def call(*args: Any, **options: Any) -> Any:
+        calls.append(args)
+        result = action(*args, **options)
+        if len(calls) == 1:
+            raise AWAY
+        return result
+
+    return call
+
+
+def test_a_commit_whose_answer_was_lost_is_found_to_be_one_s_own(
+    waiting: WaitingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(waiting)
+    request, _ = ledger.accept(JobRequest(JOB_ID, SeparationOptions(model="demo"), "now"))
+    mine = Outcome(JOB_ID, request.generation, JobStatus.DONE, "now", token="mine")
+    monkeypatch.setattr(behind(waiting), "put_if", lands_and_is_not_heard_of(behind(waiting).put_if))
+    assert ledger.commit(mine) == mine
+    assert ledger.outcome(request) == mine
+
+
+def test_a_commit_that_replaces_an_earlier_submission_s_may_lose_its_answer_too(
+    waiting: WaitingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(waiting)
+    early, _ = ledger.accept(JobRequest(JOB_ID, SeparationOptions(model="demo"), "now"))
+    ledger.commit(Outcome(JOB_ID, early.generation, JobStatus.FAILED, "now", token="early"))
+    late = ledger.retry(JOB_ID)
+    assert late is not None
+    mine = Outcome(JOB_ID, late.generation, JobStatus.DONE, "now", token="mine")
+    monkeypatch.setattr(behind(waiting), "put_if", lands_and_is_not_heard_of(behind(waiting).put_if))
+    assert ledger.commit(mine) == mine
+
+
+def test_a_foreign_push_whose_request_was_written_unheard_is_adopted_once(
+    waiting: WaitingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed = JobRequest(JOB_ID, SeparationOptions(model="demo"), "now")
+    monkeypatch.setattr(behind(waiting), "put_if", lands_and_is_not_heard_of(behind(waiting).put_if))
+    assert Ledger(waiting).adopt(pushed) == pushed
+
+
+@pytest.mark.parametrize("operation", ["put", "put_file", "copy", "remove"])
+def test_what_took_effect_unheard_can_be_done_again(
+    waiting: WaitingStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    name, other = song_object(JOB_ID), request_object(JOB_ID)
+    (tmp_path / "song").write_bytes(SONG)
+    waiting.put(name, SONG)
+    arguments: dict[str, tuple[Any, ...]] = {
+        "put": (other, SONG),
+        "put_file": (other, tmp_path / "song"),
+        "copy": (name, other),
+        "remove": (other,),
+    }
+    monkeypatch.setattr(behind(waiting), operation, lands_and_is_not_heard_of(getattr(behind(waiting), operation)))
+    getattr(waiting, operation)(*arguments[operation])
+    assert (waiting.stat(other) is None) == (operation == "remove")
+    assert waiting.get(name)[0] == SONG
+
+
+def test_a_listing_that_breaks_off_begins_again(waiting: WaitingStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting.put(song_object(JOB_ID), SONG)
+    waiting.put(request_object(JOB_ID), b"{}")
+    whole = list(waiting.list("queue"))
+    broken = [True]
+
+    def breaks_off(bucket: str, prefix: str) -> Iterator[ObjectInfo]:
+        yield whole[0]
+        if broken:
+            broken.clear()
+            raise AWAY
+        yield from whole[1:]
+
+    monkeypatch.setattr(behind(waiting), "list", breaks_off)
+    assert list(waiting.list("queue")) == whole
+    assert len(whole) == 2
+
+
+def test_an_object_is_opened_once_its_store_is_back(waiting: WaitingStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting.put(song_object(JOB_ID), SONG)
+    monkeypatch.setattr(behind(waiting), "open", fails_at_first(behind(waiting).open, AWAY))
+    with waiting.open(song_object(JOB_ID)) as file:
+        assert file.read() == SONG
 
 
 class Process:
@@ -182,7 +288,7 @@ class Bench:
     def run(self) -> None:
         """Serve the song."""
         with Scratch(self.scratch) as scratch:
-            Worker(self._settings, self.queue, self.ledger, self.process, scratch, worker_id="worker-1").run(
+            Worker(self._settings, self.queue, self.store, self.process, scratch, worker_id="worker-1").run(
                 self.shutdown
             )
 

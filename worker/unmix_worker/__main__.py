@@ -9,7 +9,6 @@ import structlog
 from pydantic import ValidationError
 
 from unmix.errors import UnmixError
-from unmix.ledger.ledger import Ledger
 from unmix.runtime.connect import connect_queue, connect_store, wait_for_services
 from unmix.runtime.logs import configure_logs
 from unmix.runtime.shutdown import Shutdown
@@ -38,9 +37,7 @@ def main() -> int:
         with Scratch(settings.scratch_dir) as scratch:
             shutdown = Shutdown(settings.shutdown_seconds)
             shutdown.listen()  # only now: before there is work, a signal may end the process at once
-            Worker(settings, queue, Ledger(store, guard=queue.guard), process, scratch, worker_id=worker_id).run(
-                shutdown
-            )
+            Worker(settings, queue, store, process, scratch, worker_id=worker_id).run(shutdown)
     except UnmixError as error:
         log.error("worker stops", code=error.code, error=error.message)
         return 1

@@ -1,27 +1,24 @@
 """The separating child: holds torch and one loaded model, and separates the songs that its parent names.
 
-It reads one task per line of JSON on standard input and answers with events, one per line, on standard output:
-`ready` once the default model is loaded; per task `loaded`, `progress`…, then `done` or `error`. It ends when its
-parent does. It knows files only: no Redis, no store, no lease.
+It reads one task per line on standard input and answers with events on standard output; `messages` says which. It ends
+when its parent does. It knows files only: no Redis, no store, no lease.
 """
 
-import json
 import os
 import queue
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from unmix.engine.models import load_model
 from unmix.engine.separator import Separator
 from unmix.errors import EngineError, UnmixError
 from unmix.job import ModelCard, Ran
+from unmix.separating import make_separator
 from unmix.settings import Settings
+from unmix_worker.messages import Done, Event, Failed, Loaded, Progress, Ready, SeparationTask, decode_task, encode
 
-Emit = Callable[[dict[str, Any]], None]
+Emit = Callable[[Event], None]
 
 
 def main() -> None:
@@ -30,44 +27,25 @@ def main() -> None:
     tasks = _read_tasks()
     settings = Settings()
     try:
-        separator = _load(settings.model, settings)
+        separator = make_separator(settings.model, settings)
     except UnmixError as error:
-        emit(_error(error))
+        emit(_failed(error))
         return
-    runs = {"backend": separator.backend, "precision": separator.precision}
-    emit({"event": "ready", "card": asdict(_card(separator)), **runs})
+    emit(Ready(_card(separator), separator.backend, separator.precision))
     while True:
         task = tasks.get()
         try:
-            separator = _with_model(task["model"], separator, settings)
-            emit({"event": "loaded"})
+            if separator.model.name != task.model:  # one model at a time, for memory's sake
+                separator = make_separator(task.model, settings)
+            emit(Loaded())
             emit(_separate(task, separator, settings.max_song_seconds, emit))
         except UnmixError as error:
-            emit(_error(error))
+            emit(_failed(error))
 
 
-def _with_model(name: str, separator: Separator, settings: Settings) -> Separator:
-    """Keep the loaded model, or replace it: one at a time, for memory's sake."""
-    if separator.model.name == name:
-        return separator
-    return _load(name, settings)
-
-
-def _load(name: str, settings: Settings) -> Separator:
-    model = load_model(name, model_dir=settings.model_dir, trusted_weights=settings.trusted_sums)
-    return Separator(
-        model,
-        device=settings.device,
-        backend=settings.backend,
-        precision=settings.precision,
-        threads=settings.threads,
-        cache_dir=settings.cache_dir,
-    )
-
-
-def _separate(task: dict[str, Any], separator: Separator, max_seconds: float, emit: Emit) -> dict[str, Any]:
+def _separate(task: SeparationTask, separator: Separator, max_seconds: float, emit: Emit) -> Done:
     model = separator.model
-    if task["weights_sha256"] not in (None, model.weights_sha256):
+    if task.weights_sha256 not in (None, model.weights_sha256):
         # Another worker may have the weights that were promised when the song was accepted.
         raise EngineError(
             f"the job was accepted for other weights of {model.name} than this worker has",
@@ -75,14 +53,14 @@ def _separate(task: dict[str, Any], separator: Separator, max_seconds: float, em
             retryable=True,
         )
     separation = separator.separate_file(
-        Path(task["song"]),
-        Path(task["out"]),
-        stems=task["stems"],
-        format=task["format"],
-        bitrate_kbps=task["bitrate_kbps"],
+        Path(task.song),
+        Path(task.out),
+        stems=task.stems,
+        format=task.format,
+        bitrate_kbps=task.bitrate_kbps,
         max_seconds=max_seconds,  # REST has checked it, a foreign producer has not
-        mixture_consistency=task["mixture_consistency"],
-        on_progress=lambda done, total: emit({"event": "progress", "done": done, "total": total}),
+        mixture_consistency=task.mixture_consistency,
+        on_progress=lambda done, total: emit(Progress(done, total)),
     )
     ran = Ran(
         model=model.name,
@@ -93,13 +71,10 @@ def _separate(task: dict[str, Any], separator: Separator, max_seconds: float, em
         sample_rate=model.sample_rate,
         duration_seconds=separation.duration_seconds,
         processing_seconds=round(separation.seconds, 3),
+        weights_source=model.weights_source,
+        weights_licence=model.weights_licence,
     )
-    return {
-        "event": "done",
-        "stems": {stem: str(path) for stem, path in separation.stems.items()},
-        "ran": ran.to_fields(),
-        "warnings": separation.warnings,
-    }
+    return Done({stem: str(path) for stem, path in separation.stems.items()}, ran, separation.warnings)
 
 
 def _card(separator: Separator) -> ModelCard:
@@ -107,8 +82,8 @@ def _card(separator: Separator) -> ModelCard:
     return ModelCard(model.name, model.weights_sha256, model.sources, model.sample_rate)
 
 
-def _error(error: UnmixError) -> dict[str, Any]:
-    return {"event": "error", "code": error.code, "message": error.message, "retryable": error.retryable}
+def _failed(error: UnmixError) -> Failed:
+    return Failed(error.code, error.message, error.retryable)
 
 
 def _take_over_stdout() -> Emit:
@@ -116,19 +91,19 @@ def _take_over_stdout() -> Emit:
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    def emit(event: dict[str, Any]) -> None:
-        events.write(json.dumps(event) + "\n")
+    def emit(event: Event) -> None:
+        events.write(encode(event))
 
     return emit
 
 
-def _read_tasks() -> "queue.SimpleQueue[dict[str, Any]]":
+def _read_tasks() -> "queue.SimpleQueue[SeparationTask]":
     """Read tasks in a thread, so that the end of the parent is noticed in the middle of a song."""
-    tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    tasks: queue.SimpleQueue[SeparationTask] = queue.SimpleQueue()
 
     def read() -> None:
         for line in sys.stdin:
-            tasks.put(json.loads(line))
+            tasks.put(decode_task(line))
         os._exit(0)  # the parent is gone, and torch does not listen
 
     threading.Thread(target=read, daemon=True).start()

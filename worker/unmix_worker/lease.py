@@ -13,6 +13,10 @@ from unmix.queue.records import Claim
 log = structlog.get_logger()
 
 
+class Released(Exception):
+    """Raised to give a job back unfinished, because the worker has to stop first; no fault of anybody's."""
+
+
 class Lease:
     """A claim renewed every `renew_seconds` while the context is open.
 

@@ -10,8 +10,7 @@ import structlog
 from unmix.errors import StoreError
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.shutdown import Shutdown
-from unmix_worker.lease import Lease
-from unmix_worker.separation import ReleasedError
+from unmix_worker.lease import Lease, Released
 
 log = structlog.get_logger()
 
@@ -24,7 +23,7 @@ LAST_PAUSE_SECONDS: Final = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to try again for one job, and what ends that early."""
+    """How long to try again each time in one job, and what ends that early."""
 
     seconds: float
     lease: Lease
@@ -37,7 +36,7 @@ class Patience:
         Raises:
             StoreError: the store refuses, or was away for too long.
             LeaseLostError: somebody else owns the job now.
-            ReleasedError: the worker has to stop first.
+            Released: the worker has to stop first.
         """
         deadline = time.monotonic() + self.seconds
         pause_seconds = FIRST_PAUSE_SECONDS
@@ -52,5 +51,5 @@ class Patience:
             self.lease.check()
             time.sleep(pause_seconds)
             if self.shutdown.requested and self.shutdown.seconds_left <= LAST_PAUSE_SECONDS:
-                raise ReleasedError
+                raise Released
             pause_seconds = min(2 * pause_seconds, LAST_PAUSE_SECONDS)

@@ -5,20 +5,20 @@ that, so a worker may die between any two lines. It does not import torch: Demuc
 (`separation`). What ends an attempt early is an error from the tree in `unmix.errors`, handled in one place, `_serve`.
 """
 
-import hashlib
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from unmix import names
 from unmix.errors import (
     EngineError,
     LeaseLostError,
     ObjectMissingError,
     QueueError,
     StoreError,
+    SupersededError,
     UnmixError,
 )
 from unmix.job import DamagedRequest, JobRequest, JobStatus, Outcome, StemFile
@@ -28,11 +28,14 @@ from unmix.queue.records import Claim
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
-from unmix_worker.elements import parse_element
-from unmix_worker.lease import Lease
+from unmix.store.protocol import ObjectStore
+from unmix_worker.elements import PushedJob, parse_element
+from unmix_worker.lease import Lease, Released
+from unmix_worker.messages import SeparationTask
 from unmix_worker.patience import Patience
 from unmix_worker.scratch import Scratch
-from unmix_worker.separation import CrashedError, ReleasedError, Separated, SeparationProcess, SeparationTask
+from unmix_worker.separation import CrashedError, Separated, SeparationProcess
+from unmix_worker.waiting_store import WaitingStore
 
 log = structlog.get_logger()
 
@@ -49,7 +52,7 @@ class Worker:
         self,
         settings: Settings,
         queue: JobQueue,
-        ledger: Ledger,
+        store: ObjectStore,
         process: SeparationProcess,
         scratch: Scratch,
         *,
@@ -57,7 +60,7 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._queue = queue
-        self._ledger = ledger
+        self._store = store
         self._process = process
         self._scratch = scratch
         self._worker_id = worker_id
@@ -76,7 +79,7 @@ class Worker:
             except QueueError as error:
                 log.warning("queue away", error=error.message)
                 shutdown.wait(QUEUE_PAUSE_SECONDS)
-            except ReleasedError:
+            except Released:
                 return  # asked to stop while the model was loading
 
     def _serve(self, element: str, shutdown: Shutdown) -> None:
@@ -92,53 +95,55 @@ class Worker:
             return
         with Lease(self._queue, claim, self._settings.renew_seconds) as lease:
             log.info("job started", job_id=claim.job_id, attempt=claim.attempt)
-            request = JobRequest(claim.job_id, push.options, utc_now(), push.callbacks, warnings=push.warnings)
             patience = Patience(self._settings.store_patience_seconds, lease, shutdown, self._heartbeat)
+            ledger = Ledger(WaitingStore(self._store, patience), guard=self._queue.guard)
+            request: JobRequest | None = None
             try:
-                request = patience.call(partial(self._request, claim, request))
-                self._run_job(request, claim, lease, patience, shutdown)
-            except ReleasedError:
+                request = self._request(push, claim, ledger)
+                self._run_job(request, claim, ledger, lease, shutdown)
+            except Released:
                 self._queue.release(claim)
                 log.info("job released", job_id=claim.job_id)
-            except LeaseLostError as error:
+            except (LeaseLostError, SupersededError) as error:
                 log.warning("job lost", job_id=claim.job_id, reason=error.message)
             except (EngineError, StoreError, QueueError) as error:
                 self._fail(request, claim, error)
 
-    def _request(self, claim: Claim, pushed: JobRequest) -> JobRequest:
+    def _request(self, push: PushedJob, claim: Claim, ledger: Ledger) -> JobRequest:
         """Return what the store says of the job; a foreign push is written there, as it has no request yet.
 
         Raises:
-            LeaseLostError: the job was removed.
+            SupersededError: the job was removed.
         """
         if claim.generation is None:
-            return self._ledger.adopt(pushed)
-        request = self._ledger.request(claim.job_id)
+            pushed = JobRequest(claim.job_id, push.options, utc_now(), push.callbacks, warnings=push.warnings)
+            return ledger.adopt(pushed)
+        request = ledger.request(claim.job_id)
         if request is None:
             self._queue.drop(claim)
-            raise LeaseLostError("the job was removed", code="superseded")
+            raise SupersededError("the job was removed")
         return request
 
-    def _run_job(self, request: JobRequest, claim: Claim, lease: Lease, patience: Patience, shutdown: Shutdown) -> None:
-        """Make the stems of one job and commit them."""
-        outcome = patience.call(partial(self._ledger.outcome, request))  # an earlier attempt may have come that far
+    def _run_job(self, request: JobRequest, claim: Claim, ledger: Ledger, lease: Lease, shutdown: Shutdown) -> None:
+        """Make the stems of one job, commit and publish them. Whoever claims the job next may repeat any of this."""
+        outcome = ledger.outcome(request)  # an earlier attempt may have come that far
         if outcome is None:
             self._refuse_if_spent(claim)
             if isinstance(request, DamagedRequest):
                 raise EngineError("the document that says what to do is damaged", code="bad_document")
             with self._scratch.song() as scratch:
-                song_path = patience.call(partial(self._fetch, request, scratch))
+                song_path = _fetch(request, ledger, scratch)
                 task = SeparationTask.of(request.options, song_path, scratch / "stems", self._settings.mp3_bitrate_kbps)
                 separated = self._process.separate(task, lease, shutdown)
-                stems = self._upload(request, claim, separated, patience)
+                stems = _upload(request, claim, ledger, separated)
             lease.check()
             warnings = (*request.warnings, *separated.warnings)
             ended = self._ended(request, claim, JobStatus.DONE)
-            made = replace(ended, stems=stems, ran=separated.ran, warnings=warnings)
-            outcome = patience.call(partial(self._ledger.commit, made))
+            outcome = ledger.commit(replace(ended, stems=stems, ran=separated.ran, warnings=warnings))
             if outcome.token != claim.token:  # another attempt was first, and its stems count
-                self._ledger.discard(stems)
-        self._conclude(request, claim, outcome, patience)
+                ledger.discard(stems)
+        ledger.publish(outcome)
+        self._finish(request, claim, outcome)
 
     def _refuse_if_spent(self, claim: Claim) -> None:
         """Raise how the job ends if its tries are used up: whoever used the last one died before it said so."""
@@ -148,31 +153,6 @@ class Worker:
             raise EngineError("given up after the last try", code="gave_up")
         if claim.lapses >= self._settings.max_lapses:
             raise EngineError(f"{claim.lapses} workers died over this song", code="gave_up")
-
-    def _fetch(self, request: JobRequest, scratch: Path) -> Path:
-        path = scratch / "song"
-        try:
-            self._ledger.fetch_song(request.song_hash, path)
-        except ObjectMissingError as error:
-            raise EngineError("the song is not in the store", code="input_missing", retryable=True) from error
-        if _sha256(path) != request.song_hash:
-            raise EngineError("the stored bytes do not match the song hash", code="hash_mismatch")
-        return path
-
-    def _upload(
-        self, request: JobRequest, claim: Claim, separated: Separated, patience: Patience
-    ) -> dict[str, StemFile]:
-        """Put the stems under names that no other attempt uses."""
-        stems = {}
-        for stem, path in separated.stems.items():
-            stem_of = (request.job_id, claim.token, stem, request.options.format)
-            stems[stem] = patience.call(partial(self._ledger.put_stem, *stem_of, path))
-        return stems
-
-    def _conclude(self, request: JobRequest, claim: Claim, outcome: Outcome, patience: Patience) -> None:
-        """Publish what the committed outcome names, then finish. Whoever claims the job next may repeat this."""
-        patience.call(partial(self._ledger.publish, outcome))
-        self._finish(request, claim, outcome)
 
     def _finish(self, request: JobRequest, claim: Claim, outcome: Outcome) -> None:
         self._queue.finish(claim, outcome.status, error_code=outcome.error_code, callbacks=len(request.callbacks))
@@ -190,8 +170,8 @@ class Worker:
             format=request.options.format,
         )
 
-    def _fail(self, request: JobRequest, claim: Claim, error: UnmixError) -> None:
-        """Try the job again later, or commit its failure if that is no use."""
+    def _fail(self, request: JobRequest | None, claim: Claim, error: UnmixError) -> None:
+        """Try the job again later, or commit its failure if that is no use. Nobody waits for the store here."""
         code, message = error.code, error.message
         log.warning("attempt failed", job_id=claim.job_id, attempt=claim.attempt, code=code, error=message)
         try:
@@ -204,15 +184,34 @@ class Worker:
                     code, message = "poison", f"the song ended the separating process each time; last: {message}"
                 elif code != "input_missing":
                     code, message = "gave_up", f"given up after the last try; its error: {code}: {message}"
+            if request is None:  # the store did not say what was asked: there is nothing that a commit could end
+                log.error("failure not recorded", job_id=claim.job_id, error=message)
+                return
             ended = self._ended(request, claim, JobStatus.FAILED)
-            outcome = self._ledger.commit(replace(ended, error_code=code, error=message))
-            self._ledger.publish(outcome)
+            ledger = Ledger(self._store, guard=self._queue.guard)
+            outcome = ledger.commit(replace(ended, error_code=code, error=message))
+            ledger.publish(outcome)
             self._finish(request, claim, outcome)
+        except SupersededError as superseded:
+            log.warning("job lost", job_id=claim.job_id, reason=superseded.message)
         except (StoreError, QueueError) as failure:
             # Nothing is lost: the lease lapses, and the job is taken again.
             log.error("failure not recorded", job_id=claim.job_id, error=failure.message)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _fetch(request: JobRequest, ledger: Ledger, scratch: Path) -> Path:
+    path = scratch / "song"
+    try:
+        ledger.fetch_song(request.song_hash, path)
+    except ObjectMissingError as error:
+        raise EngineError("the song is not in the store", code="input_missing", retryable=True) from error
+    if names.hash_file(path) != request.song_hash:
+        raise EngineError("the stored bytes do not match the song hash", code="hash_mismatch")
+    return path
+
+
+def _upload(request: JobRequest, claim: Claim, ledger: Ledger, separated: Separated) -> dict[str, StemFile]:
+    return {
+        stem: ledger.put_stem(request.job_id, claim.token, stem, request.options.format, path)
+        for stem, path in separated.stems.items()
+    }

@@ -11,7 +11,7 @@ import structlog
 from flask import Response, request
 
 from unmix import names
-from unmix.errors import InputError, LeaseLostError, NotFoundError
+from unmix.errors import InputError, NotFoundError, SupersededError
 from unmix.job import DamagedRequest, JobRequest, JobStatus, Outcome
 from unmix.ledger.ledger import utc_now
 from unmix.queue.records import JobRecord
@@ -22,7 +22,6 @@ from unmix_rest.services import Services
 log = structlog.get_logger()
 
 MAX_LISTED: Final = 1000
-DEMO_LABEL: Final = "made by the small demo model, which shows how the service works, not how well it can separate"
 
 
 def job(services: Services, job_id: str) -> Response:
@@ -80,7 +79,7 @@ def _cancel(job_id: str, services: Services) -> dict[str, Any]:
     )
     try:
         outcome = services.ledger.commit(cancelled)
-    except LeaseLostError as error:
+    except SupersededError as error:
         raise NotFoundError("the job was removed or submitted anew meanwhile") from error
     if outcome.status is not JobStatus.CANCELLED:
         raise InputError(f"the job is {outcome.status.value} already", code="job_over")
@@ -186,8 +185,8 @@ def _of_outcome(outcome: Outcome, services: Services) -> dict[str, Any]:
     }
     if outcome.warnings:
         fields["warnings"] = list(outcome.warnings)
-    if outcome.ran and outcome.ran.model == "demo":
-        fields["label"] = DEMO_LABEL
+    if outcome.ran and outcome.ran.model == names.DEMO_MODEL:
+        fields["label"] = names.DEMO_LABEL
     return fields
 
 

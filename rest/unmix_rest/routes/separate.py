@@ -12,9 +12,10 @@ import structlog
 from flask import Response, request
 
 from unmix import names
+from unmix.audio.formats import MEDIA_TYPES
 from unmix.callbacks.address import check_callback_url
 from unmix.errors import InputError
-from unmix.job import MEDIA_TYPES, Callback, JobRequest, JobStatus, SeparationOptions
+from unmix.job import Callback, JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.ledger import utc_now
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.uploads import Upload, receive

@@ -12,8 +12,9 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
 from unmix import names
+from unmix.audio.formats import MEDIA_TYPES
 from unmix.errors import InputError, NotFoundError, ObjectMissingError
-from unmix.job import MEDIA_TYPES, JobRequest, Outcome
+from unmix.job import JobRequest, Outcome
 from unmix_rest.http.answers import json_answer
 from unmix_rest.routes.lookup import checked
 from unmix_rest.services import Services

@@ -21,7 +21,6 @@ from unmix.audio.mp3 import Mp3Encoder
 from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.errors import EngineError
 
-FORMATS: Final = ("mp3", "wav", "flac")
 #: LAME's quality of mp3 stems; docs/engine.md has the figures that chose it.
 MP3_QUALITY: Final = 5
 

@@ -1,7 +1,8 @@
 """The check of an upload: decode it once, to its end, in a short-lived process with limits.
 
-`Probe` is what REST asks; `main` is that process. What it decodes comes from strangers, so it has neither secrets nor
-much memory, time or right to write, and whatever becomes of it is an answer about the song, never a failure of REST.
+`Probe` is what REST asks; `main` is that process. What it decodes comes from strangers, so it is told no secret and has
+little memory or time, and no right to write; whatever becomes of it is an answer about the song, never a failure of
+REST. That it cannot look up secrets in REST either is REST's doing (`unmix.runtime.secrecy`), and holds on Linux.
 The decoding itself is `unmix.audio.song_reader`, the same as the engine's.
 """
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.progress import Progress, TaskID
@@ -10,10 +10,6 @@ from rich.progress import Progress, TaskID
 from unmix.cli.options import Consistency, Format, Model, Output, Songs, Stems, check_names, names_in, read_settings
 from unmix.cli.output import complain, end, progress_bars, warn
 from unmix.errors import InputError, UnmixError
-from unmix.settings import Settings
-
-if TYPE_CHECKING:
-    from unmix.engine.separator import Separator
 
 commands = typer.Typer()
 
@@ -33,11 +29,13 @@ def separate(
     ] = None,
 ) -> None:
     """Separate songs here, without any service."""
+    from unmix.separating import make_separator
+
     settings = read_settings()
     check_names(songs)
     chosen = {"model_dir": model_dir, "device": device, "precision": precision}
     settings = settings.model_copy(update={name: value for name, value in chosen.items() if value})
-    separator = _separator(model or settings.model, settings)
+    separator = make_separator(model or settings.model, settings)
     delivered: list[Path] = []
     failed = False
     with progress_bars() as progress:
@@ -70,6 +68,7 @@ def fetch(
 ) -> None:
     """Put models into a folder for machines without internet, and convert them into UNMIX_CACHE_DIR."""
     from unmix.engine.models import fetch_model
+    from unmix.separating import make_separator
 
     settings = read_settings()
     folder = model_dir or settings.model_dir
@@ -77,25 +76,10 @@ def fetch(
         raise InputError("name a folder with --model-dir or UNMIX_MODEL_DIR", code="bad_setting")
     settings = settings.model_copy(update={"model_dir": folder})
     for name in models:  # all of them before the first conversion, which takes long
-        fetch_model(name, folder, trusted_weights=settings.trusted_sums)
+        typer.echo(fetch_model(name, folder, trusted_weights=settings.trusted_sums).weights_notice)
     for name in models:
-        _separator(name, settings)
+        make_separator(name, settings)
         typer.echo(f"{name}: ready")
-
-
-def _separator(model: str, settings: Settings) -> "Separator":
-    """Load a model, and convert it if its backend wants that."""
-    from unmix.engine.models import load_model
-    from unmix.engine.separator import Separator
-
-    return Separator(
-        load_model(model, model_dir=settings.model_dir, trusted_weights=settings.trusted_sums),
-        device=settings.device,
-        backend=settings.backend,
-        precision=settings.precision,
-        threads=settings.threads,
-        cache_dir=settings.cache_dir,
-    )
 
 
 def _advance(progress: Progress, task: TaskID, done: int, total: int) -> None:

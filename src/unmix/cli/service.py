@@ -1,6 +1,7 @@
-"""The commands that run the service here (`local`, `demo`) or one of its parts (`janitor`, `buckets`, `logs`)."""
+"""The commands that run the service here (`local`, `demo`) or one of its parts (`janitor`, `audit`, `buckets`, `logs`)."""
 
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +55,18 @@ def janitor() -> None:
     from unmix.janitor import janitor
 
     janitor.run(read_settings())
+
+
+@commands.command()
+def audit() -> None:
+    """Go over all that is stored, once, as the janitor does: mark jobs that need something, apply the retention."""
+    from unmix.janitor import janitor
+    from unmix.runtime.logs import configure_logs
+
+    settings = read_settings()
+    configure_logs("audit", settings)
+    for what, count in asdict(janitor.audit(settings)).items():
+        typer.echo(f"{what}: {count}")
 
 
 @commands.command()

@@ -18,9 +18,10 @@ from unmix.engine import pretrained, provenance
 from unmix.engine.provenance import Provenance
 from unmix.engine.weights import digest, load_pickle, load_safetensors, unusable
 from unmix.errors import ModelUnavailableError
+from unmix.names import DEMO_MODEL
 
 #: The small model in this package: it makes everything run offline, and is no match for the published ones.
-DEMO: Final = "demo"
+DEMO: Final = DEMO_MODEL
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SOURCE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")

@@ -18,7 +18,8 @@ from typing import Final, Self
 import torch
 from torch import Tensor
 
-from unmix.audio.encode import FORMATS, MP3_QUALITY, StemWriter, write_errors
+from unmix.audio.encode import MP3_QUALITY, StemWriter, write_errors
+from unmix.audio.formats import MEDIA_TYPES
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import SongReader
 from unmix.engine.backends import Backend, Precision, make_engine
@@ -125,8 +126,8 @@ class Separator:
         """
         started = time.monotonic()
         plan = plan_stems(self.model, stems, mixture_consistency=mixture_consistency)
-        if format not in FORMATS:
-            raise InputError(f"no format {format!r}; there are {', '.join(FORMATS)}", code="unknown_format")
+        if format not in MEDIA_TYPES:
+            raise InputError(f"no format {format!r}; there are {', '.join(MEDIA_TYPES)}", code="unknown_format")
         reader = SongReader(song, max_seconds=max_seconds)
         segments = 0
 

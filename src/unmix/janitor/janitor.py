@@ -11,7 +11,7 @@ import threading
 import structlog
 
 from unmix.errors import QueueError
-from unmix.janitor.audit import Audit
+from unmix.janitor.audit import Audit, Audited
 from unmix.janitor.deliveries import Deliveries
 from unmix.janitor.periodic import Periodic
 from unmix.janitor.reconciler import Reconciler
@@ -45,7 +45,7 @@ def run(settings: Settings) -> None:
     rounds = (
         Periodic("pass", Reconciler(queue, ledger).run, pause_seconds=settings.reconcile_seconds, stop=stop),
         # Also at the start: a janitor that died may have left a job without its mark.
-        Periodic("audit", audit(settings, queue, ledger).run, pause_seconds=3600 * settings.audit_hours, stop=stop),
+        Periodic("audit", audit_of(settings, queue, ledger).run, pause_seconds=3600 * settings.audit_hours, stop=stop),
     )
     for each in rounds:
         each.start()
@@ -66,7 +66,18 @@ def run(settings: Settings) -> None:
     stop.set()
 
 
-def audit(settings: Settings, queue: JobQueue, ledger: Ledger) -> Audit:
+def audit(settings: Settings) -> Audited:
+    """Audit the store once, beside whatever janitors run.
+
+    Raises:
+        QueueError, StoreError: a service refuses us, or is not there.
+    """
+    queue, store = connect_queue(settings), connect_store(settings)
+    wait_for_services(queue, store)
+    return audit_of(settings, queue, Ledger(store, guard=queue.guard)).run()
+
+
+def audit_of(settings: Settings, queue: JobQueue, ledger: Ledger) -> Audit:
     """Return the audit that `settings` ask for."""
     retention = Retention(queue, ledger, songs_hours=settings.keep_songs_hours, stems_days=settings.keep_stems_days)
     return Audit(queue, ledger, retention)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from unmix import names
-from unmix.errors import InputError, LeaseLostError, ObjectChangedError, ObjectMissingError
+from unmix.errors import InputError, ObjectChangedError, ObjectMissingError, SupersededError
 from unmix.job import DamagedOutcome, DamagedRequest, Delivery, JobRequest, JobStatus, Outcome, StemFile
 from unmix.ledger.documents import Documents, Wanted
 from unmix.ledger.inventory import Inventory
@@ -116,14 +116,14 @@ class Ledger:
         """Commit how a job ended, once per generation, and return the outcome that counts: the first one.
 
         Raises:
-            LeaseLostError: the job was removed or submitted anew meanwhile; nothing was written.
+            SupersededError: the job was removed or submitted anew meanwhile; nothing was written.
         """
         while True:
             # The order matters: a request read after the outcome is at least as new as what is swapped out.
             standing, etag = self._documents.outcome(outcome.job_id)
             request = self.request(outcome.job_id)
             if request is None or request.generation != outcome.generation:
-                raise LeaseLostError(f"{outcome.job_id} was removed or submitted anew", code="superseded")
+                raise SupersededError(f"{outcome.job_id} was removed or submitted anew")
             if isinstance(standing, DamagedOutcome) or (standing and standing.generation == outcome.generation):
                 return standing
             if self._guard is not None and not self._store.conditional_puts:

@@ -9,17 +9,12 @@ import sys
 from typing import Final
 
 from unmix.errors import ModelUnavailableError
+from unmix.names import DEMO_LABEL, DEMO_MODEL
 from unmix.settings import Settings
 
 PREFERRED: Final = "htdemucs"
-FALLBACK: Final = "demo"
 #: How long to try to reach the home of the weights.
 REACH_SECONDS: Final = 3.0
-
-#: What is said wherever the demo model is used.
-DEMO_LABEL: Final = (
-    "demo model: small, trained on synthetic songs only; it shows that everything works, not what htdemucs can do"
-)
 
 
 def resolve_model(name: str) -> tuple[str, str | None]:
@@ -29,13 +24,13 @@ def resolve_model(name: str) -> tuple[str, str | None]:
         ModelUnavailableError: `auto` could not be decided.
     """
     if name != "auto":
-        return name, DEMO_LABEL if name == FALLBACK else None
+        return name, DEMO_LABEL if name == DEMO_MODEL else None
     decision = subprocess.run([sys.executable, "-m", "unmix.local.auto_model"], capture_output=True, text=True)
     if decision.returncode != 0:
         raise ModelUnavailableError(f"cannot tell which model can be had here:\n{decision.stderr.strip()}")
     if decision.stdout.strip() == PREFERRED:
         return PREFERRED, None
-    return FALLBACK, f"{PREFERRED} is neither cached nor reachable, so this is the {DEMO_LABEL}"
+    return DEMO_MODEL, f"{PREFERRED} is neither cached nor reachable, so this is the {DEMO_LABEL}"
 
 
 def main() -> None:
@@ -45,7 +40,7 @@ def main() -> None:
 
     model_dir = Settings().model_dir
     at_hand = available_offline(PREFERRED, model_dir=model_dir) or reachable(PREFERRED, seconds=REACH_SECONDS)
-    print(PREFERRED if at_hand else FALLBACK)
+    print(PREFERRED if at_hand else DEMO_MODEL)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,15 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
+from unmix.runtime.secrecy import keep_secrets
+
 #: How long to wait for killed processes to vanish, so that whoever waits for the guard finds them gone.
 VANISH_SECONDS: Final = 5
 
 
 def main() -> None:
     """Note which process groups live until the supervisor is gone, then kill those that still do."""
+    keep_secrets()  # the supervisor's environment is this one's too
     groups: set[int] = set()
     for line in sys.stdin:
         note = groups.add if line[0] == "+" else groups.discard

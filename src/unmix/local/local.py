@@ -24,6 +24,7 @@ from typing import Final
 from unmix.errors import InputError, UnmixError
 from unmix.local.embedded_redis import roles, server_command, write_users
 from unmix.local.supervisor import POLL_SECONDS, ProcessPlan, Supervisor, tail
+from unmix.runtime.secrecy import keep_secrets
 from unmix.settings import Settings
 
 #: When to say what is being waited for, in seconds after the start.
@@ -32,6 +33,8 @@ PATIENCE_SECONDS: Final = 15.0
 TAKE_SECONDS: Final = 1.0
 #: What REST has to end after its `rest_shutdown_seconds`, which are for the requests that are under way.
 REST_RESERVE_SECONDS: Final = 5.0
+#: All that our Redis server gets of the environment, because whoever separates can read what it was told.
+_SERVER_VARIABLES: Final = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
         QueueError: there is no Redis-protocol server on this machine, or not its settings (`no_redis_server`,
             `no_redis_config`).
     """
+    keep_secrets()
     with interruptible(), running(settings, plan, say=say) as stack:
         try:
             stack.wait_until_ready()
@@ -214,8 +218,9 @@ def _stages(settings: Settings, plan: LocalPlan, own_redis: _OwnRedis | None) ->
     if settings.threads == 0 and plan.workers > 1:  # left alone, each worker would take every core
         environment["UNMIX_THREADS"] = str(max(1, (os.cpu_count() or 1) // plan.workers))
     if own_redis is not None:
+        told = {name: os.environ[name] for name in _SERVER_VARIABLES if name in os.environ}
         log = plan.logs / "redis.log"
-        stages.append([ProcessPlan("redis", own_redis.command, environment, log, settings.shutdown_seconds)])
+        stages.append([ProcessPlan("redis", own_redis.command, told, log, settings.shutdown_seconds)])
 
     def process(name: str, *arguments: str, **variables: str) -> ProcessPlan:
         log = plan.logs / f"{name}.log"

@@ -1,4 +1,7 @@
-"""Opens the queue and the store that the settings name, and waits for both at the start of a process."""
+"""Opens the queue and the store that the settings name, and waits for both at the start of a process.
+
+Whoever opens one of them knows how to log in there, and keeps that to itself from then on (`secrecy`).
+"""
 
 import time
 from collections.abc import Callable
@@ -8,6 +11,7 @@ import structlog
 
 from unmix.errors import QueueError, StoreError
 from unmix.queue.job_queue import JobQueue, QueuePolicy
+from unmix.runtime.secrecy import keep_secrets
 from unmix.settings import Settings
 from unmix.store.opening import open_store
 from unmix.store.protocol import ObjectStore
@@ -23,6 +27,7 @@ PAUSE_SECONDS: Final = 1.0
 
 def connect_queue(settings: Settings) -> JobQueue:
     """Return the queue that `settings` name. Nothing is contacted yet."""
+    keep_secrets()
     policy = QueuePolicy(
         lease_seconds=settings.lease_seconds,
         grace_seconds=settings.grace_seconds,
@@ -39,6 +44,7 @@ def connect_store(settings: Settings) -> ObjectStore:
     Raises:
         StoreError: the URL names no store that we know (`unknown_store`).
     """
+    keep_secrets()
     return open_store(
         settings.store_url,
         access_key=settings.store_access_key.get_secret_value(),

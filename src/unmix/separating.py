@@ -1,0 +1,25 @@
+"""Makes a separator as the settings say: for the worker's child and for the command line alike.
+
+The engine itself reads no settings; whoever wants others than those of the environment passes a changed copy.
+"""
+
+from unmix.engine.models import load_model
+from unmix.engine.separator import Separator
+from unmix.settings import Settings
+
+
+def make_separator(model: str, settings: Settings) -> Separator:
+    """Load `model`, and convert it if its backend wants that.
+
+    Raises:
+        ModelUnavailableError: the weights cannot be had.
+        EngineError: what the settings ask for cannot be had on this machine; see `Separator`.
+    """
+    return Separator(
+        load_model(model, model_dir=settings.model_dir, trusted_weights=settings.trusted_sums),
+        device=settings.device,
+        backend=settings.backend,
+        precision=settings.precision,
+        threads=settings.threads,
+        cache_dir=settings.cache_dir,
+    )

@@ -1,0 +1,123 @@
+"""What a worker and its separating child say to each other, and what of the environment the child is told."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from unmix.job import ModelCard, Ran
+from unmix.runtime.shutdown import Shutdown
+from unmix.settings import Settings
+from unmix_worker import separation
+from unmix_worker.environment import SETTINGS, child_environment
+from unmix_worker.messages import (
+    Done,
+    Event,
+    Failed,
+    Loaded,
+    Progress,
+    Ready,
+    SeparationTask,
+    decode_event,
+    decode_task,
+    encode,
+)
+
+ROOT = Path(__file__).parents[2]
+
+TASK = SeparationTask("/song", "/out", "demo", None, ("vocals",), "flac", 256, mixture_consistency=True)
+RAN = Ran("demo", "ab" * 32, "cpu", 44_100, 1.0, 0.5, "torch", "exact", "a host", "a licence")
+EVENTS: list[Event] = [
+    Ready(ModelCard("demo", "ab" * 32, ("drums", "vocals"), 44_100), "torch 2", "exact"),
+    Loaded(),
+    Progress(1, 3),
+    Done({"vocals": "/out/vocals.flac"}, RAN, ("cut",)),
+    Failed("undecodable", "two\nlines", retryable=False),
+]
+
+
+def with_a_new_field(line: str) -> str:
+    """What the next version may say."""
+    values = json.loads(line)
+    for part in (values, values.get("card"), values.get("ran")):
+        if part is not None:
+            part["mood"] = "good"
+    return json.dumps(values)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_an_event_is_one_line_that_says_all_of_it(event: Event) -> None:
+    line = encode(event)
+    assert line.index("\n") == len(line) - 1
+    assert decode_event(line) == event
+    assert decode_event(with_a_new_field(line)) == event
+
+
+def test_a_task_is_one_line_that_says_all_of_it() -> None:
+    assert decode_task(encode(TASK)) == TASK
+    assert decode_task(with_a_new_field(encode(TASK))) == TASK
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", "7", "{}", '{"kind": "Mood"}', '{"kind": []}', '{"kind": "Progress"}'])
+def test_what_is_no_message_is_a_value_error(line: str) -> None:
+    with pytest.raises(ValueError, match="no message"):
+        decode_event(line)
+
+
+def test_a_task_is_no_event_and_an_event_is_no_task() -> None:
+    with pytest.raises(ValueError, match="no event"):
+        decode_event(encode(TASK))
+    with pytest.raises(ValueError, match="no task"):
+        decode_task(encode(Loaded()))
+
+
+def test_a_child_that_says_what_nobody_understands_has_crashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: list[str], **options: Any) -> "subprocess.Popen[str]":
+        return subprocess.Popen([sys.executable, "-c", "print('la la la')"], **options)
+
+    monkeypatch.setattr(separation, "subprocess", SimpleNamespace(Popen=start, PIPE=subprocess.PIPE))
+    process = separation.SeparationProcess(Settings(model="demo"))
+    with pytest.raises(separation.CrashedError, match="nobody understands"):
+        process.ensure_ready(Shutdown(60))
+    process.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("UNMIX_STORE_SECRET_KEY", "UNMIX_REDIS_URL", "unmix_redis_password", "MINIO_SECRET_KEY", "REDIS_PASSWORD"),
+        *("HF_TOKEN", "HF_TOKEN_PATH", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "DATABASE_URL"),
+    ],
+)
+def test_the_child_is_told_no_secret(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "secret")
+    assert "secret" not in child_environment().values()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("UNMIX_MODEL_DIR", "unmix_device", "PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR", "https_proxy"),
+        *("NO_PROXY", "SSL_CERT_FILE", "HF_HOME", "HF_HUB_OFFLINE", "XDG_CACHE_HOME", "TORCH_HOME"),
+        *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MALLOC_TOP_PAD_"),
+    ],
+)
+def test_the_child_is_told_what_it_computes_with_and_how_it_gets_weights(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "as the operator says")
+    assert child_environment()[name] == "as the operator says"
+
+
+def test_the_child_is_told_every_setting_that_it_reads() -> None:
+    read = set()
+    for path in (ROOT / "worker" / "unmix_worker" / "child.py", ROOT / "src" / "unmix" / "separating.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "settings":
+                read.add({"trusted_sums": "trusted_weights"}.get(node.attr, node.attr))
+    assert read == set(SETTINGS)

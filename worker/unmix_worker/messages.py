@@ -1,0 +1,137 @@
+"""What a worker and its separating child say to each other, one message per line of JSON.
+
+The parent sends a `SeparationTask` for each song. The child answers with events: `Ready` once the default model is
+loaded; per task `Loaded`, `Progress`…, then `Done` or `Failed`. A field that the reader does not know is ignored:
+where a package is replaced under a running worker, the next child that it starts is of another version.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Self, TypeAlias
+
+from unmix.job import ModelCard, Ran, SeparationOptions
+
+
+@dataclass(frozen=True, slots=True)
+class SeparationTask:
+    """One song for the child. Paths are absolute; `stems` empty means all sources."""
+
+    song: str
+    out: str
+    model: str
+    weights_sha256: str | None
+    stems: tuple[str, ...]
+    format: str
+    bitrate_kbps: int
+    mixture_consistency: bool
+
+    @classmethod
+    def of(cls, options: SeparationOptions, song_path: Path, out: Path, bitrate_kbps: int) -> Self:
+        """Make the task that gives `options` for the song at `song_path`."""
+        return cls(
+            str(song_path.absolute()),
+            str(out.absolute()),
+            options.model,
+            options.weights_sha256,
+            options.stems,
+            options.format,
+            bitrate_kbps,
+            options.mixture_consistency,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The default model is loaded; `backend` and `precision` are what really runs."""
+
+    card: ModelCard
+    backend: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The model of the task is loaded, and the separation begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """So many segments of the song are done."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The song is separated; `stems` are paths by name."""
+
+    stems: dict[str, str]
+    ran: Ran
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The model cannot be loaded, or the song cannot be separated; the fields are an `UnmixError`'s."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+Event: TypeAlias = Ready | Loaded | Progress | Done | Failed
+
+_KINDS: Final = {kind.__name__: kind for kind in (SeparationTask, Ready, Loaded, Progress, Done, Failed)}
+#: Fields that are values of classes themselves.
+_PARTS: Final = {"card": ModelCard, "ran": Ran}
+
+
+def encode(message: SeparationTask | Event) -> str:
+    """Return the line that says `message`."""
+    return json.dumps({"kind": type(message).__name__, **asdict(message)}) + "\n"
+
+
+def decode_task(line: str) -> SeparationTask:
+    """Read what the parent says.
+
+    Raises:
+        ValueError: that is no task.
+    """
+    message = _decode(line)
+    if not isinstance(message, SeparationTask):
+        raise ValueError(f"no task: {line[:200]!r}")
+    return message
+
+
+def decode_event(line: str) -> Event:
+    """Read what the child says.
+
+    Raises:
+        ValueError: that is no event.
+    """
+    message = _decode(line)
+    if isinstance(message, SeparationTask):
+        raise ValueError(f"no event: {line[:200]!r}")
+    return message
+
+
+def _decode(line: str) -> SeparationTask | Event:
+    try:
+        values = json.loads(line)
+        message: SeparationTask | Event = _made(_KINDS[values["kind"]], values)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"no message: {line[:200]!r}") from error
+    return message
+
+
+def _made(kind: Any, values: dict[str, Any]) -> Any:
+    known = [field.name for field in fields(kind) if field.name in values]
+    return kind(**{name: _value(name, values[name]) for name in known})
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in _PARTS:
+        return _made(_PARTS[name], value)
+    return tuple(value) if isinstance(value, list) else value
