@@ -164,14 +164,18 @@ def test_stems_that_an_older_service_left_are_no_reason_to_look(ledger: Ledger, 
 
 
 def test_unmix_audit_tells_what_it_found(
-    ledger: Ledger, store: FileStore, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger,
+    store: FileStore,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     accept(store, ledger)
     ledger.open_marks.take_away(JOB)
     for name, value in {**redis_login(redis_url, "janitor"), "UNMIX_STORE_URL": f"file://{store.root}"}.items():
         monkeypatch.setenv(name, value)
-    said = unmix("audit")
-    assert said.stdout.splitlines()[-4:] == ["marked: 1", "failures: 0", "retired: 0", "unread: 0"]
+    assert unmix("audit") == 0
+    assert capsys.readouterr().out.splitlines()[-4:] == ["marked: 1", "failures: 0", "retired: 0", "unread: 0"]
 
 
 def test_one_song_that_the_store_refuses_does_not_keep_the_others_from_being_audited(

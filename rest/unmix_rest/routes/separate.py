@@ -49,9 +49,8 @@ def _accept(upload: Upload, services: Services) -> dict[str, Any]:
     )
     services.ledger.put_song(upload.song_hash, upload.path)
     accepted, is_new = services.ledger.accept(wanted)
-    services.ledger.put_song(
-        upload.song_hash, upload.path
-    )  # a retirement that did not know of this job may have removed it meanwhile
+    # Once more: a retirement that did not know of this job may have removed it meanwhile.
+    services.ledger.put_song(upload.song_hash, upload.path)
     status = _queue_job(accepted, services, callback)
     services.metrics.accepted()
     log.info(

@@ -1,4 +1,4 @@
-"""The commands that run the service here (`local`, `demo`) or one of its parts (`janitor`, `audit`, `buckets`, `logs`)."""
+"""The commands that run the service here (`local`, `demo`), or a part of it (`janitor`, `audit`, `buckets`, `logs`)."""
 
 from contextlib import suppress
 from dataclasses import asdict
