@@ -125,14 +125,18 @@ class Service:
         """Return once the history has `event`, for the `times`-th time."""
         self.wait_for(lambda: sum(each["event"] == event for each in self.history.events()) >= times, event)
 
-    def verdict(self) -> Verdict:
-        """Wait until all is over, but not for ever, and judge the run as it then is."""
+    def verdict(self, *, also_marks: bool = True) -> Verdict:
+        """Wait until all is over, but not for ever, and judge the run as it then is.
+
+        Without `also_marks` nobody waits for the reconciler to take the marks away.
+        """
         deadline = time.monotonic() + self._patience_seconds
         while True:
             with suppress(AssertionError):  # the verdict says what is not over, job by job
                 self.wait_for(self._is_over, "all is over", max(0.1, deadline - time.monotonic()))
             self._note_calls()
             verdict = check(self.history.events(), self.read_objects(), left_in_redis(self.redis.url))
+            verdict.still_marked = verdict.still_marked if also_marks else []
             verdict.broken = [f"{child.name} ended with {child.status}" for child in self._children if child.broken]
             # What is mixed is wrong at any time.
             if not verdict.unfinished or verdict.mixed or time.monotonic() > deadline:

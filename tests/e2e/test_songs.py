@@ -208,4 +208,6 @@ def _push(stack: Stack, element: str) -> None:
 
 
 def _queue_bucket(service: Stack) -> set[str]:
-    return {info.name.key for info in service.objects.list(names.QUEUE_BUCKET)}
+    """What lies in the bucket, but for marks, which the janitor takes away."""
+    keys = {info.name.key for info in service.objects.list(names.QUEUE_BUCKET)}
+    return {key for key in keys if not key.startswith(names.OPEN_PREFIX)}

@@ -8,8 +8,9 @@ import redis
 import requests
 
 from stack import Stack
-from support import make_song
-from unmix.names import hash_song
+from support import CallbackServer, make_song
+from unmix.job import SCHEMA
+from unmix.names import hash_song, outcome_object, request_object
 
 SUBMITTED = "2026-11-01T10:00:00.000+00:00"
 
@@ -84,3 +85,52 @@ def test_a_folder_of_the_first_version_goes_on(redis_url: str, tmp_path: Path, r
         stack.wait_for(lambda: not list(stack.objects.list("queue", "open/")), "nothing is marked as open any more")
     finally:
         stack.stop()
+
+
+def as_tomorrow_writes(data: bytes) -> bytes:
+    """Return a document with fields that only a later version knows, in itself and in an object within it."""
+    fields = json.loads(data)
+    inner = fields["options"] if "options" in fields else fields["ran"]
+    inner["of_tomorrow"] = fields["of_tomorrow"] = ["kept"]
+    fields["schema"] += 1
+    return json.dumps(fields).encode()
+
+
+def test_in_a_rolling_update_old_and_new_processes_work_on_the_same_jobs(redis_url: str, tmp_path: Path) -> None:
+    """A newer REST accepts, the older worker separates; what a newer worker ended, the older REST serves and joins."""
+    stack = Stack(tmp_path, redis_url, UNMIX_RECONCILE_SECONDS="1", UNMIX_CALLBACK_ALLOW="127.0.0.1").start(workers=0)
+    try:
+        job_id = stack.post(make_song(2, seed=51), format="wav")
+        asked = stack.objects.get(request_object(job_id))[0]
+        stack.objects.put(request_object(job_id), as_tomorrow_writes(asked))
+        stack.start_worker()
+        done = stack.wait_until_over(job_id)
+        assert done["status"] == "done"
+        stack.objects.put(outcome_object(job_id), as_tomorrow_writes(stack.objects.get(outcome_object(job_id))[0]))
+        assert {**stack.job(job_id), "ran": None} == {**done, "ran": None}
+        with CallbackServer() as receiver:
+            callback = {"url": receiver.url, "data": {}}
+            assert stack.post(make_song(2, seed=51), format="wav", callback=callback) == job_id
+            stack.wait_for(lambda: receiver.bodies, "the callback of the one who joined is delivered")
+            stack.wait_for(lambda: stack.job(job_id)["callbacks"], "its delivery is noted")
+        for name in (request_object(job_id), outcome_object(job_id)):
+            document = json.loads(stack.objects.get(name)[0])
+            assert document["of_tomorrow"] == ["kept"]
+            assert document["schema"] == SCHEMA + 1
+    finally:
+        stack.stop()
+
+
+def test_a_damaged_request_ends_its_job_where_everybody_sees_it(service: Stack) -> None:
+    busy = service.post(make_song(20, seed=52), format="flac")  # keeps the only worker busy
+    songs = {make_song(2, seed=53 + number): damage for number, damage in enumerate((b"", b"{", b"\x00\xff"))}
+    job_ids = []
+    for song, damage in songs.items():
+        job_ids.append(service.post(song))
+        service.objects.put(request_object(job_ids[-1]), damage)
+    for job_id in job_ids:
+        job = service.wait_until_over(job_id)
+        assert (job["status"], job["error_code"], job["options"]) == ("failed", "bad_document", None)
+    assert service.wait_until_over(busy)["status"] == "done"
+    assert service.post(next(iter(songs))) == job_ids[0]
+    assert service.wait_until_over(job_ids[0])["status"] == "done"

@@ -1,12 +1,14 @@
 """The audit on a real Redis server and a file store: what it finds by the listings, and what it leaves alone."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 import redis
 
-from command_line import unmix
 from support import redis_login, song_hash_number
 from unmix import names
 from unmix.errors import StoreError
@@ -163,19 +165,13 @@ def test_stems_that_an_older_service_left_are_no_reason_to_look(ledger: Ledger, 
     assert [marked_job(mark) for mark in ledger.inventory.open_marks()] == []
 
 
-def test_unmix_audit_tells_what_it_found(
-    ledger: Ledger,
-    store: FileStore,
-    redis_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_unmix_audit_tells_what_it_found(ledger: Ledger, store: FileStore, redis_url: str) -> None:
     accept(store, ledger)
     ledger.open_marks.take_away(JOB)
-    for name, value in {**redis_login(redis_url, "janitor"), "UNMIX_STORE_URL": f"file://{store.root}"}.items():
-        monkeypatch.setenv(name, value)
-    assert unmix("audit") == 0
-    assert capsys.readouterr().out.splitlines()[-4:] == ["marked: 1", "failures: 0", "retired: 0", "unread: 0"]
+    settings = {**redis_login(redis_url, "janitor"), "UNMIX_STORE_URL": f"file://{store.root}"}
+    command = [sys.executable, "-m", "unmix.cli", "audit"]
+    said = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-4:] == ["marked: 1", "failures: 0", "retired: 0", "unread: 0"]
 
 
 def test_one_song_that_the_store_refuses_does_not_keep_the_others_from_being_audited(

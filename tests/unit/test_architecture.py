@@ -34,8 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.runtime"),
     },
     "unmix.cli": {
-        *("unmix.errors", "unmix.names", "unmix.settings", "unmix.engine", "unmix.client", "unmix.janitor"),
-        *("unmix.local", "unmix.runtime"),
+        *("unmix.errors", "unmix.names", "unmix.settings", "unmix.engine", "unmix.separating", "unmix.client"),
+        *("unmix.janitor", "unmix.local", "unmix.runtime"),
     },
     "unmix_rest": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.audio", "unmix.store", "unmix.queue"),
