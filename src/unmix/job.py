@@ -1,47 +1,24 @@
 """A job: one song to be separated with certain options. Values only, no I/O.
 
 The two documents that make the object store the ledger are defined here. `JobRequest` is written before the job is
-queued; `Outcome` ends it. Both are plain JSON, and can grow: a version ignores the fields that only a later one knows,
-and keeps them when it writes the document again. Whatever is not such a document is damaged (`unmix.ledger.documents`).
+queued; `Outcome` ends it. Both can grow (`unmix.document`). Whatever is not such a document is damaged: something else
+stands for it then (`unmix.ledger.documents`).
 """
 
 import hashlib
 import json
+import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
 from unmix import names
+from unmix.document import SCHEMA, Part, load
 
-#: The form of the documents that this version writes; 0 in those of versions before there was a number.
-SCHEMA: Final = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A document, or an object within one."""
-
-    #: Fields that a later version wrote: ignored, and kept.
-    unknown: Mapping[str, Any] = field(default_factory=dict, compare=False, kw_only=True)
-
-    def to_fields(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values, the unknown ones included."""
-        known = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name != "unknown"}
-        return {**self.unknown, **known}
-
-    @classmethod
-    def from_fields(cls, given: Mapping[str, Any]) -> Self:
-        """Read a part back whose fields need no conversion.
-
-        Raises:
-            ValueError, KeyError, TypeError, AttributeError: it is no such part.
-        """
-        known = {each.name for each in fields(cls)} - {"unknown"}
-        unknown = {name: value for name, value in given.items() if name not in known}
-        return cls(**{name: value for name, value in given.items() if name in known}, unknown=unknown)
+#: A part of a name that leads nowhere else: of a token, a format, a file.
+_WORD: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 class JobStatus(StrEnum):
@@ -163,7 +140,7 @@ class JobRequest(Part):
         Raises:
             ValueError, KeyError, TypeError, AttributeError, RecursionError: the bytes are not such a document.
         """
-        given = json.loads(data)
+        given = load(data)
         options = _with_tuple(given["options"], "stems")
         read = {
             "options": SeparationOptions.from_fields(options),
@@ -259,7 +236,7 @@ class Outcome(Part):
         Raises:
             ValueError, KeyError, TypeError, AttributeError, RecursionError: the bytes are not such a document.
         """
-        given = json.loads(data)
+        given = load(data)
         deliveries = given.get("deliveries", {})
         read = {
             "status": JobStatus(given["status"]),
@@ -268,7 +245,12 @@ class Outcome(Part):
             "deliveries": {index: Delivery.from_fields(delivery) for index, delivery in deliveries.items()},
             "schema": given.get("schema", 0),
         }
-        return cls.from_fields({**_with_tuple(given, "warnings"), **read})
+        outcome = cls.from_fields({**_with_tuple(given, "warnings"), **read})
+        if not all(map(_WORD.fullmatch, (outcome.format, outcome.token or "-"))) or not all(
+            names.is_stem(stem) and _is_own(file.key, outcome.job_id) for stem, file in outcome.stems.items()
+        ):
+            raise ValueError("it names files that cannot be its own")
+        return outcome
 
 
 class DamagedOutcome(Outcome):
@@ -287,21 +269,16 @@ class DamagedOutcome(Outcome):
         )
 
 
+def _is_own(key: str, job_id: str) -> bool:
+    """Tell whether an object's key is one that an attempt at the job may have used."""
+    return key.startswith(names.attempt_prefix(job_id)) and all(map(_WORD.fullmatch, key.split("/")))
+
+
 def _seconds(time: str) -> float:
     try:
         return datetime.fromisoformat(time).timestamp()
     except (ValueError, TypeError):  # a time is for people: it stops no job
         return 0.0
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Part):
-        return value.to_fields()
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
-    return value
 
 
 def _with_tuple(given: dict[str, Any], name: str) -> dict[str, Any]:

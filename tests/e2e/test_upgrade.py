@@ -9,7 +9,7 @@ import requests
 
 from stack import Stack
 from support import CallbackServer, make_song
-from unmix.job import SCHEMA
+from unmix.document import SCHEMA
 from unmix.names import hash_song, outcome_object, request_object
 
 SUBMITTED = "2026-11-01T10:00:00.000+00:00"

@@ -15,7 +15,7 @@ from unmix.errors import StoreError
 from unmix.janitor.audit import Audit, Audited
 from unmix.janitor.reconciler import Reconciled, Reconciler
 from unmix.janitor.retention import Retention
-from unmix.job import JobRequest, JobStatus, Outcome, SeparationOptions, StemFile
+from unmix.job import Callback, JobRequest, JobStatus, Outcome, SeparationOptions, StemFile
 from unmix.ledger.inventory import marked_job
 from unmix.ledger.ledger import Ledger, utc_now
 from unmix.queue.job_queue import JobQueue
@@ -163,6 +163,27 @@ def test_stems_that_an_older_service_left_are_no_reason_to_look(ledger: Ledger, 
     store.put(names.ObjectName(names.OUTPUT_BUCKET, "notes.txt"), b"mine")
     assert audit.run() == Audited()
     assert [marked_job(mark) for mark in ledger.inventory.open_marks()] == []
+
+
+def test_a_store_that_was_restored_is_not_marked_again_and_again(
+    ledger: Ledger, store: FileStore, audit: Audit, queue: JobQueue
+) -> None:
+    """A copy may be written in any order, so that every request looks newer than its outcome."""
+    finish(store, ledger)
+    data, _ = store.get(names.request_object(JOB))
+    store.put(names.request_object(JOB), data)
+    assert audit.run() == Audited()
+
+
+def test_a_callback_that_was_asked_for_after_the_end_is_found_without_its_mark(
+    queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit
+) -> None:
+    finish(store, ledger)
+    known = ledger.request(JOB)
+    assert known
+    store.put(names.request_object(JOB), known.with_callback(Callback("http://a")).to_json())
+    assert audit.run() == Audited(marked=1)
+    assert mend(queue, ledger).callbacks == 1
 
 
 def test_unmix_audit_tells_what_it_found(ledger: Ledger, store: FileStore, redis_url: str) -> None:

@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 
 from unmix import names
-from unmix.job import SCHEMA, Callback, Delivery, JobRequest, JobStatus, Outcome, Part, Ran, SeparationOptions, StemFile
+from unmix.document import SCHEMA, Part
+from unmix.job import (
+    Callback,
+    DamagedOutcome,
+    DamagedRequest,
+    Delivery,
+    JobRequest,
+    JobStatus,
+    Outcome,
+    Ran,
+    SeparationOptions,
+    StemFile,
+)
 from unmix.ledger.ledger import Ledger
 from unmix.store.file import FileStore
 
@@ -132,3 +144,47 @@ def test_a_request_of_a_later_version_is_owed_and_ended_by_this_one(ledger: Ledg
     assert ledger.commit(OUTCOME) == OUTCOME
     request, outcome = ledger.end(JOB)
     assert (request, outcome) == (replace(REQUEST, schema=SCHEMA + 1), OUTCOME)
+
+
+def with_field(document: JobRequest | Outcome, path: str, value: Any) -> bytes:
+    """Return the document with another value at `path`, such as `stems.vocals.key`."""
+    fields = json.loads(document.to_json())
+    *parents, last = path.split(".")
+    inner = fields
+    for parent in parents:
+        inner = inner[int(parent)] if isinstance(inner, list) else inner[parent]
+    inner[last] = value
+    return json.dumps(fields).encode()
+
+
+#: Of no field the right kind: another type, half of a character, no number.
+NOTHING_RIGHT = (True, [5], {"a": 5}, "\ud800", float("nan"), float("inf"))
+
+
+@pytest.mark.parametrize(
+    "path", ["generation", "submitted_at", "options", "options.model", "callbacks", "callbacks.0.url", "schema"]
+)
+def test_a_request_with_a_field_of_the_wrong_kind_is_damaged(ledger: Ledger, store: FileStore, path: str) -> None:
+    for value in (None, *NOTHING_RIGHT):
+        store.put(names.request_object(JOB), with_field(REQUEST, path, value))
+        assert isinstance(ledger.request(JOB), DamagedRequest), repr(value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["generation", "token", "format", "error_code", "stems", "stems.vocals.key", "stems.vocals.size_bytes", "ran"],
+)
+def test_an_outcome_with_a_field_of_the_wrong_kind_is_damaged(ledger: Ledger, store: FileStore, path: str) -> None:
+    leads_elsewhere = ("../x", "a/b") if path in ("token", "format", "stems.vocals.key") else ()
+    for value in (*NOTHING_RIGHT, *leads_elsewhere):
+        store.put(names.outcome_object(JOB), with_field(OUTCOME, path, value))
+        assert isinstance(ledger.outcome(REQUEST), DamagedOutcome), repr(value)
+
+
+@pytest.mark.parametrize("stem", ["../../x", "", "Vocals", "a/b", "\x00"], ids=repr)
+def test_an_outcome_that_names_a_stem_as_none_can_be_named_is_damaged(
+    ledger: Ledger, store: FileStore, stem: str
+) -> None:
+    store.put(names.request_object(JOB), REQUEST.to_json())
+    store.put(names.outcome_object(JOB), with_field(OUTCOME, "stems", {stem: OUTCOME.stems["vocals"].to_fields()}))
+    assert isinstance(ledger.outcome(REQUEST), DamagedOutcome)

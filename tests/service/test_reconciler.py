@@ -341,6 +341,44 @@ def test_a_damaged_document_is_named_for_the_metrics(
     assert queue.views.counts().damaged == 1
 
 
+def test_of_a_job_whose_outcome_cannot_be_read_no_file_is_removed(
+    ledger: Ledger, reconciler: Reconciler, store: FileStore
+) -> None:
+    """A later version may have written it, or a backup may bring it back."""
+    ledger.publish(commit(store, ledger, accept(store, ledger)))
+    before = {info.name for info in store.list(names.OUTPUT_BUCKET)}
+    store.put(names.outcome_object(JOB), b'{"status": "archived"}')
+    assert two_passes(reconciler) == Reconciled()
+    assert {info.name for info in store.list(names.OUTPUT_BUCKET)} == before
+
+
+def test_the_stems_of_an_attempt_that_failed_in_the_end_go(
+    ledger: Ledger, reconciler: Reconciler, store: FileStore
+) -> None:
+    accepted = accept(store, ledger)
+    stem = names.attempt_object(JOB, "t1", "vocals", "mp3")
+    store.put(stem, b"the store was full after this one")
+    commit(store, ledger, accepted, "t1", status=JobStatus.FAILED)
+    assert two_passes(reconciler) == Reconciled(orphans=1)
+    assert store.stat(stem) is None
+
+
+def test_what_breaks_over_one_job_does_not_keep_the_others_from_being_served(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch, store: FileStore
+) -> None:
+    for number in range(3):
+        accept(store, ledger, song_hash_number(number))
+    requeue = queue.requeue
+
+    def break_over_one(job_id: str, *args: Any, **kwargs: Any) -> bool:
+        if job_id == song_hash_number(1):
+            raise KeyError("nobody foresaw this")
+        return requeue(job_id, *args, **kwargs)
+
+    monkeypatch.setattr(queue, "requeue", break_over_one)
+    assert two_passes(reconciler) == Reconciled(requeued=2, unmended=1)
+
+
 def test_a_job_that_needs_nothing_any_more_is_not_looked_at_again(
     queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
 ) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from unittest.mock import Mock
@@ -13,6 +13,7 @@ from unmix import names
 from unmix.janitor.audit import Audit
 from unmix.janitor.retention import Retention
 from unmix.job import JobRequest, JobStatus, Outcome, SeparationOptions, StemFile
+from unmix.ledger.inventory import StoredSong
 from unmix.ledger.ledger import Ledger, utc_now
 from unmix.queue.job_queue import JobQueue
 from unmix.store.file import FileStore
@@ -81,6 +82,22 @@ def keys(store: FileStore) -> list[str]:
     """What is stored, but for marks, which the reconciler takes away."""
     listed = [info.name for bucket in (names.QUEUE_BUCKET, names.OUTPUT_BUCKET) for info in store.list(bucket)]
     return [str(name) for name in listed if not name.key.startswith(names.OPEN_PREFIX)]
+
+
+def test_a_song_that_is_pushed_during_the_audit_stays(
+    queue: JobQueue, store: FileStore, ledger: Ledger, walk: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a producer of the old contract, which writes no request: an audit of a large store takes its time."""
+    put_song(store, age_seconds=9 * HOUR)
+    songs = ledger.inventory.songs
+
+    def push_meanwhile() -> Iterator[StoredSong]:
+        queue.submit(SONG, "")
+        yield from songs()
+
+    monkeypatch.setattr(ledger.inventory, "songs", push_meanwhile)
+    walk(songs_hours=1)
+    assert ledger.has_song(SONG)
 
 
 def test_by_default_everything_stays(store: FileStore, ledger: Ledger, walk: Callable[..., None]) -> None:

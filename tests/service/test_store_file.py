@@ -438,3 +438,29 @@ def test_no_key_may_lie_among_the_objects_of_a_song(store: FileStore) -> None:
     with pytest.raises(StoreError) as refused:
         store.put(ObjectName("output", f"{HASH[:2]}/{HASH}/x"), b"x")
     assert refused.value.code == "bad_object_name"
+
+
+def test_what_lies_in_its_place_wins_over_what_was_put_by_an_earlier_version(store: FileStore) -> None:
+    store.put(ObjectName("output", f"{HASH}.json"), b"new")
+    old = put_by_an_earlier_version(store, "output", f"{HASH}.json", b"old")
+    FileStore(store.root).prepare()
+    assert store.get(ObjectName("output", f"{HASH}.json"))[0] == b"new"
+    assert not old.exists()
+
+
+def test_nothing_is_created_over_or_left_of_an_object_that_lies_at_the_old_place(store: FileStore) -> None:
+    name = ObjectName("output", f"{HASH}.json")
+    put_by_an_earlier_version(store, "output", name.key, b"old")
+    with pytest.raises(ObjectChangedError):
+        store.put_if(name, b"new", etag=None)
+    assert store.get(name)[0] == b"old"
+    put_by_an_earlier_version(store, "output", f"{OTHER_HASH}.json", b"old")
+    store.remove(ObjectName("output", f"{OTHER_HASH}.json"))
+    assert store.stat(ObjectName("output", f"{OTHER_HASH}.json")) is None
+
+
+def test_a_link_to_a_song_elsewhere_still_leads_there_after_the_move(store: FileStore) -> None:
+    (store.root.parent / "music.mp3").write_bytes(b"a song")
+    (store.root / "queue" / f"{HASH}.mp3").symlink_to("../../music.mp3")
+    FileStore(store.root).prepare()
+    assert store.get(ObjectName("queue", f"{HASH}.mp3"))[0] == b"a song"

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 MAY_IMPORT: dict[str, set[str]] = {
     "unmix.errors": set(),
     "unmix.names": set(),
-    "unmix.job": {"unmix.names"},
+    "unmix.document": set(),
+    "unmix.job": {"unmix.names", "unmix.document"},
     "unmix.settings": {"unmix.job"},
     "unmix.audio": {"unmix.errors"},
     "unmix.engine": {"unmix.errors", "unmix.names", "unmix.audio"},

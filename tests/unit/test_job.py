@@ -116,7 +116,7 @@ def test_an_outcome_reads_back_as_it_was_written() -> None:
         status=JobStatus.DONE,
         finished_at="2026-01-01T00:00:00.000+00:00",
         token="t",
-        stems={"vocals": StemFile("k", 10, "ab")},
+        stems={"vocals": StemFile(f"{SONG}/t/vocals.mp3", 10, "ab")},
         ran=Ran("demo", "cd", "cpu", 44100, 12.5, 1.5),
         deliveries={
             "0": Delivery(True, "2026-01-01T00:00:01.000+00:00", 1),

@@ -10,10 +10,11 @@ import pytest
 import redis
 
 from rest_support import SONG, Rest
-from support import CallbackServer, RedisServer, eventually
+from support import CallbackServer, RedisServer, eventually, song_hash_number
 from unmix.errors import QueueError, StoreError
-from unmix.janitor.deliveries import Deliveries
-from unmix.job import JobStatus
+from unmix.janitor.deliveries import DELIVERY_THREADS, Deliveries
+from unmix.job import JobRequest, JobStatus
+from unmix.ledger.ledger import Ledger
 from unmix.names import hash_song
 
 JOB_ID = hash_song(SONG)
@@ -55,6 +56,23 @@ def deliver_all(rest: Rest, **settings: Any) -> dict[str, Any]:
 
 def without_times(deliveries: dict[str, Any]) -> dict[str, Any]:
     return {index: {**delivery, "at": delivery["at"][:2]} for index, delivery in deliveries.items()}
+
+
+def test_a_delivery_that_breaks_makes_way_for_the_others(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(DELIVERY_THREADS * 5):
+        rest.queue.outbox.owe(song_hash_number(number), 0)
+    request = Ledger.request
+
+    def break_over_others(ledger: Ledger, job_id: str) -> JobRequest | None:
+        if job_id != JOB_ID:
+            raise KeyError("nobody foresaw this")
+        return request(ledger, job_id)
+
+    monkeypatch.setattr(Ledger, "request", break_over_others)
+    with CallbackServer() as receiver:
+        post(rest, receiver)
+        rest.finish(JOB_ID, STEMS)
+        deliver_until(rest, lambda: bool(receiver.bodies), callback_retry_seconds=60)
 
 
 def test_an_arrived_callback_is_noted_in_the_job(rest: Rest) -> None:

@@ -21,6 +21,8 @@ from unmix_rest.services import Services
 
 log = structlog.get_logger()
 
+#: Of a format that only a later version knows.
+UNKNOWN_TYPE: Final = "application/octet-stream"
 CHUNK_BYTES: Final = 64 * 1024
 
 
@@ -55,7 +57,11 @@ def _send(job_id: str, track: str, services: Services) -> Response:
         stream = services.ledger.open_stem(file)
     except ObjectMissingError as error:
         raise NotFoundError("this stem was removed") from error
-    response = Response(FileWrapper(stream, CHUNK_BYTES), mimetype=MEDIA_TYPES[outcome.format], direct_passthrough=True)
+    response = Response(
+        FileWrapper(stream, CHUNK_BYTES),
+        mimetype=MEDIA_TYPES.get(outcome.format, UNKNOWN_TYPE),
+        direct_passthrough=True,
+    )
     response.content_length = file.size_bytes
     response.set_etag(file.sha256)
     response.headers["Content-Disposition"] = f'attachment; filename="{stem}.{outcome.format}"'

@@ -17,7 +17,7 @@ from unmix.janitor.retention import Retention
 from unmix.job import JobStatus
 from unmix.ledger.inventory import StoredJob, StoredSong, marked_job
 from unmix.ledger.ledger import Ledger
-from unmix.queue.job_queue import JobQueue
+from unmix.queue.job_queue import FAILED_LISTED, JobQueue
 from unmix.queue.records import QueueSnapshot
 
 log = structlog.get_logger()
@@ -67,12 +67,19 @@ class Audit:
     def _look_at(self, stored: StoredSong, marked: set[str], snapshot: QueueSnapshot, done: Audited) -> None:
         for job in stored.jobs.values():
             reason = _reason(job)
+            if reason is None and _is_asked_for_again(job) and self._owes_something(job.job_id):
+                reason = "asked for after it was over"
             if reason and job.job_id not in marked:
                 self._ledger.open_marks.put(job.job_id, reason)
                 done.marked += 1
-            if _may_have_failed(job) and job.job_id not in snapshot.failed:
+            # Where as many failures are listed as can be, older ones have no place.
+            if _may_have_failed(job) and job.job_id not in snapshot.failed and len(snapshot.failed) < FAILED_LISTED:
                 done.failures += self._note_failure(job.job_id)
         done.retired += self._retention.apply(stored, snapshot)
+
+    def _owes_something(self, job_id: str) -> bool:
+        request, outcome = self._ledger.end(job_id)
+        return request is not None and (outcome is None or len(request.callbacks) > len(outcome.deliveries))
 
     def _note_failure(self, job_id: str) -> bool:
         _, outcome = self._ledger.end(job_id)
@@ -91,14 +98,17 @@ def _reason(job: StoredJob) -> str | None:
         return "left over of a removed job" if job.outcome or job.attempts else None
     if job.outcome is None:
         return "owed"
-    if job.request.modified_at > job.outcome.modified_at:
-        return "asked for after it was over"
     files = [info.name.key.split("/")[1:] for info in job.attempts]  # token and file, of each stem
     if len({token for token, *_ in files}) > 1:
         return "has stems of more than one attempt"
     if not {f"{job.job_id}-{'/'.join(file)}" for _, *file in files} <= job.copies:
         return "has stems without copies"
     return None
+
+
+def _is_asked_for_again(job: StoredJob) -> bool:
+    """Tell whether the request is newer than the outcome: it may be another submission, or have one more callback."""
+    return job.request is not None and job.outcome is not None and job.request.modified_at > job.outcome.modified_at
 
 
 def _may_have_failed(job: StoredJob) -> bool:

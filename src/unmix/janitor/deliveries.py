@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -75,8 +76,11 @@ class Deliveries:
                 log.info("callback delivered", job_id=job_id, callback=index, tries=tries)
         except (QueueError, StoreError) as error:
             log.warning("callback waits", job_id=job_id, callback=index, error=error.message)
+            if not error.retryable:
+                self._make_way(job_id, index)
         except Exception:
             log.exception("callback broke", job_id=job_id, callback=index)  # a bug, which the pool would keep to itself
+            self._make_way(job_id, index)
         finally:
             del self._under_way[job_id, index]
 
@@ -88,6 +92,11 @@ class Deliveries:
             log.warning("callback given up", job_id=job_id, callback=index, tries=tries, error=error.message)
         else:
             log.warning("callback failed", job_id=job_id, callback=index, tries=tries, error=error.message)
+
+    def _make_way(self, job_id: str, index: int) -> None:
+        """Put off what fails for no reason that will pass, or it would keep its place before all others."""
+        with suppress(QueueError):
+            self._queue.outbox.put_off(job_id, index, retry_seconds=self._settings.callback_retry_seconds)
 
     def _end(self, request: JobRequest, index: int, delivery: Delivery) -> None:
         """Note how a delivery ended, in the store first: what is not noted there is delivered again."""

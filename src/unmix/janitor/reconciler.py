@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from unmix import names
-from unmix.errors import StoreError
+from unmix.errors import QueueError, StoreError
 from unmix.job import DamagedOutcome, DamagedRequest, JobRequest, JobStatus, Outcome
 from unmix.ledger.inventory import StoredJob, marked_job
 from unmix.ledger.ledger import Ledger
@@ -115,14 +115,16 @@ class Reconciler:
     ) -> None:
         """Mend what is left of a job that is over."""
         job_id = request.job_id
+        if job_id in snapshot.open:
+            done.settled += self._settle(request, outcome)
+        if isinstance(outcome, DamagedOutcome):  # what it says of files and callbacks is not known
+            return
         done.orphans += self._ledger.removal.remove_losers(listed, outcome)
         kept = {info.name.key for info in listed.attempts}
         stems = [stem for stem, file in outcome.stems.items() if file.key in kept]
         if not {names.stem_object(job_id, stem, outcome.format).key for stem in stems} <= listed.copies:
             self._ledger.publish(outcome)
             done.published += 1
-        if job_id in snapshot.open:
-            done.settled += self._settle(request, outcome)
         if self._owes_callbacks(request, outcome):
             for index in range(len(request.callbacks)):
                 if str(index) not in outcome.deliveries and (job_id, index) not in snapshot.outbox:
@@ -158,12 +160,13 @@ class Reconciler:
         """Queue owed jobs, the oldest first, so that they are served in the order of their submission."""
         for request in sorted(owed, key=lambda request: request.submitted_at_seconds):
             on_step()
-            done.requeued += self._queue.requeue(
-                request.job_id,
-                request.generation,
-                callbacks=len(request.callbacks),
-                submitted_at_ms=round(request.submitted_at_seconds * 1000),
-            )
+            with self._one_at_a_time(request.job_id, done):
+                done.requeued += self._queue.requeue(
+                    request.job_id,
+                    request.generation,
+                    callbacks=len(request.callbacks),
+                    submitted_at_ms=round(request.submitted_at_seconds * 1000),
+                )
 
     def _forget(self, job_id: str, snapshot: QueueSnapshot, done: Reconciled) -> None:
         """Drop what Redis alone takes for open: a foreign consumer took it, and it was removed since."""
@@ -187,11 +190,16 @@ class Reconciler:
         """Let no single job keep the pass from the others."""
         try:
             yield
+        except QueueError:
+            raise
         except StoreError as error:
             if error.retryable:
                 raise
             done.unmended += 1
             log.error("job not reconciled", job_id=job_id, code=error.code, error=error.message)
+        except Exception:  # a bug, or a document that no check foresaw: the others are still served
+            done.unmended += 1
+            log.exception("job not reconciled", job_id=job_id)
 
     def _is_repeated(self, *suspect: str) -> bool:
         """Note that something is wrong; True if it was so in the last pass already."""

@@ -40,9 +40,13 @@ class Retention:
             if names.retired_since_ns(retired.name) < time.time_ns() - LONGEST_REMOVAL_NS:
                 self.ledger.removal.drop_retired(retired.name)
         gone = sum(self._retire_job(job) for job in stored.jobs.values()) if self.stems_days else 0
-        if self.songs_hours and self._is_song_over(stored, snapshot):
+        if self.songs_hours and self._is_song_over(stored, snapshot) and not self._waits(stored):
             gone += self.ledger.removal.retire_song(stored.song_hash)
         return gone
+
+    def _waits(self, stored: StoredSong) -> bool:
+        """Ask Redis once more: the snapshot may be as old as the audit, and a foreign push has no request."""
+        return any(self.queue.views.position(job_id) is not None for job_id in (stored.song_hash, *stored.jobs))
 
     def _retire_job(self, job: StoredJob) -> bool:
         until = time.time() - 86_400 * self.stems_days

@@ -34,16 +34,19 @@ class Removal:
         """Remove all that is stored of a job; the request first, so that nothing here becomes owed again."""
         self._open_marks.put(job_id, "removed")  # until the janitor has seen that nothing is left
         ended = names.outcome_object(job_id)
-        listed = [info.name for info in self._store.list(names.OUTPUT_BUCKET, job_id) if info.name != ended]
+        known, _ = self._documents.outcome(job_id)
+        # What a done job has can be named, and the janitor finds what is left of other attempts.
+        prefix = None if known and known.stems else job_id
+        listed = self._store.list(names.OUTPUT_BUCKET, prefix) if prefix else ()
+        listed_names = [info.name for info in listed if info.name != ended and names.owner_of(info.name) == job_id]
         self._store.remove(names.request_object(job_id))
         outcome, _ = self._documents.outcome(job_id)  # until here a worker could commit one
         self.retire_song(names.song_hash_of(job_id), keep_for_jobs=True)
         self._store.remove(ended)
         if outcome:
             self.remove_copies(outcome)
-        for name in listed:
-            if names.owner_of(name) == job_id:
-                self._store.remove(name)
+            self._remove_all(names.ObjectName(names.OUTPUT_BUCKET, file.key) for file in outcome.stems.values())
+        self._remove_all(listed_names)
 
     def retire_song(self, song_hash: str, *, keep_for_jobs: bool = False) -> bool:
         """Remove a song that no job owes, or with `keep_for_jobs` that no job has any request for; False if one does.
@@ -92,12 +95,13 @@ class Removal:
         return False
 
     def remove_losers(self, listed: StoredJob, outcome: Outcome) -> int:
-        """Remove the files of attempts that came too late, and return how many there were.
+        """Remove the files of attempts that came too late or failed, and return how many there were.
 
         `listed` has to be older than the look at `outcome`: no attempt at a later submission is among it then.
         """
-        winner = names.attempt_prefix(listed.job_id) + outcome.token + "/"
-        return self._remove_all(info.name for info in listed.attempts if not info.name.key.startswith(winner))
+        winner = names.attempt_prefix(listed.job_id) + outcome.token + "/" if outcome.stems else None
+        losers = [info.name for info in listed.attempts if winner is None or not info.name.key.startswith(winner)]
+        return self._remove_all(losers)
 
     def remove_leftovers(self, listed: StoredJob) -> int:
         """Remove what is left of a job that has no request any more: a worker that slept may have committed it.

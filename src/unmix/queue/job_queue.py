@@ -31,14 +31,12 @@ from unmix.queue.log_list import LogList
 from unmix.queue.model_cards import ModelCards
 from unmix.queue.outbox import Outbox
 from unmix.queue.records import Claim, Sweep
-from unmix.queue.views import QueueViews
+from unmix.queue.views import DAMAGED_SECONDS, QueueViews
 
 #: Seconds that the record of a finished job stays; the outcome in the store is what counts.
 OVER_RECORD_SECONDS: Final = 3600
 #: Failed jobs that are listed, the newest; the outcomes in the store tell of all.
 FAILED_LISTED: Final = 10_000
-#: How long a damaged document is listed after it was last met.
-DAMAGED_SECONDS: Final = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)

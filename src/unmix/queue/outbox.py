@@ -37,6 +37,8 @@ class Outbox:
             tries = self._link.client.hincrby(OUTBOX_TRIES, entry, 1)
             due = self._link.now_ms() + round(retry_seconds * 1000 * 4 ** (tries - 1))
             self._link.client.zadd(OUTBOX, {entry: due}, xx=True)
+            if self._link.client.zscore(OUTBOX, entry) is None:  # another janitor has ended it meanwhile
+                self._link.client.hdel(OUTBOX_TRIES, entry)
         return tries
 
     def tries(self, job_id: str, index: int) -> int:

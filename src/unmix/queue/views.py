@@ -12,6 +12,8 @@ from unmix.queue.records import JobRecord, QueueCounts, QueueSnapshot
 
 #: Elements read at once from a list that may be long.
 PAGE: Final = 1000
+#: How long a damaged document is counted after it was last met.
+DAMAGED_SECONDS: Final = 7 * 24 * 3600
 
 
 class QueueViews:
@@ -70,10 +72,12 @@ class QueueViews:
     def counts(self) -> QueueCounts:
         """Return how much waits, runs, is delayed or has to be delivered."""
         with self._link.errors():
+            week_ago = self._link.now_ms() - 1000 * DAMAGED_SECONDS
             pipe = self._link.client.pipeline()
             pipe.llen(TO_WORKER)
-            for key in (OPEN, LEASES, DELAYED, OUTBOX, DAMAGED):
+            for key in (OPEN, LEASES, DELAYED, OUTBOX):
                 pipe.zcard(key)
+            pipe.zcount(DAMAGED, week_ago, "+inf")
             return QueueCounts(*pipe.execute())
 
     def snapshot(self) -> QueueSnapshot:

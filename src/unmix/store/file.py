@@ -136,6 +136,7 @@ class FileStore:
         """Remove an object and the folders that it leaves empty."""
         path = self._path(name)
         with self._errors(f"remove {name}"):
+            self._move_over(name)
             with self._lock():
                 if not path.is_file():
                     return
@@ -163,7 +164,13 @@ class FileStore:
             if not old.is_file():
                 return new.is_file()  # another process was faster
             new.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(old, new)
+            if new.exists():
+                old.unlink()  # what is in its place is newer: only an earlier version or a person puts anything here
+            elif old.is_symlink():
+                new.symlink_to(old.resolve())
+                old.unlink()
+            else:
+                os.replace(old, new)
             with suppress(OSError):  # the first folder that is not empty ends this
                 for folder in old.parents:
                     folder.rmdir()
@@ -177,6 +184,7 @@ class FileStore:
     def _publish(self, temporary: Path, name: ObjectName, place: Callable[[Path, Path], None]) -> None:
         """Let `place` move a finished file to its name, while no other name changes."""
         target = self._path(name)
+        self._move_over(name)
         try:
             with self._lock():
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,13 @@ def walk(bucket: Path, prefix: str) -> Iterator[Found]:
 
 def misplaced(bucket: Path) -> Iterator[str]:
     """Yield the keys that still lie where earlier versions put them."""
-    return (key for key, _ in _walk(bucket, "", "") if path_of(key) != key)
+    for entry in sorted(_entries(bucket), key=lambda entry: entry.name):
+        if not _SONG_HASH.match(entry.name):
+            continue  # a folder of songs, or a key that lies where it did
+        if entry.is_dir():
+            yield from (key for key, _ in _walk(bucket / entry.name, f"{entry.name}/", ""))
+        else:
+            yield entry.name
 
 
 def _song_folder(song_hash: str) -> str:

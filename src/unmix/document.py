@@ -1,0 +1,78 @@
+"""Documents that can grow: plain JSON, of which each version reads what earlier and later ones wrote. No I/O.
+
+A version ignores the fields that only a later one knows, and keeps them when it writes the document again. A field that
+it does know has to be of its type. `unmix.job` says which documents there are.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, Final, Self, get_type_hints
+
+from pydantic import TypeAdapter
+
+#: The form of the documents that this version writes; 0 in those of versions before there was a number.
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A document, or an object within one."""
+
+    #: Fields that a later version wrote: ignored, and kept.
+    unknown: Mapping[str, Any] = field(default_factory=dict, compare=False, kw_only=True)
+
+    def to_fields(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values, the unknown ones included."""
+        known = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name != "unknown"}
+        return {**self.unknown, **known}
+
+    @classmethod
+    def from_fields(cls, given: Mapping[str, Any]) -> Self:
+        """Read a part back whose fields need no conversion; each has to be of its type.
+
+        Raises:
+            ValueError, TypeError, AttributeError: it is no such part.
+        """
+        kind: type = cls
+        types = _types(kind)
+        known = {
+            name: types[name].validate_python(value, strict=True) for name, value in given.items() if name in types
+        }
+        return cls(**known, unknown={name: value for name, value in given.items() if name not in types})
+
+
+def load(data: bytes) -> Any:
+    """Read JSON strictly: no NaN, no number beyond all bounds, no half of a character.
+
+    Raises:
+        ValueError, RecursionError: it is none.
+    """
+    value = json.loads(data, parse_constant=_finite, parse_float=_finite)
+    json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate could be written nowhere
+    return value
+
+
+@cache
+def _types(kind: type) -> dict[str, TypeAdapter[Any]]:
+    """Return what checks each field of a part."""
+    return {name: TypeAdapter(hint) for name, hint in get_type_hints(kind).items() if name != "unknown"}
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number in JSON")
+    return number
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Part):
+        return value.to_fields()
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value
