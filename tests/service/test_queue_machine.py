@@ -445,6 +445,8 @@ class QueueMachine(RuleBasedStateMachine):
                 self._ended(request.job_id, request.generation, args[1])
         elif operation == "settle" and result:
             self._ended(args[0], args[1], args[2])
+        elif operation == "forget":
+            self._may_end_again(args[0])
         elif operation in ("put", "put_if") and args[0] in OUTCOMES:
             outcome = Outcome.from_json(args[1])
             first = self.first_commits.setdefault((outcome.job_id, outcome.generation), outcome)
@@ -623,6 +625,10 @@ class QueueMachine(RuleBasedStateMachine):
     def _redis_forgot(self, *job_ids: str) -> None:
         """Jobs may be lost to Redis, and may end in it once more."""
         self.lost.update(job_ids)
+        self._may_end_again(*job_ids)
+
+    def _may_end_again(self, *job_ids: str) -> None:
+        """Redis knows nothing of how jobs ended, though the store may still do: of a removal that stands or died."""
         for key in [key for key in self.ends if key[0] in job_ids]:
             del self.ends[key]
 

@@ -33,20 +33,17 @@ class Removal:
     def remove_job(self, job_id: str) -> None:
         """Remove all that is stored of a job; the request first, so that nothing here becomes owed again."""
         self._open_marks.put(job_id, "removed")  # until the janitor has seen that nothing is left
-        ended = names.outcome_object(job_id)
         known, _ = self._documents.outcome(job_id)
         # What a done job has can be named, and the janitor finds what is left of other attempts.
-        prefix = None if known and known.stems else job_id
-        listed = self._store.list(names.OUTPUT_BUCKET, prefix) if prefix else ()
-        listed_names = [info.name for info in listed if info.name != ended and names.owner_of(info.name) == job_id]
+        listed = [] if known and known.stems else self._files_of(job_id)
         self._store.remove(names.request_object(job_id))
         outcome, _ = self._documents.outcome(job_id)  # until here a worker could commit one
         self.retire_song(names.song_hash_of(job_id), keep_for_jobs=True)
-        self._store.remove(ended)
+        self._store.remove(names.outcome_object(job_id))
         if outcome:
             self.remove_copies(outcome)
             self._remove_all(names.ObjectName(names.OUTPUT_BUCKET, file.key) for file in outcome.stems.values())
-        self._remove_all(listed_names)
+        self._remove_all(listed)
 
     def retire_song(self, song_hash: str, *, keep_for_jobs: bool = False) -> bool:
         """Remove a song that no job owes, or with `keep_for_jobs` that no job has any request for; False if one does.
@@ -123,6 +120,11 @@ class Removal:
         """Remove the copies under the names that the contract knows."""
         for stem in outcome.stems:
             self._store.remove(names.stem_object(outcome.job_id, stem, outcome.format))
+
+    def _files_of(self, job_id: str) -> list[names.ObjectName]:
+        """List the files of a job, all but its outcome."""
+        listed = (info.name for info in self._store.list(names.OUTPUT_BUCKET, job_id))
+        return [name for name in listed if names.owner_of(name) == job_id and name != names.outcome_object(job_id)]
 
     def _remove_all(self, listed: Iterable[names.ObjectName]) -> int:
         count = 0
