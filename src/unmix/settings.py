@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     max_attempts: int = Field(5, ge=1, description="Tries of a job that fails for a passing reason.")
     max_crashes: int = Field(3, ge=1, description="Crashes of the separating process before a song counts as poison.")
     max_lapses: int = Field(10, ge=1, description="Deaths of whole workers before a job is given up.")
+    load_seconds: float = Field(
+        600, gt=0, description="Longest time that loading a model may take, with its download or conversion."
+    )
     stall_seconds: float = Field(60, gt=0, description="Shortest pause in progress that kills the child.")
     shutdown_seconds: float = Field(60, gt=0, description="Time that SIGTERM leaves a worker to end.")
     store_patience_seconds: float = Field(

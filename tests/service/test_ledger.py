@@ -283,6 +283,28 @@ def test_a_removal_is_marked_until_the_janitor_has_looked(ledger: Ledger, store:
     assert marked(ledger) == [JOB]
 
 
+def test_a_removal_that_slept_through_a_later_submission_leaves_its_outcome_and_marks_it(
+    ledger: Ledger, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(store, ledger)
+    retire_song = ledger.removal.retire_song
+
+    def submitted_and_done_meanwhile(song_hash: str, *, keep_for_jobs: bool = False) -> bool:
+        monkeypatch.undo()
+        again, _ = ledger.accept(request())
+        ledger.commit(outcome(again, "t2"))
+        ledger.open_marks.take_away(JOB)
+        return retire_song(song_hash, keep_for_jobs=keep_for_jobs)
+
+    monkeypatch.setattr(ledger.removal, "retire_song", submitted_and_done_meanwhile)
+    ledger.removal.remove_job(JOB)
+    known, ended = ledger.end(JOB)
+    assert known is not None
+    assert ended is not None
+    assert ended.token == "t2"
+    assert marked(ledger) == [JOB]
+
+
 def test_a_song_that_a_broken_off_removal_set_aside_is_found_by_whoever_needs_it(
     ledger: Ledger, store: FileStore, tmp_path: Path
 ) -> None:

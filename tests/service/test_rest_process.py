@@ -102,6 +102,11 @@ class RestProcess:
         with pytest.raises(ConnectionRefusedError):
             self.connect()
 
+    def pause(self) -> None:
+        """Stop the process until SIGCONT."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)
+
     def hold_checks(self) -> None:
         """Let no check of a song end; the process was started with `HOLD`."""
         (self.temporary / "hold").touch()
@@ -473,6 +478,42 @@ def test_a_slow_upload_comes_in_whole_before_the_end(start: Callable[..., RestPr
         assert peer.recv(1) == b""
     assert rest.process.wait(timeout=30) == 0
     assert rest.queue.views.waiting(limit=9)[1] == 1
+
+
+def test_requests_that_were_read_before_the_end_are_all_answered(start: Callable[..., RestProcess]) -> None:
+    rest = start(patch=HOLD)
+    rest.hold_checks()
+    song = make_song(0.2, 1)
+    before, after = form_head(len(song))
+    more = b"GET /healthz HTTP/1.1\r\nHost: rest\r\n\r\n"
+    with rest.connect() as peer:
+        rest.pause()  # it will read all at once
+        peer.sendall(before + song + after + 2 * more)
+        rest.process.send_signal(signal.SIGCONT)
+        rest.wait_until_checking(1)
+        rest.ask_to_end()
+        rest.let_checks_end()
+        for expected in (None, None, "close"):
+            response = HTTPResponse(peer)
+            response.begin()
+            assert (response.status, response.getheader("Connection")) == (200, expected)
+            response.read()
+        assert peer.recv(1) == b""
+    assert rest.process.wait(timeout=30) == 0
+
+
+def test_who_has_connected_before_the_end_is_answered(start: Callable[..., RestProcess]) -> None:
+    rest = start()
+    rest.pause()
+    peers = [rest.connect() for _ in range(5)]  # by the kernel alone
+    for peer in peers:
+        peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: rest\r\n\r\n")
+    rest.process.send_signal(signal.SIGTERM)
+    rest.process.send_signal(signal.SIGCONT)
+    for peer in peers:
+        with peer:
+            assert answer_on(peer)[0] == 200
+    assert rest.process.wait(timeout=30) == 0
 
 
 def start_download(rest: RestProcess, vocals: bytes, *, half_way: Callable[[], None] = lambda: None) -> HTTPResponse:

@@ -12,6 +12,8 @@ from unmix_rest.http.problems import STATUS
 
 ROOT = Path(__file__).parents[2]
 
+_METRIC = re.compile(r"\b(unmix_(?!rest\b|worker\b)\w+)(?:{([^}]*)})?")
+
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_the_root_says_hello(rest: Rest, method: str) -> None:
@@ -85,6 +87,20 @@ def test_every_metric_is_described(rest: Rest) -> None:
     told = re.findall(r"^# TYPE (\S+) ", rest.client.get("/metrics").text, re.M)
     assert len(told) > 5
     assert not [name for name in told if f"| `{name}` |" not in page]
+
+
+def test_every_metric_that_a_page_or_a_manifest_names_is_told(rest: Rest) -> None:
+    rest.post_form(SONG)
+    rest.post_form(b"no song")
+    text = rest.client.get("/metrics").text
+    told = set(_METRIC.findall(text))
+    told |= {(name, "") for name, _ in told}
+    files = (path for folder in ("docs", "k8s", "rest") for path in (ROOT / folder).rglob("*"))
+    pages = [path.read_text() for path in files if path.suffix in (".md", ".yaml")]
+    named = {(name, labels) for page in pages for name, labels in _METRIC.findall(page)}
+    assert len(named) > 10
+    # Which statuses and codes there are today says nothing; the places of a job are always the same.
+    assert {(name, labels if "place=" in labels else "") for name, labels in named} <= told
 
 
 def test_metrics_are_there_while_redis_is_away(own_redis: RedisServer, tmp_path: Path) -> None:

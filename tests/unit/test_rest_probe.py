@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
+import psutil
 import pytest
 
 from rest_support import SONG, encoded
-from support import make_song
+from support import eventually, is_alive, make_song
 from unmix.audio.probe import AT_ONCE, Probe
 from unmix.errors import AudioError, UnmixError
 
@@ -77,6 +80,42 @@ def test_a_check_that_hangs_is_ended_and_says_undecodable(song_file: Path, monke
     with pytest.raises(AudioError) as caught:
         probe(limit_seconds=1).check(song_file)
     assert caught.value.code == "undecodable"
+
+
+def test_a_ctrl_c_in_the_terminal_of_rest_does_not_reach_a_check(
+    song_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impostor(monkeypatch, """import os; print('{"duration_seconds": %d, "warnings": []}' % os.getpgrp())""")
+    group = probe().check(song_file).duration_seconds
+    assert group != os.getpgrp()  # which the terminal would signal
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere its limits end it")
+def test_a_check_does_not_outlive_rest(tmp_path: Path) -> None:
+    song = tmp_path / "song"
+    os.mkfifo(song)  # a song that never comes, over which no CPU time is spent
+    code = f"""
+from pathlib import Path
+from unmix.audio.probe import Probe
+Probe(min_seconds=0.1, max_seconds=60, limit_seconds=600, memory_mb=1024).check(Path({str(song)!r}))
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as rest:
+        try:
+            writer = eventually(lambda: open_for_writing(song), "the check reads the song")
+            assert writer is not None
+            with writer:
+                (check,) = psutil.Process(rest.pid).children()
+                rest.kill()
+                eventually(lambda: not is_alive(check.pid), "the check is gone too")
+        finally:
+            rest.kill()
+
+
+def open_for_writing(pipe: Path) -> BinaryIO | None:
+    """Open a named pipe that somebody reads from, or return None."""
+    with suppress(OSError):
+        return os.fdopen(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK), "wb")
+    return None
 
 
 def test_a_check_that_cannot_start_is_not_the_song_s_fault(song_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ Emit = Callable[[Event], None]
 def main() -> None:
     """Load the default model, then separate until the parent closes the pipe."""
     emit = _take_over_stdout()
-    tasks = _read_tasks()
+    lines = _read_lines()
     settings = Settings()
     try:
         separator = make_separator(settings.model, settings)
@@ -33,14 +33,22 @@ def main() -> None:
         return
     emit(Ready(_card(separator), separator.backend, separator.precision))
     while True:
-        task = tasks.get()
+        line = lines.get()
         try:
+            task = _task(line)
             if separator.model.name != task.model:  # one model at a time, for memory's sake
                 separator = make_separator(task.model, settings)
             emit(Loaded())
             emit(_separate(task, separator, settings.max_song_seconds, emit))
         except UnmixError as error:
             emit(_failed(error))
+
+
+def _task(line: str) -> SeparationTask:
+    try:
+        return decode_task(line)
+    except ValueError as error:
+        raise EngineError(f"the worker is of another version: {error}", code="bad_task", retryable=True) from error
 
 
 def _separate(task: SeparationTask, separator: Separator, max_seconds: float, emit: Emit) -> Done:
@@ -97,17 +105,19 @@ def _take_over_stdout() -> Emit:
     return emit
 
 
-def _read_tasks() -> "queue.SimpleQueue[SeparationTask]":
+def _read_lines() -> "queue.SimpleQueue[str]":
     """Read tasks in a thread, so that the end of the parent is noticed in the middle of a song."""
-    tasks: queue.SimpleQueue[SeparationTask] = queue.SimpleQueue()
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def read() -> None:
-        for line in sys.stdin:
-            tasks.put(decode_task(line))
-        os._exit(0)  # the parent is gone, and torch does not listen
+        try:
+            for line in sys.stdin:
+                lines.put(line)
+        finally:
+            os._exit(0)  # the parent is gone, or nothing of it can be read any more; torch does not listen
 
     threading.Thread(target=read, daemon=True).start()
-    return tasks
+    return lines
 
 
 if __name__ == "__main__":

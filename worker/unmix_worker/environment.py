@@ -26,7 +26,7 @@ _NAMES: Final = {
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "VIRTUAL_ENV"),
     # the way to the weights, but none of the hub's tokens: what demucs publishes is open to all
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "OPENSSL_CONF", "OPENSSL_MODULES"),
     *("HF_HOME", "HF_ENDPOINT", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_OFFLINE"),
 }
 _PREFIXES: Final = (
@@ -34,7 +34,8 @@ _PREFIXES: Final = (
     "HF_HUB_",
     # what computes, and on what
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "VECLIB_", "ATEN_", "TORCH", "PYTORCH_", "OPENVINO_", "OV_"),
-    *("ONEDNN_", "DNNL_", "TBB_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "HIP_", "HSA_", "ROCR_", "MIOPEN_"),
+    *("ONEDNN_", "DNNL_", "TBB_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "TRITON_", "METAL_"),
+    *("HIP_", "HSA_", "ROCM_", "ROCR_", "MIOPEN_"),
 )
 
 

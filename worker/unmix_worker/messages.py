@@ -1,8 +1,10 @@
 """What a worker and its separating child say to each other, one message per line of JSON.
 
 The parent sends a `SeparationTask` for each song. The child answers with events: `Ready` once the default model is
-loaded; per task `Loaded`, `Progress`…, then `Done` or `Failed`. A field that the reader does not know is ignored:
-where a package is replaced under a running worker, the next child that it starts is of another version.
+loaded; per task `Loaded`, `Progress`…, then `Done` or `Failed`.
+
+Where a package is replaced under a running worker, the next child that it starts is of another version. So a field or
+an event that the reader does not know is ignored, and a task that lacks something is answered with `Failed`.
 """
 
 import json
@@ -105,8 +107,8 @@ def decode_task(line: str) -> SeparationTask:
     return message
 
 
-def decode_event(line: str) -> Event:
-    """Read what the child says.
+def decode_event(line: str) -> Event | None:
+    """Read what the child says; None: an event that only another version knows.
 
     Raises:
         ValueError: that is no event.
@@ -117,10 +119,11 @@ def decode_event(line: str) -> Event:
     return message
 
 
-def _decode(line: str) -> SeparationTask | Event:
+def _decode(line: str) -> SeparationTask | Event | None:
     try:
         values = json.loads(line)
-        message: SeparationTask | Event = _made(_KINDS[values["kind"]], values)
+        kind = _KINDS.get(values["kind"])
+        message: SeparationTask | Event | None = None if kind is None else _made(kind, values)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"no message: {line[:200]!r}") from error
     return message

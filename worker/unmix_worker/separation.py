@@ -65,6 +65,7 @@ class SeparationProcess:
         Raises:
             ModelUnavailableError: the weights cannot be had; no use to go on.
             CrashedError: the child ended while it loaded.
+            EngineError: the model was not loaded in time.
             Released: the shutdown came first.
         """
         if self._child is None or self._child.poll() is not None or self._card is None:
@@ -85,13 +86,14 @@ class SeparationProcess:
         """Separate one song and keep the lease's progress up to date.
 
         Raises:
-            EngineError: the engine refused the song or failed.
+            EngineError: the engine refused the song or failed, or the model was not loaded in time.
             CrashedError: the child died, or made no progress for too long and was killed.
             LeaseLostError: somebody else owns the job now; the child was stopped.
             Released: there is not enough time left before the shutdown; the child was stopped.
         """
         self.ensure_ready(shutdown)
         self._send(task)
+        asked_at = time.monotonic()
         pace: _Pace | None = None
         try:
             while True:
@@ -110,7 +112,9 @@ class SeparationProcess:
                 lease.check()
                 if shutdown.requested and not (pace and pace.ends_within(shutdown.seconds_left)):
                     raise Released
-                if pace and pace.stalled(self._settings.stall_seconds):
+                if pace is None:
+                    self._refuse_endless_load(asked_at)
+                elif pace.stalled(self._settings.stall_seconds):
                     raise CrashedError("no segment was finished for too long", code="stalled")
         except EngineError as error:
             if isinstance(error, CrashedError):
@@ -154,6 +158,7 @@ class SeparationProcess:
             raise CrashedError("the separating process ended before the song began") from error
 
     def _wait_until_ready(self, shutdown: Shutdown) -> Ready:
+        started_at = time.monotonic()
         while True:
             event = self._next_event()
             if isinstance(event, Ready):
@@ -161,9 +166,20 @@ class SeparationProcess:
             if event is None and shutdown.requested:
                 self.close()
                 raise Released
+            self._refuse_endless_load(started_at)
+
+    def _refuse_endless_load(self, began_at: float) -> None:
+        """End a child that loads its model for too long; it is no crash, as the song is not to blame."""
+        if time.monotonic() - began_at > self._settings.load_seconds:
+            self.close()
+            raise EngineError(
+                f"the model was not loaded within {self._settings.load_seconds:g} s (UNMIX_LOAD_SECONDS)",
+                code="load_stalled",
+                retryable=True,
+            )
 
     def _next_event(self) -> Event | None:
-        """Return the child's next event, or None after a tick without one; its errors are raised."""
+        """Return the child's next event, None for one that is not known or after a tick; its errors are raised."""
         try:
             line = self._lines.get(timeout=TICK_SECONDS)
         except queue.Empty:

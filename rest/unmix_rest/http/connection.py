@@ -1,7 +1,7 @@
 """One connection, as waitress has it, with what it lacks.
 
 Clients that trickle are cut off; what waitress itself refuses has the form that all errors have; and once the port is
-closed, a connection ends with the answer that is under way, and not before its client has got all of it.
+closed, a connection ends with its last answer, and not before its client has got all of it.
 """
 
 import fcntl
@@ -23,9 +23,9 @@ class _AnswerTask(WSGITask):
     """Answers by the application."""
 
     def build_response_header(self) -> bytes:
-        """Say that the connection ends with this answer, if the port is closed."""
+        """Say that the connection ends with this answer, if the port is closed and no other request was read."""
         request: Any = self.request
-        if not self.channel.server.accepting:
+        if not self.channel.server.accepting and len(self.channel.requests) == 1 and self.channel.request is None:
             request.headers["CONNECTION"] = "close"
         return super().build_response_header()
 
@@ -69,7 +69,7 @@ class Connection(HTTPChannel):
             super().send_continue()
 
     def close_if_idle(self) -> None:
-        """Have the connection closed if no request is received, waits or is answered on it."""
+        """Have the connection closed if no request is being read, waits or is answered on it."""
         # In this order: a thread takes its request from the list after it has put all of the answer into the buffers.
         if not self.requests and self.request is None and not self.total_outbufs_len:
             self.will_close = True

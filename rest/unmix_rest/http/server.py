@@ -84,12 +84,19 @@ def serve(
 
 
 def _drain(sockets: dict[int, Any], listeners: list[BaseWSGIServer], shutdown: Shutdown) -> None:
-    """Close the port, then each connection when nothing is under way on it, until none or no time is left."""
+    """Close the port, then each connection when nothing is under way on it, until none or no time is left.
+
+    Who has asked by then is answered, accepted or not: the kernel takes connections and their requests beforehand.
+    """
 
     def connections() -> list[Connection]:
         return [socket for socket in sockets.values() if isinstance(socket, Connection)]
 
     for listener in listeners:
+        known = -1
+        while listener.readable() and len(sockets) > known:  # there is room, and the last time somebody came
+            known = len(sockets)
+            listener.handle_accept()
         wasyncore.dispatcher.close(listener)  # its own `close` would also end what threads wake the loop with
     log.info("rest takes no more connections", open=len(connections()))
     while connections() and shutdown.seconds_left > 0:

@@ -6,10 +6,12 @@ REST. That it cannot look up secrets in REST either is REST's doing (`unmix.runt
 The decoding itself is `unmix.audio.song_reader`, the same as the engine's.
 """
 
+import ctypes
 import json
 import math
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +26,7 @@ from unmix.errors import AudioError, UnmixError
 AT_ONCE: Final = 2
 #: Printed once everything is loaded: only what happens later can be the song's fault.
 _READY: Final = "ready"
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _KEPT_VARIABLES: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
 
 
@@ -63,6 +66,8 @@ class Probe:
                     capture_output=True,
                     text=True,
                     timeout=self._limit_seconds,
+                    # Ctrl-C in a terminal goes to the whole group, and the song would be blamed for the check's end.
+                    start_new_session=True,
                 )
             except subprocess.TimeoutExpired as error:
                 raise AudioError("the song could not be decoded in time") from error
@@ -87,6 +92,7 @@ def main() -> NoReturn:
     """Check one song; arguments: path, shortest and longest song in s, CPU time in s, address space in MiB."""
     from unmix.audio.song_reader import measure  # here, so that REST does not load the decoder
 
+    _end_with_rest()
     path, min_seconds, max_seconds, cpu_seconds, memory_mb = sys.argv[1:]
     _limit(resource.RLIMIT_AS, int(memory_mb) << 20)
     _limit(resource.RLIMIT_CPU, int(cpu_seconds))
@@ -101,6 +107,12 @@ def main() -> NoReturn:
         report = {"duration_seconds": info.duration_seconds, "warnings": info.warnings}
     print(json.dumps(report), flush=True)
     os._exit(0)  # a decoder that read hostile bytes need not be taken down in order
+
+
+def _end_with_rest() -> None:
+    """Have this process killed with the thread that waits for it; where there is no such call, its limits end it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _limit(kind: int, most: int) -> None:

@@ -39,11 +39,14 @@ class Removal:
         self._store.remove(names.request_object(job_id))
         outcome, _ = self._documents.outcome(job_id)  # until here a worker could commit one
         self.retire_song(names.song_hash_of(job_id), keep_for_jobs=True)
-        self._store.remove(names.outcome_object(job_id))
+        if self._documents.request(job_id) is None:  # else it was submitted again, and this may be how that ended
+            self._store.remove(names.outcome_object(job_id))
         if outcome:
             self.remove_copies(outcome)
             self._remove_all(names.ObjectName(names.OUTPUT_BUCKET, file.key) for file in outcome.stems.values())
         self._remove_all(listed)
+        if self._documents.request(job_id) is not None:  # all the same some of it may be gone: the janitor has to look
+            self._open_marks.put(job_id, "submitted while it was removed")
 
     def retire_song(self, song_hash: str, *, keep_for_jobs: bool = False) -> bool:
         """Remove a song that no job owes, or with `keep_for_jobs` that no job has any request for; False if one does.

@@ -1,6 +1,6 @@
 """The object store: the ledger of Track-Unmix, as one narrow protocol.
 
-Two homes implement it: `store_minio` (any S3 store) and `store_file` (a folder, the embedded default). Songs,
+Two homes implement it: `unmix.store.s3` (any S3 store) and `unmix.store.file` (a folder, the embedded default). Songs,
 requests, outcomes and stems live here; `unmix.ledger.ledger` gives the documents their meaning.
 """
 

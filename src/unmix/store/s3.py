@@ -1,6 +1,6 @@
 """The object store on any S3 server, through the `minio` SDK; the only importer of that SDK.
 
-It owns the translation of every failure into the error tree; `store_http` owns time-outs and retries. It asks the
+It owns the translation of every failure into the error tree; `s3_http` owns time-outs and retries. It asks the
 server once, in `prepare`, whether it honours conditional puts, because `put_if` keeps results from being mixed.
 """
 

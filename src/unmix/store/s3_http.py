@@ -1,6 +1,6 @@
 """How the S3 home of the object store talks HTTP: time-outs, bounded retries, bodies that go and come in pieces.
 
-`store_minio` gives `Connections` to the SDK and hands `Body` to those who read.
+`unmix.store.s3` gives `Connections` to the SDK and hands `Body` to those who read.
 """
 
 import io

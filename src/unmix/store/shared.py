@@ -1,7 +1,7 @@
 """What the two homes of the object store share: which names they accept, and how a download ends.
 
 Both homes refuse the same names, so that what works in the embedded store works on S3 too. Nothing here talks to
-a store; `store_file` and `store_minio` do.
+a store; `unmix.store.file` and `unmix.store.s3` do.
 """
 
 import re
