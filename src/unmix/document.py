@@ -9,9 +9,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Any, Final, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Self, get_type_hints
 
-from pydantic import TypeAdapter
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 #: The form of the documents that this version writes; 0 in those of versions before there was a number.
 SCHEMA: Final = 1
@@ -56,8 +57,10 @@ def load(data: bytes) -> Any:
 
 
 @cache
-def _types(kind: type) -> dict[str, TypeAdapter[Any]]:
+def _types(kind: type) -> dict[str, "TypeAdapter[Any]"]:
     """Return what checks each field of a part."""
+    from pydantic import TypeAdapter  # here, as not all who make documents read any, and it takes its time to load
+
     return {name: TypeAdapter(hint) for name, hint in get_type_hints(kind).items() if name != "unknown"}
 
 
