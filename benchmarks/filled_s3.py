@@ -1,50 +1,84 @@
-"""An S3 server that holds finished jobs: `python -m benchmarks.filled_s3 PORT JOBS` fills moto and then serves it.
+"""S3 servers full of finished jobs: SeaweedFS as `minio/statefulset.yaml` starts it, from its wheel.
 
-Reading and writing an object take moto the same time at any number of objects, as on a real server; listing does not:
-it looks at every key of the bucket. A million PUTs would take an hour and a half, so moto is filled from within.
+Through S3 a million objects would take hours. So they are laid out in a folder first, which SeaweedFS' own copying
+brings into the buckets; from then on everything goes through S3.
 """
 
-import gc
+import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
 
-from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.s3.models import s3_backends
-from moto.server import main as serve
-
-from benchmarks.past import put_finished
+from benchmarks import past
+from benchmarks.processes import started, wait_until
+from unmix.errors import StoreError
+from unmix.local.local import free_port
 from unmix.names import OUTPUT_BUCKET, QUEUE_BUCKET, ObjectName
+from unmix.store.s3 import MinioStore
+
+ACCESS_KEY: Final = "unmix-benchmarks"
+SECRET_KEY: Final = "not-a-secret-of-anyone"
+
+_WEED: Final = Path(sys.executable).with_name("weed")
+_COPIES_AT_ONCE: Final = 16
+#: Servers inside the one process; each has a port for HTTP and one for gRPC.
+_INNER: Final = ("master", "volume", "filer", "s3")
 
 
-class _Inside:
-    """The objects of the moto in this process."""
+class _Folders:
+    """Objects as files, to be copied: a folder for each bucket."""
 
-    def __init__(self) -> None:
-        self._backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
-        for bucket in (QUEUE_BUCKET, OUTPUT_BUCKET):
-            self._backend.create_bucket(bucket, "us-east-1")
+    def __init__(self, root: Path) -> None:
+        self._root = root
 
     def put(self, name: ObjectName, data: bytes) -> None:
         """Put a small object whole."""
-        self._backend.put_object(name.bucket, name.key, data)
+        path = self._root / name.bucket / name.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
     def copy(self, source: ObjectName, target: ObjectName) -> None:
         """Give `target` the bytes of `source`."""
-        found = self._backend.get_object(source.bucket, source.key)
-        assert found
-        self.put(target, found.value)
+        self.put(target, (self._root / source.bucket / source.key).read_bytes())
 
 
-def main() -> None:
-    """Fill and serve."""
-    port, jobs = sys.argv[1:]
-    store = _Inside()
-    gc.disable()
-    for number in range(int(jobs)):
-        put_finished(store, number)
-    gc.freeze()  # else each full collection would look at millions of objects, in the middle of a request
-    gc.enable()
-    serve(["-H", "127.0.0.1", "-p", port])
+@contextmanager
+def filled_s3(folder: Path, jobs: int) -> Iterator[tuple[str, MinioStore]]:
+    """Run a server in `folder` that holds finished jobs, numbered from 0; yields its `host:port` and a client."""
+    ports = {name: free_port() for name in (*_INNER, *(f"{name}.grpc" for name in _INNER))}
+    data = folder / "weed"
+    data.mkdir()
+    command = [
+        *(str(_WEED), "-logtostderr=true", "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *("-s3", "-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false"),
+        *("-master.volumeSizeLimitMB=256", "-volume.max=0", "-master.telemetry=false"),
+        *(f"-{inner}.port={ports[inner]}" for inner in _INNER),
+        *(f"-{inner}.port.grpc={ports[f'{inner}.grpc']}" for inner in _INNER),
+    ]
+    keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    endpoint = f"127.0.0.1:{ports['s3']}"
+    store = MinioStore(endpoint, access_key=ACCESS_KEY, secret_key=SECRET_KEY, secure=False)
+    with started(command, folder / "weed.log", keys):
+        wait_until(lambda: _is_ready(store), "the S3 server answers")
+        _fill(folder / "objects", f"http://127.0.0.1:{ports['filer']}.{ports['filer.grpc']}/buckets/", jobs)
+        yield endpoint, store
 
 
-if __name__ == "__main__":
-    main()
+def _fill(objects: Path, buckets: str, jobs: int) -> None:
+    for number in range(jobs):
+        past.put_finished(_Folders(objects), number)
+    copied = [str(objects / bucket) for bucket in (QUEUE_BUCKET, OUTPUT_BUCKET)]
+    command = [str(_WEED), "filer.copy", "-c", str(_COPIES_AT_ONCE), *copied, buckets]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    shutil.rmtree(objects)
+
+
+def _is_ready(store: MinioStore) -> bool:
+    try:
+        store.prepare()
+    except StoreError:
+        return False
+    return True

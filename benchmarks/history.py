@@ -7,8 +7,6 @@ the memory of the janitor's process.
 
 import argparse
 import os
-import socket
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -17,22 +15,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import housekeeping, past
-from benchmarks.processes import Service, started, wait_until
+from benchmarks.filled_s3 import ACCESS_KEY, SECRET_KEY, filled_s3
+from benchmarks.processes import Service
 from benchmarks.report import publish
 from benchmarks.requesting import PER_SECOND, Client, bare_in_turn, requests_in_turn
-from unmix.local.local import free_port
 from unmix.store.s3 import MinioStore
 
 FEW: Final = 100
 MANY: Final = 100_000
-#: Filling a server takes minutes.
-PATIENCE_SECONDS: Final = 900
-
 #: What a job takes at least of a folder in memory: pages and inodes.
 _BYTES_PER_JOB: Final = 60_000
 _FILES_PER_JOB: Final = 20
-_ACCESS_KEY: Final = "unmix-benchmarks"
-_SECRET_KEY: Final = "not-a-secret-of-anyone"
 
 
 def main() -> None:
@@ -85,16 +78,13 @@ def _on_s3(folder: Path, many: int) -> list[dict[str, Any]]:
         for jobs in (FEW, many):
             print(f"S3 server: {jobs:,} finished jobs are made", flush=True)
             (folder / str(jobs)).mkdir()
-            port = running.enter_context(_s3_server(folder / str(jobs), jobs))
+            endpoint, servers[jobs] = running.enter_context(filled_s3(folder / str(jobs), jobs))
             store = {
-                "UNMIX_STORE_URL": f"s3+http://127.0.0.1:{port}",
-                "UNMIX_STORE_ACCESS_KEY": _ACCESS_KEY,
-                "UNMIX_STORE_SECRET_KEY": _SECRET_KEY,
+                "UNMIX_STORE_URL": f"s3+http://{endpoint}",
+                "UNMIX_STORE_ACCESS_KEY": ACCESS_KEY,
+                "UNMIX_STORE_SECRET_KEY": SECRET_KEY,
             }
             services[jobs] = running.enter_context(Service(folder / str(jobs), store))
-            servers[jobs] = MinioStore(
-                f"127.0.0.1:{port}", access_key=_ACCESS_KEY, secret_key=_SECRET_KEY, secure=False
-            )
         with _clients(services) as clients:
             return bare_in_turn(servers) + requests_in_turn("S3", clients)
 
@@ -108,21 +98,6 @@ def _clients(services: Mapping[int, Service]) -> Iterator[dict[int, Client]]:
             clients[jobs] = Client(running.enter_context(service.rest()), jobs)
             running.callback(clients[jobs].close)
         yield clients
-
-
-@contextmanager
-def _s3_server(folder: Path, jobs: int) -> Iterator[int]:
-    """Run an S3 server that holds finished jobs, and yield its port."""
-    port = free_port()
-    command = ["-m", "benchmarks.filled_s3", str(port), str(jobs)]
-    with started([sys.executable, *command], folder / "s3.log"):
-        wait_until(lambda: _listens(port), "the S3 server is filled", limit_seconds=PATIENCE_SECONDS)
-        yield port
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _roomy_folder(jobs: int) -> Path:

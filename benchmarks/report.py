@@ -84,9 +84,8 @@ the line in the log of an idle worker that says so; a worker may begin before th
 _HISTORY: Final = """\
 The same requests in turn to two services on this one machine, which have finished {few:,} and {many:,} jobs; medians
 in ms. *As many times* is the right one divided by the left one: what grows with history is above 1. The S3 servers are
-moto, which looks at its whole bucket for every listing, as no real one does: *bare* is what a request takes it without
-us. Accepting includes the decode check. The file stores lie
-{where}."""
+SeaweedFS, started as in Kubernetes: *bare* is what a request takes them without us. Accepting includes the decode
+check. All stores lie {where}."""
 
 _HOUSEKEEPING: Final = """\
 The same two services on file stores. A pass is what the reconciler needs to compare Redis with the store, while
