@@ -70,6 +70,25 @@ def service(record: Record) -> str:
     return markdown(["", "times", "median ms", "95 % ms", "99 % ms", "most ms"], rows)
 
 
+def workers(record: Record) -> str:
+    """Return the table of songs a minute and memory by the number of workers and of their threads."""
+    minutes = {(row["workers"], row["threads"], row["bound"]): row["songs_s"] / 60 for row in record["rows"]}
+    rows = []
+    for row in record["rows"]:
+        kind = (row["workers"], row["threads"], row["bound"])
+        rows.append(
+            [
+                f"{row['workers']} × {row['threads']}{', bound' if row['bound'] else ''}",
+                f"{record['songs'] / minutes[kind]:.2f}",
+                f"{minutes[1, 1, False] / minutes[kind]:.2f}",
+                f"{sum(row['child_pss_mb']) / row['workers']:.0f}",
+                f"{sum(row['child_pss_mb'])}",
+            ]
+        )
+    head = ["workers × threads", "songs a minute", "times 1 × 1", "MB of one", "MB of all"]
+    return markdown(head, rows)
+
+
 def history(record: Record) -> str:
     """Return the table of requests to a service with few and to one with many finished jobs."""
     few, many = map(str, record["jobs"])
