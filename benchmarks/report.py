@@ -86,8 +86,8 @@ _WORKERS: Final = """\
 {songs} songs of {song_s:g} s through a service of their own on this one machine, each row once: {name} ({weights}),
 WAV in, one mp3 per stem out. Each worker had separated a second of song before. Memory is that of the separating
 process when the last song was done, its proportional share (PSS). *Bound* is what OpenVINO does unless it is told not
-to: it binds its threads to processors, in every process from the first one on. Other processes used up to {others:.0%}
-of the processors during a row."""
+to: it binds its threads to processors, in every process from the first one on. The target
+for 2 × 1 is 1.75 times 1 × 1. Other processes used up to {others:.0%} of the processors during a row."""
 
 _HISTORY: Final = """\
 The same requests in turn to two services on this one machine, which have finished {few:,} and {many:,} jobs; medians
