@@ -2,13 +2,19 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Another torch is another installation.
+INSTALLED = $(VENV)/.installed$(addprefix -,$(CUDA))
 # The first interpreter that is new enough; choose another with `make PYTHON=…`.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 # `auto`: htdemucs if it is cached or can be fetched, else the small demo model, and a line that says so.
 MODEL ?= auto
-WORKERS ?= 1
+# Without a number, as many as the processors and the memory are good for.
+WORKERS ?=
+# Where models are computed: cpu, cuda, cuda:1, mps. Without a name, as UNMIX_DEVICE says, else on the CPU.
+DEVICE :=
+TO_DEVICE = $(addprefix --device ,$(DEVICE))
 DATA ?= ./.unmix
 PORT ?= 5000
 # A song of your own for `make demo`; without one it takes the bundled song.
@@ -16,10 +22,12 @@ SONG ?=
 # What is chosen at random in `make chaos`, to repeat a run.
 SEED ?=
 
+# The CUDA that torch is to be built for, as in cu130, in .venv and in the worker's image; without one it has the CPU
+# alone. Said on the command line: a variable of the environment with this name may be a path.
+CUDA :=
 # What builds the images: docker or podman. MODELS and CUDA are build arguments of worker/Dockerfile.
 DOCKER ?= docker
 MODELS ?=
-CUDA ?=
 BUILD_ARGS ?=
 # Where images go is said on the command line, not by a variable of the environment.
 REGISTRY :=
@@ -46,15 +54,15 @@ TWO_FILES_AT_ONCE := -n 2 --dist loadfile
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
-	@printf '\nVariables: MODEL=auto|NAME (demo, run), SONG=path (demo), WORKERS, PORT, DATA (run), SEED (chaos), PYTHON (setup),\n  DOCKER, MODELS, CUDA, BUILD_ARGS (images), REGISTRY (push), VERSION (version-set)\n'
+	@printf '\nVariables: PYTHON, CUDA (setup), MODEL=auto|NAME, DEVICE=cpu|cuda|mps (demo, run), SONG=path (demo),\n  WORKERS, PORT, DATA (run), SEED (chaos), DOCKER, MODELS, CUDA, BUILD_ARGS (images), REGISTRY (push), VERSION (version-set)\n'
 
-setup: $(VENV)/.installed ## Make .venv with everything in it
+setup: $(INSTALLED) ## Make .venv with everything in it; CUDA=cu130 for GPUs
 
 demo: setup ## Separate a song through the whole service; stems go to ./stems
-	@$(BIN)/unmix demo $(if $(SONG),"$$SONG") --model $(MODEL)
+	@$(BIN)/unmix demo $(if $(SONG),"$$SONG") --model $(MODEL) $(TO_DEVICE)
 
 run: setup ## Serve here until Ctrl-C, on http://localhost:5000
-	@$(BIN)/unmix local --model $(MODEL) --workers $(WORKERS) --data-dir "$(DATA)" --port $(PORT)
+	@$(BIN)/unmix local --model $(MODEL) $(addprefix --workers ,$(WORKERS)) --data-dir "$(DATA)" --port $(PORT) $(TO_DEVICE)
 
 test: setup test-rest ## Run the ordinary tests
 	$(BIN)/pytest $(TWO_FILES_AT_ONCE) -m "not slow" --ignore-glob='*/unit/test_rest_*.py'  # those have just run
@@ -83,9 +91,10 @@ bench-long: $(VENV)/.bench-installed ## The same on songs of up to an hour: abou
 bench-quality: $(VENV)/.bench-installed ## Measure what speed costs in quality; needs fluidsynth: 10 minutes
 	$(BIN)/python -m benchmarks.quality
 
-bench-service: $(VENV)/.bench-installed ## Measure what clients of the service wait for, and what grows: 20 minutes
+bench-service: $(VENV)/.bench-installed ## Measure what clients of the service wait for, and what grows, what more workers bring: 30 minutes
 	$(BIN)/python -m benchmarks.service
 	$(BIN)/python -m benchmarks.history
+	$(BIN)/python -m benchmarks.workers
 
 images: ## Build the container images, with DOCKER=docker or podman
 	$(if $(MODELS),@echo 'Of the weights of $(MODELS): they are not ours. See "Licences" in worker/README.md before you offer them to others.')
@@ -121,18 +130,20 @@ version-set: ## Write VERSION=x.y.z wherever the version is named
 clean: ## Remove what was made here, but not the data in ./.unmix
 	rm -rf $(VENV) $(VENV)-rest $(VENV)-constraints stems .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# One name only in the first call: where the CPU index cannot be reached, pip tries it once per name.
-TORCH := --retries 1 "torch==2.13.0" --extra-index-url https://download.pytorch.org/whl/cpu
+# A folder of PyTorch's index is one build of it. Who names a CUDA gets that build or an error: the local version in the
+# pin makes sure of it. One name only in the first call: where the index cannot be reached, pip tries it once per name.
+TORCH = --retries 1 "torch==2.13.0$(addprefix +,$(CUDA))" --extra-index-url https://download.pytorch.org/whl/$(or $(CUDA),cpu)
 # Without it, two people who set up on two days test two different things.
 PINNED := --constraint constraints.txt
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(INSTALLED): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install $(PINNED) $(TORCH)
 	$(BIN)/pip install $(PINNED) -e '.[rest,worker,local,test]'
-	@$(BIN)/python -c "$$WARN_OF_CUDA"
-	@touch $@
+	$(if $(CUDA)$(wildcard $(VENV)/.installed-*),,@$(BIN)/python -c "$$WARN_OF_CUDA")
+	$(if $(CUDA),@rm -f $(VENV)/.installed-*)
+	@touch $@ $(VENV)/.installed  # whoever names no CUDA later keeps this one
 
-$(VENV)/.bench-installed: $(VENV)/.installed
+$(VENV)/.bench-installed: $(INSTALLED)
 	$(BIN)/pip install --quiet $(PINNED) -e '.[bench]'
 	@touch $@
 

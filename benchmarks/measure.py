@@ -107,6 +107,11 @@ def peak_rss_mb(pid: int) -> float:
     return int(line.split()[1]) * 1024 / _MB
 
 
+def others_cpu_seconds(pid: int) -> float:
+    """Return the seconds that all processors computed so far for others than the living process `pid` and its tree."""
+    return _machine_cpu_seconds() - _tree_cpu_seconds(psutil.Process(pid))
+
+
 def _tree(root: psutil.Process) -> list[psutil.Process]:
     try:
         return [root, *root.children(recursive=True)]

@@ -24,10 +24,14 @@ _ADMIN: Final = "user benchmark on nopass ~* &* +@all\n"
 #: What settings of the caller begin with, which are not for us.
 _SETTINGS: Final = ("UNMIX_", "REDIS_", "MINIO_")
 _END_SECONDS: Final = 30
+_LOAD_SECONDS: Final = 300
 
 
 class Service:
-    """A Redis while it is entered, and what is started on it. `store` are the variables that name the object store."""
+    """A Redis while it is entered, and what is started on it.
+
+    `store` are the variables that name the object store, and whatever else all processes are told.
+    """
 
     def __init__(self, folder: Path, store: Mapping[str, str]) -> None:
         self._folder = folder
@@ -63,6 +67,14 @@ class Service:
     def janitor(self, **settings: str) -> Iterator[int]:
         """Run a janitor, and yield its process id."""
         with self._ours("janitor", "unmix.cli", "janitor", **settings) as pid:
+            yield pid
+
+    @contextmanager
+    def worker(self, number: int, **settings: str) -> Iterator[int]:
+        """Run a worker, and yield its process id once its model is loaded."""
+        heartbeat = self._folder / f"worker-{number}.alive"
+        with self._ours("worker", "unmix_worker", UNMIX_WORKER_HEARTBEAT=str(heartbeat), **settings) as pid:
+            wait_until(heartbeat.exists, "a worker is ready", limit_seconds=_LOAD_SECONDS)
             yield pid
 
     @contextmanager

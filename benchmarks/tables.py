@@ -70,6 +70,23 @@ def service(record: Record) -> str:
     return markdown(["", "times", "median ms", "95 % ms", "99 % ms", "most ms"], rows)
 
 
+def workers(record: Record) -> str:
+    """Return the table of songs a minute and memory by the number of workers and of their threads."""
+    alone = next(row for row in record["rows"] if (row["workers"], row["threads"], row["bound"]) == (1, 1, False))
+    rows = [
+        [
+            f"{row['workers']} × {row['threads']}{', bound' if row['bound'] else ''}",
+            f"{60 * record['songs'] / row['songs_s']:.2f}",
+            f"{alone['songs_s'] / row['songs_s']:.2f}",
+            f"{sum(row['child_pss_mb']) / row['workers']:.0f}",
+            f"{sum(row['child_pss_mb'])}",
+        ]
+        for row in record["rows"]
+    ]
+    head = ["workers × threads", "songs a minute", "times 1 × 1", "MB of one", "MB of all"]
+    return markdown(head, rows)
+
+
 def history(record: Record) -> str:
     """Return the table of requests to a service with few and to one with many finished jobs."""
     few, many = map(str, record["jobs"])

@@ -5,6 +5,7 @@ The engine itself reads no settings; whoever wants others than those of the envi
 
 from unmix.engine.models import load_model
 from unmix.engine.separator import Separator
+from unmix.resources import usable_processors
 from unmix.settings import Settings
 
 
@@ -20,6 +21,6 @@ def make_separator(model: str, settings: Settings) -> Separator:
         device=settings.device,
         backend=settings.backend,
         precision=settings.precision,
-        threads=settings.threads,
+        threads=settings.threads or usable_processors(),
         cache_dir=settings.cache_dir,
     )

@@ -72,14 +72,14 @@ class Settings(BaseSettings):
     trusted_weights: str = Field(
         "", description="SHA-256 sums, separated by commas, of the `.th` files in `UNMIX_MODEL_DIR` that may be loaded."
     )
-    device: str = Field("cpu", description="Where models are computed: `cpu`, `cuda`, `cuda:0`, `mps`.")
+    device: str = Field("cpu", description="Where models are computed: `cpu`, `cuda`, `cuda:1`, `mps`.")
     backend: Literal["auto", "openvino", "torch"] = Field(
         "auto", description="What computes them; `auto`: `openvino` on a CPU for the models that it can, else `torch`."
     )
     precision: Literal["fast", "exact"] = Field(
         "fast", description="`fast`: bfloat16 where the hardware has it; `exact`: float32 (see worker/README.md)."
     )
-    threads: int = Field(0, ge=0, description="CPU threads of one worker's engine; 0: as torch decides.")
+    threads: int = Field(0, ge=0, description="CPU threads of one worker's engine; 0: the processors that it may use.")
     cache_dir: Path = Field(Path("~/.cache/track-unmix"), description="Folder that keeps converted models.")
     mp3_bitrate_kbps: int = Field(256, ge=32, le=320, description="Bit rate of mp3 stems.")
 

@@ -141,7 +141,7 @@ def test_the_other_processes_that_log_in_somewhere_cannot_be_read_either(command
 
 def test_of_a_whole_local_service_no_process_shows_a_secret(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    options = ("--model", "demo", "--port", "0", "--data-dir", str(tmp_path / "data"))
+    options = ("--model", "demo", "--workers", "1", "--port", "0", "--data-dir", str(tmp_path / "data"))
     with running("-m", "unmix.cli", "local", *options, log=log, UNMIX_BACKEND="torch") as local:
         eventually(lambda: "Track-Unmix serves at" in log.read_text(), log)
         family = [local.pid, *(process.pid for process in psutil.Process(local.pid).children(recursive=True))]

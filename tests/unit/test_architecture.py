@@ -16,6 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.errors": set(),
     "unmix.names": set(),
     "unmix.document": set(),
+    "unmix.resources": set(),
     "unmix.job": {"unmix.names", "unmix.document"},
     "unmix.settings": {"unmix.job"},
     "unmix.audio": {"unmix.errors"},
@@ -25,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.ledger": {"unmix.errors", "unmix.names", "unmix.job", "unmix.store"},
     "unmix.callbacks": {"unmix.errors", "unmix.job"},
     "unmix.runtime": {"unmix.errors", "unmix.settings", "unmix.queue", "unmix.store"},
-    "unmix.separating": {"unmix.settings", "unmix.engine"},
+    "unmix.separating": {"unmix.settings", "unmix.engine", "unmix.resources"},
     "unmix.client": {"unmix.errors", "unmix.job"},
     "unmix.janitor": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.queue", "unmix.ledger"),
@@ -33,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "unmix.local": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.runtime"),
+        "unmix.resources",
     },
     "unmix.cli": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.engine", "unmix.separating", "unmix.client"),

@@ -190,6 +190,35 @@ def test_a_small_past_is_measured_on_both_stores(tmp_path: Path) -> None:
     assert "| store: request | times | 100 finished | 200 finished | as many times | target |" in page
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_services_with_one_and_two_workers_are_measured(tmp_path: Path) -> None:
+    done = run("benchmarks.workers", "--quick", "--output", str(tmp_path), scratch=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = record_in(tmp_path, "workers")["rows"]
+    assert [(row["workers"], row["threads"], row["bound"]) for row in rows] == [(1, 1, False), (2, 1, True)]
+    for row in rows:
+        assert row["songs_s"] > 0
+        assert len(row["child_pss_mb"]) == row["workers"]
+        assert min(row["child_pss_mb"]) > 100  # torch alone is larger
+    page = (tmp_path / "benchmarks.md").read_text()
+    assert "| 2 × 1, bound | " in page
+    assert "| 2 × 1, bound | " in done.stdout
+
+
+def test_the_page_says_what_more_workers_bring() -> None:
+    def row(workers: int, threads: int, bound: bool, songs_s: float) -> dict[str, Any]:
+        memory = [1300] * workers
+        return {"workers": workers, "threads": threads, "bound": bound, "songs_s": songs_s, "child_pss_mb": memory}
+
+    rows = [row(1, 1, False, 60.0), row(2, 1, False, 30.0), row(2, 1, True, 62.5)]
+    assert tables.workers({"songs": 4, "rows": rows}).splitlines()[2:] == [
+        "| 1 × 1 | 4.00 | 1.00 | 1300 | 1300 |",
+        "| 2 × 1 | 8.00 | 2.00 | 1300 | 2600 |",
+        "| 2 × 1, bound | 3.84 | 0.96 | 1300 | 2600 |",
+    ]
+
+
 def test_a_job_of_the_past_is_what_the_service_would_have_left(tmp_path: Path) -> None:
     store = past.file_store(tmp_path)
     past.put_finished(store, 7)

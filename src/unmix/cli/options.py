@@ -23,6 +23,9 @@ Consistency = Annotated[
 Url = Annotated[str, typer.Option(help="The server.")]
 Jobs = Annotated[list[str], typer.Argument(metavar="JOB...", help="Job ids.")]
 Model = Annotated[str | None, typer.Option(help="Model to separate with.", show_default="the configured one")]
+Device = Annotated[
+    str | None, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.", show_default="UNMIX_DEVICE or cpu")
+]
 
 
 def read_settings() -> Settings:

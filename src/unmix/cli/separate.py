@@ -7,7 +7,18 @@ from typing import Annotated, Literal
 import typer
 from rich.progress import Progress, TaskID
 
-from unmix.cli.options import Consistency, Format, Model, Output, Songs, Stems, check_names, names_in, read_settings
+from unmix.cli.options import (
+    Consistency,
+    Device,
+    Format,
+    Model,
+    Output,
+    Songs,
+    Stems,
+    check_names,
+    names_in,
+    read_settings,
+)
 from unmix.cli.output import complain, end, progress_bars, warn
 from unmix.errors import InputError, UnmixError
 
@@ -23,7 +34,7 @@ def separate(
     format: Format = "mp3",
     stems: Stems = "",
     mixture_consistency: Consistency = False,
-    device: Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda, mps.", show_default="cpu")] = None,
+    device: Device = None,
     precision: Annotated[
         Literal["exact", "fast"] | None, typer.Option(help="How precisely.", show_default="fast")
     ] = None,

@@ -8,30 +8,43 @@ from typing import Annotated
 
 import typer
 
-from unmix.cli.options import Output, read_settings
+from unmix.cli.options import Device, Output, read_settings
 from unmix.cli.output import printable
+from unmix.settings import Settings
 
 commands = typer.Typer()
 
 
 @commands.command()
 def local(
-    workers: Annotated[int, typer.Option(min=1, help="How many songs are separated at once.")] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="How many songs are separated at once; 0: what the processors and the memory are good for, or one "
+            "where UNMIX_THREADS or another device is named.",
+        ),
+    ] = 0,
     model: Annotated[
         str | None,
         typer.Option(help="Model name; auto: htdemucs if it can be had.", show_default="UNMIX_MODEL or auto"),
     ] = None,
     data_dir: Annotated[Path, typer.Option(help="Folder for all data.")] = Path(".unmix"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0: any free one.")] = 5000,
+    device: Device = None,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
     from unmix.local.auto_model import resolve_model
+    from unmix.local.devices import check_device
     from unmix.local.local import LocalPlan, free_port, serve
+    from unmix.local.sizing import default_workers
 
-    settings = read_settings()
+    settings = _settings_for(device)
+    check_device(settings.device)
     chosen, note = resolve_model(model or (settings.model if "model" in settings.model_fields_set else "auto"))
     if note:
         typer.echo(note)
+    workers = workers or default_workers(settings)
     plan = LocalPlan(data_dir=data_dir.absolute(), port=port or free_port(), workers=workers, model=chosen)
     serve(settings, plan, say=typer.echo)
 
@@ -41,11 +54,12 @@ def demo(
     song: Annotated[Path | None, typer.Argument(exists=True, dir_okay=False)] = None,
     model: Annotated[str, typer.Option()] = "auto",
     output: Output = Path("stems"),
+    device: Device = None,
 ) -> None:
     """Send one song through the whole service, as `make demo` does."""
     from unmix.local import demo
 
-    if not demo.run(read_settings(), song, model=model, output=output):
+    if not demo.run(_settings_for(device), song, model=model, output=output):
         raise typer.Exit(1)
 
 
@@ -104,3 +118,9 @@ def logs(
                 next_line = wait_for_queue(partial(queue.log_list.pop, block_seconds=5))
                 if next_line is not None:
                     typer.echo(printable(next_line))
+
+
+def _settings_for(device: str | None) -> Settings:
+    """Return the settings of this process, with the device of the command line if there is one."""
+    settings = read_settings()
+    return settings.model_copy(update={"device": device}) if device else settings

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import torch
 
+from unmix.engine.devices import check_device
 from unmix.engine.estimators import Estimator, TorchEstimator
 from unmix.engine.hybrid import HybridNetwork, UnsupportedModelError
 from unmix.engine.models import LoadedModel
@@ -54,7 +55,7 @@ def make_engine(
             this device or not this model; `conversion_failed`: OpenVINO gives something else than torch, or the
             converted model in `cache_dir` is damaged.
     """
-    _check_device(device)
+    check_device(device)
     hindrance = _openvino_hindrance(model, device)
     if backend == "openvino" and hindrance:
         raise EngineError(f"the backend openvino is not available: {hindrance}", code="backend_unavailable")
@@ -100,18 +101,3 @@ def _torch_has_bf16(device: str) -> bool:
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
-
-
-def _check_device(name: str) -> None:
-    """Refuse a device that is not there, rather than compute elsewhere."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise EngineError(f"there is no device {name!r}", code="device_unavailable") from error
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not available.get(device.type, False):
-        raise EngineError(f"the device {name!r} is not available on this machine", code="device_unavailable")

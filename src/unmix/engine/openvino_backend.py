@@ -135,6 +135,9 @@ class OpenVinoEstimator:
             "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
             "INFERENCE_NUM_THREADS": self._threads,
             "PERFORMANCE_HINT": "LATENCY",
+            # It would bind its threads to processors from the first one on, in every process: workers beside each other
+            # would then share one processor and leave the next one idle.
+            "ENABLE_CPU_PINNING": False,
         }
         return _core().compile_model(graph, "CPU", hints).create_infer_request()
 

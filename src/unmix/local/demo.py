@@ -20,6 +20,7 @@ from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.audio.song_reader import SongReader
 from unmix.errors import InputError
 from unmix.local.auto_model import resolve_model
+from unmix.local.devices import check_device
 from unmix.local.local import LocalPlan, free_port, interruptible, running
 from unmix.local.supervisor import POLL_SECONDS
 from unmix.settings import Settings
@@ -50,6 +51,7 @@ def run(settings: Settings, song: Path | None, *, model: str, output: Path) -> b
     """
     if not _CLIENT.exists():
         raise InputError("the demo needs a checkout of Track-Unmix: sample-requests.py is not here", code="no_checkout")
+    check_device(settings.device)
     song = song or _BUNDLED_SONG
     folder = output / song.stem
     mixture = decode(song)

@@ -23,6 +23,7 @@ from typing import Final
 
 from unmix.errors import InputError, UnmixError
 from unmix.local.embedded_redis import roles, server_command, write_users
+from unmix.local.sizing import threads_for
 from unmix.local.supervisor import POLL_SECONDS, ProcessPlan, Supervisor, tail
 from unmix.runtime.secrecy import keep_secrets
 from unmix.settings import Settings
@@ -119,8 +120,9 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
     with interruptible(), running(settings, plan, say=say) as stack:
         try:
             stack.wait_until_ready()
-            workers = "1 worker" if plan.workers == 1 else f"{plan.workers} workers"
-            say(f"Track-Unmix serves at {plan.url} ({workers}, model {plan.model})")
+            workers = f"{_counted(plan.workers, 'worker')} on {settings.device}"
+            threads = f"{_counted(threads_for(settings, plan.workers), 'thread')} each"
+            say(f"Track-Unmix serves at {plan.url} ({workers}, {threads}, model {plan.model})")
             say(f"  data in {plan.data_dir}, logs in {plan.logs}; Ctrl-C ends it")
             say(f"  try: REST=localhost:{plan.port} .venv/bin/python sample-requests.py --wait SONG")
             say(f"  logs of all services: UNMIX_REDIS_URL={stack.redis_url} .venv/bin/unmix logs --peek")
@@ -211,12 +213,12 @@ def _stages(settings: Settings, plan: LocalPlan, own_redis: _OwnRedis | None) ->
     environment = {
         **os.environ,
         "UNMIX_MODEL": plan.model,
+        "UNMIX_DEVICE": settings.device,
+        "UNMIX_THREADS": str(threads_for(settings, plan.workers)),  # left alone, each worker would take every processor
         "UNMIX_PORT": str(plan.port),
         "UNMIX_STORE_URL": f"file://{plan.data_dir / 'store'}",
         "UNMIX_TAKE_SECONDS": str(min(settings.take_seconds, TAKE_SECONDS)),
     }
-    if settings.threads == 0 and plan.workers > 1:  # left alone, each worker would take every core
-        environment["UNMIX_THREADS"] = str(max(1, (os.cpu_count() or 1) // plan.workers))
     if own_redis is not None:
         told = {name: os.environ[name] for name in _SERVER_VARIABLES if name in os.environ}
         log = plan.logs / "redis.log"
@@ -237,6 +239,10 @@ def _stages(settings: Settings, plan: LocalPlan, own_redis: _OwnRedis | None) ->
         ]
     )
     return stages
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _rest_is_ready(port: int) -> bool:
