@@ -52,8 +52,8 @@ def make_engine(
 
     Raises:
         EngineError: `device_unavailable`; `backend_unavailable`: the named backend is not installed, does not run on
-            this device or not this model; `conversion_failed`: OpenVINO gives something else than torch, or the
-            converted model in `cache_dir` is damaged.
+            this device or not this model; `conversion_failed`: OpenVINO cannot convert this model, or not load what it
+            converted; `estimates_differ`: what was converted gives something else than torch on this machine.
     """
     check_device(device)
     hindrance = _openvino_hindrance(model, device)

@@ -1,13 +1,11 @@
 """Hybrid transformers on OpenVINO: on a CPU the fastest there is, in bfloat16 where the CPU has it.
 
-A model is converted once, checked against torch, and kept in a cache folder; later starts read it from there. The
-transforms (STFT and inverse) and the normalisation stay in torch, in float32.
+A model is converted once, checked against torch, and kept in a cache folder; later starts read it from there. Every
+start checks what it will really run by the estimates of a known window. The transforms (STFT and inverse) and the
+normalisation stay in torch, in float32.
 """
 
 import functools
-import hashlib
-import os
-import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,15 +18,17 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from unmix.engine import hybrid
+from unmix.engine.converted import Converted, Kept, revision
 from unmix.engine.hybrid import HybridNetwork
-from unmix.engine.sdr import sdr_db
+from unmix.engine.known_window import KnownWindow
 from unmix.errors import EngineError
 
 log = structlog.get_logger()
 
-#: Least SNR, in dB, of a converted model in float32 to torch; what was converted right has more than 100.
+#: Least SNR to torch, in dB, of a converted network in float32; what is right has 89 and more.
 _LEAST_SNR: Final = 80.0
+#: The same in bfloat16; what is right has 39 and more.
+_LEAST_SNR_BF16: Final = 30.0
 #: Half hops that demucs' STFT reflects at each end of a window, beside its own.
 _REFLECTED: Final = 3
 
@@ -57,7 +57,7 @@ class OpenVinoEstimator:
 
     Raises:
         UnsupportedModelError: the model is no hybrid transformer of the published form.
-        EngineError: the conversion failed.
+        EngineError: the conversion failed (`conversion_failed`).
     """
 
     batch = 1
@@ -70,65 +70,95 @@ class OpenVinoEstimator:
         self._bf16 = bf16
         self._threads = threads
         self._request: Any = None
-        self._graph = self._converted_once(cache_dir / f"openvino-{version()}-{_revision()}" / key)
+        self._converted = self._converted_once(cache_dir / f"openvino-{version()}-{revision()}" / key)
 
     def __call__(self, mixtures: Tensor, sources: Sequence[int]) -> Tensor:
         """See `Estimator`."""
         return torch.cat([self._estimated(mixture[None], sources) for mixture in mixtures])
 
+    @torch.no_grad()
     def prepare(self) -> None:
-        """Take the memory and the second that the first call would take."""
+        """Take the memory and the second that the first call would take, and check what will run.
+
+        Raises:
+            EngineError: the converted network cannot be loaded (`conversion_failed`), or gives something else than
+                torch on this machine (`estimates_differ`); another machine may do better.
+        """
         if self._request is not None:
             return
+        graph, window = self._converted.graph, self._converted.window
         try:
-            self._request = self._compiled(self._graph, bf16=self._bf16)
-        except RuntimeError as error:
+            if isinstance(window, Path):
+                window = KnownWindow.load(window)
+            self._request = self._compiled(graph, bf16=self._bf16)
+        except (RuntimeError, OSError, ValueError) as error:
             raise EngineError(
-                f"OpenVINO cannot load {self._graph}; if that file is damaged, remove it: {error}",
+                f"OpenVINO cannot load {graph}; if that file is damaged, remove it: {error}",
                 code="conversion_failed",
+                retryable=True,
             ) from error
+        try:
+            self._check(window)
+        except BaseException:
+            self._request = None  # the next call must not run what was refused
+            raise
 
-    def _converted_once(self, folder: Path) -> Path | openvino.Model:
-        """Return the file of the converted network in `folder`, made if there is none, or the network itself."""
-        file = folder / "network.xml"
-        if file.exists():  # asked before the lock too: a folder that somebody else filled may be read-only
-            return file
-        graph = None
+    def _check(self, window: KnownWindow) -> None:
+        """Refuse a network that does not give the estimates of `window`."""
+        snr = window.snr_db(self)
+        least = _LEAST_SNR_BF16 if self._bf16 else _LEAST_SNR
+        if snr >= least:
+            return
+        graph = self._converted.graph
+        remedies = [f"remove {graph}, and it is converted again"] if isinstance(graph, Path) else []
+        remedies += ["set UNMIX_PRECISION=exact"] if self._bf16 else []
+        raise EngineError(
+            f"OpenVINO gives something else than torch on this machine: SNR {snr:.0f} dB in "
+            f"{'bfloat16' if self._bf16 else 'float32'}, where at least {least:.0f} dB are wanted. "
+            f"What may help: {'; '.join([*remedies, 'set UNMIX_BACKEND=torch'])}",
+            code="estimates_differ",
+            retryable=True,
+        )
+
+    def _converted_once(self, folder: Path) -> Kept | Converted:
+        """Return the converted network in `folder`, made if there is none, or else in memory."""
+        kept = Kept.at(folder)
+        if kept.is_whole:  # asked before the lock too: a folder that somebody else filled may be read-only
+            return kept
+        made = None
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             # One process converts, those beside it wait: it takes many seconds and a gigabyte.
             with FileLock(folder.with_suffix(".lock")):
-                if not file.exists():
-                    graph = self._converted()
-                    _save(graph, file)
-            return file
+                if not kept.is_whole:
+                    made = self._converted_anew()
+                    made.save(folder)
+            return kept
         except OSError as error:
             log.warning("the converted model cannot be kept", folder=str(folder), error=str(error))
-            return graph or self._converted()
+            return made or self._converted_anew()
 
     @torch.no_grad()
-    def _converted(self) -> openvino.Model:
-        """Convert the network, and check on noise that it is still the same model."""
+    def _converted_anew(self) -> Converted:
+        """Convert the network, and check by a known window that it is still the same model."""
         log.info("converting the model for OpenVINO")
         model = self.model
-        noise = torch.randn(1, model.audio_channels, self._samples, generator=torch.Generator().manual_seed(0))
-        expected = model(noise)
-        inputs = (_normalised(model._magnitude(model._spec(noise)))[0], _normalised(noise)[0])
+        window = KnownWindow.of(model, self._samples)
+        inputs = (_normalised(model._magnitude(model._spec(window.mixture)))[0], _normalised(window.mixture)[0])
         # Exported, which computes nothing, rather than traced: a third of the memory and half of the time.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, of its own insides
             graph = openvino.convert_model(torch.export.export(self._network, inputs))
         graph.reshape({index: openvino.PartialShape(list(value.shape)) for index, value in enumerate(inputs)})
         self._request = self._compiled(graph, bf16=False)
-        estimates = self(noise, range(len(model.sources)))
+        snr = window.snr_db(self)
         self._request = None
-        snr = sdr_db(expected.flatten(0, 2).numpy(), estimates.flatten(0, 2).numpy())
         if not snr >= _LEAST_SNR:
             raise EngineError(
                 f"OpenVINO gives something else than torch for this model (SNR {snr:.0f} dB); set UNMIX_BACKEND=torch",
                 code="conversion_failed",
             )
-        return graph
+        return Converted(graph, window)
 
     def _compiled(self, graph: Path | openvino.Model, *, bf16: bool) -> openvino.InferRequest:
         hints = {
@@ -211,26 +241,3 @@ class _Level:
 def _normalised(x: Tensor) -> tuple[Tensor, _Level]:
     level = _Level(x.mean(), x.std())
     return (x - level.mean) / (1e-5 + level.std), level
-
-
-def _revision() -> str:
-    """Return a digest of the code that arranges the network: networks of other code are not read."""
-    return hashlib.sha256(Path(hybrid.__file__).read_bytes()).hexdigest()[:8]
-
-
-def _save(graph: openvino.Model, file: Path) -> None:
-    """Write the network so that its folder is there with everything in it, or not at all."""
-    part = file.parent.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed: nobody else's, as this one has the lock
-    part.mkdir()
-    try:
-        openvino.save_model(graph, part / file.name, compress_to_fp16=False)
-        for written in part.iterdir():
-            with written.open("rb") as contents:
-                os.fsync(contents.fileno())  # the name must not outlive a power cut that the contents do not
-        shutil.rmtree(file.parent, ignore_errors=True)  # what is left of a damaged one
-        part.rename(file.parent)
-    except RuntimeError as error:  # so OpenVINO says that the disk is full
-        raise OSError(str(error)) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
