@@ -1,5 +1,6 @@
 """Songs of every accepted kind become the same samples."""
 
+import math
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -91,6 +92,45 @@ def test_other_sample_rates_are_resampled_with_a_warning(sample_rate: int) -> No
     expected = np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE) / SAMPLE_RATE) * 0.5
     middle = slice(2_000, -2_000)
     assert sdr_db(expected[middle], decoded(data)[0, middle]) > 60
+
+
+def tone_level_db(frequency: float, sample_rate: int) -> float:
+    """Return how loud a tone in a song of this rate is once it was read, to what it was."""
+    seconds = np.arange(sample_rate) / sample_rate
+    tone = np.tile(np.sin(2 * np.pi * frequency * seconds) * 0.5, (2, 1)).astype(np.float32)
+    middle = decoded(wav(tone, sample_rate=sample_rate))[:, 4_000:-4_000].astype(np.float64)
+    return float(10 * np.log10((middle**2).mean() / 0.125))
+
+
+@pytest.mark.parametrize("sample_rate", [48_000, 88_200, 96_000])
+def test_resampling_keeps_what_can_be_heard_and_lets_nothing_above_fold_back(sample_rate: int) -> None:
+    for frequency in (1_000, 18_000, 19_000, 20_000):
+        assert abs(tone_level_db(frequency, sample_rate)) < 0.1
+    for frequency in (22_100, 22_300, 23_000, 23_900):
+        assert tone_level_db(frequency, sample_rate) < -60
+
+
+@pytest.mark.parametrize(("sample_rate", "frequency"), [(32_000, 15_000), (22_050, 10_400)])
+def test_a_song_of_a_low_rate_is_resampled_without_images(sample_rate: int, frequency: int) -> None:
+    seconds = np.arange(sample_rate) / sample_rate
+    tone = (np.sin(2 * np.pi * frequency * seconds) * 0.5)[None].astype(np.float32)
+    expected = np.sin(2 * np.pi * frequency * np.arange(SAMPLE_RATE) / SAMPLE_RATE) * 0.5
+    samples = decoded(wav(tone, sample_rate=sample_rate))[0]
+    assert sdr_db(expected[4_000:-4_000], samples[4_000:-4_000]) > 60
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 22_050, 32_000, 48_000, 96_000, 192_000, 11_127])
+def test_a_resampled_song_lasts_as_long_as_it_did_whatever_its_length(sample_rate: int) -> None:
+    for length in (1, 2, 17, 100, 144, 145, 601, 4_799, 48_001):
+        expected = math.ceil(length * SAMPLE_RATE / sample_rate)
+        assert measure(BytesIO(wav(music(length), sample_rate=sample_rate))).samples == expected
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "FLOAT", "DOUBLE"])
+def test_silence_stays_silence_when_it_is_resampled(subtype: str) -> None:
+    buffer = BytesIO()
+    soundfile.write(buffer, np.zeros((300, 2)), 48_000, format="WAV", subtype=subtype)
+    assert not decoded(buffer.getvalue()).any()
 
 
 @pytest.mark.parametrize("channels", [6, 8])

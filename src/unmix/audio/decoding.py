@@ -11,6 +11,7 @@ import av
 import av.error
 import numpy as np
 
+from unmix.audio.resampling import Resampler
 from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.audio.sniff import WavHeader, has_external_reference, id3_size, read_wav_header
 from unmix.errors import AudioError
@@ -107,17 +108,15 @@ class Decoding:
 
     def _converted_frames(self) -> Iterator[Samples]:
         """Yield the song frame by frame."""
-        setup: tuple[str, str, int] | None = None
-        resampler: Any = None
+        resampler: Resampler | None = None
         for frame in self._frames():
-            found = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if found != setup:  # the first frame; later ones may differ too, in songs that were glued together
+            if resampler is None or not resampler.fits(frame):  # later frames may differ in songs that were glued
                 if resampler is not None:
-                    yield from _converted(resampler, None)
-                setup, resampler = found, _resampler(frame.layout.nb_channels)
-            yield from _converted(resampler, frame)
+                    yield from resampler.end()
+                resampler = Resampler(frame)
+            yield from resampler.push(frame)
         if resampler is not None:
-            yield from _converted(resampler, None)
+            yield from resampler.end()
 
     def _frames(self) -> Iterator[Any]:
         """Yield the decoded frames, going on after broken packets as players do."""
@@ -137,26 +136,6 @@ class Decoding:
                 continue
             self._good_packets += bool(frames)
             yield from frames
-
-
-def _resampler(channels: int) -> Any:
-    # `rematrix_maxval` scales a mix of many channels so that it cannot clip, as FFmpeg does for integer samples.
-    layout = "mono" if channels == 1 else "stereo"
-    return av.AudioResampler(format="fltp", layout=layout, rate=SAMPLE_RATE, options={"rematrix_maxval": "1"})
-
-
-def _converted(resampler: Any, frame: Any) -> Iterator[Samples]:
-    """Yield what comes out for one frame, or at last for None, as float32 (2, time)."""
-    try:
-        converted = resampler.resample(frame)
-    except av.error.FFmpegError as error:
-        raise AudioError("the meaning of the file's channels is not known", code="bad_channels") from error
-    for out in converted:
-        samples: Samples = out.to_ndarray()
-        if not np.isfinite(samples).all():
-            raise AudioError("the file holds samples that are not finite", code="bad_samples")
-        # A mono song is doubled here: FFmpeg would lower it by 3 dB.
-        yield np.repeat(samples, 2, axis=0) if samples.shape[0] == 1 else samples
 
 
 def _check_header(file: BinaryIO, container: str, wav: WavHeader | None) -> None:
