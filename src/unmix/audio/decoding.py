@@ -80,7 +80,7 @@ class Decoding:
         return _joined(self._converted_frames())
 
     def warnings(self, samples: int) -> tuple[str, ...]:
-        """Return what is worth knowing of the song, or refuse what was mostly noise; call after the last chunk.
+        """Return what is wrong with the song, or refuse what was mostly noise; call after the last chunk.
 
         `samples` were decoded, per channel.
         """
@@ -94,13 +94,18 @@ class Decoding:
             warnings.append(f"{self._broken_packets} broken frames were skipped")
         if self._promised_seconds - seconds > _MAX_MISSING_SECONDS:
             warnings.append(f"the file ends early: {seconds:.1f} s of {self._promised_seconds:.1f} s")
-        if self.sample_rate != SAMPLE_RATE:
-            warnings.append(f"resampled from {self.sample_rate} Hz to {SAMPLE_RATE} Hz")
-        if self.channels > 2:
-            warnings.append(f"mixed down from {self.channels} channels to stereo")
         if len(self._input.streams.audio) > 1:
             warnings.append(f"only the first of {len(self._input.streams.audio)} audio streams was read")
         return tuple(warnings)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what was done to the song that nobody needs to worry about."""
+        notes = []
+        if self.sample_rate != SAMPLE_RATE:
+            notes.append(f"resampled from {self.sample_rate} Hz to {SAMPLE_RATE} Hz")
+        if self.channels > 2:
+            notes.append(f"mixed down from {self.channels} channels to stereo")
+        return tuple(notes)
 
     def close(self) -> None:
         """Free what FFmpeg holds."""

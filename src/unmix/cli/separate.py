@@ -8,7 +8,7 @@ import typer
 from rich.progress import Progress, TaskID
 
 from unmix.cli.options import Consistency, Format, Model, Output, Songs, Stems, check_names, names_in, read_settings
-from unmix.cli.output import complain, end, progress_bars, warn
+from unmix.cli.output import complain, end, progress_bars, tell
 from unmix.errors import InputError, UnmixError
 
 commands = typer.Typer()
@@ -57,7 +57,7 @@ def separate(
                 complain(error, song)
             else:
                 delivered += separation.stems.values()
-                warn(song, separation.warnings)
+                tell(song, warnings=separation.warnings, notes=separation.notes)
     end(delivered, failed=failed)
 
 
