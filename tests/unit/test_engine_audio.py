@@ -22,7 +22,7 @@ def decoded(data: bytes) -> NDArray[np.float32]:
     return np.concatenate(list(SongReader(BytesIO(data))), axis=1)
 
 
-@pytest.mark.parametrize("kind", ["wav", "flac", "aiff", "w64"])
+@pytest.mark.parametrize("kind", ["wav", "flac", "aiff", "w64", "caf", "au", "tta", "wv"])
 def test_lossless_songs_come_out_as_they_went_in(kind: str) -> None:
     samples = decoded(encode(kind, SONG))
     assert samples.dtype == np.float32
@@ -30,15 +30,15 @@ def test_lossless_songs_come_out_as_they_went_in(kind: str) -> None:
     assert sdr_db(SONG, samples) > 75
 
 
-@pytest.mark.parametrize("kind", ["mp3", "m4a", "aac", "opus", "webm", "vorbis"])
+@pytest.mark.parametrize("kind", ["mp3", "m4a", "aac", "opus", "webm", "vorbis", "ac3", "eac3"])
 def test_lossy_songs_come_out_in_time_and_alike(kind: str) -> None:
     sample_rate = 48_000 if kind in ("opus", "webm") else 44_100
     song = music(3 * sample_rate, sample_rate=sample_rate)
     data = ogg_vorbis(song) if kind == "vorbis" else encode(kind, song, sample_rate=sample_rate)
     samples = decoded(data)
     assert samples.shape[0] == 2
-    # ADTS states no padding: what the encoder added at the beginning stays. Others trim it.
-    delay = 1024 if kind == "aac" else 0
+    # Bare frames state no padding: what the encoder added at the beginning stays. Others trim it.
+    delay = {"aac": 1024, "ac3": 256, "eac3": 256}.get(kind, 0)
     reference = decoded(wav(song, sample_rate=sample_rate))
     assert sdr_db(reference[:, :100_000], samples[:, delay : delay + 100_000]) > 10
 
@@ -64,6 +64,12 @@ def test_every_accepted_kind_is_told_by_its_bytes_not_its_name(tmp_path: Path) -
         "webm": "matroska",
         "aiff": "aiff",
         "w64": "w64",
+        "caf": "caf",
+        "au": "au",
+        "tta": "tta",
+        "wv": "wv",
+        "ac3": "ac3",
+        "eac3": "eac3",
     }
 
 
@@ -133,6 +139,16 @@ def test_silence_stays_silence_when_it_is_resampled(subtype: str) -> None:
     assert not decoded(buffer.getvalue()).any()
 
 
+@pytest.mark.parametrize("places", [0x0, 0x3, 0x9, 0xC, 0x5, 0x30, 0x60000000])
+def test_two_channels_are_left_and_right_whatever_places_the_file_gives_them(places: int) -> None:
+    assert np.array_equal(decoded(wav(SONG, places=places)), SONG)
+
+
+@pytest.mark.parametrize("places", [0x0, 0x4, 0x1, 0x8])
+def test_one_channel_is_on_both_sides_whatever_place_the_file_gives_it(places: int) -> None:
+    assert np.array_equal(decoded(wav(SONG[:1], places=places)), np.repeat(SONG[:1], 2, axis=0))
+
+
 @pytest.mark.parametrize("channels", [6, 8])
 def test_surround_is_mixed_down_without_clipping_and_with_a_note(channels: int) -> None:
     loud = np.ones((channels, 44_100), np.float32) * 0.9
@@ -170,6 +186,44 @@ def test_nothing_is_known_of_a_song_before_it_was_read() -> None:
 def test_a_song_glued_together_from_different_rates_is_read_to_its_end() -> None:
     glued = encode("mp3", music(44_100)) + encode("mp3", music(48_000, sample_rate=48_000), sample_rate=48_000)
     assert abs(measure(BytesIO(glued)).duration_seconds - 2) < 0.1
+
+
+def chained(*songs: bytes) -> NDArray[np.float32]:
+    """Decode a chain of Ogg and check that nothing is found wrong with it."""
+    info = measure(BytesIO(b"".join(songs)))
+    assert (info.container, info.warnings) == ("ogg", ())
+    return decoded(b"".join(songs))
+
+
+def test_a_chain_of_songs_is_read_whole_whatever_their_rates_channels_and_codecs() -> None:
+    links = [
+        ogg_vorbis(music(44_100)),
+        ogg_vorbis(music(96_000, sample_rate=48_000), sample_rate=48_000),
+        ogg_vorbis(music(44_100, channels=1, seed=1)),
+        encode("opus", music(48_000, sample_rate=48_000), sample_rate=48_000),
+        ogg_vorbis(music(44_100, seed=2)),
+    ]
+    samples = chained(*links)
+    assert np.array_equal(samples, np.concatenate([decoded(link) for link in links], axis=1))
+    assert samples.shape[1] == 6 * 44_100
+
+
+def test_a_chain_behind_a_tag_and_a_link_that_is_damaged_are_no_end(cover_tag: bytes) -> None:
+    links = [ogg_vorbis(music(44_100, seed=seed)) for seed in range(3)]
+    assert chained(cover_tag, *links).shape[1] == 3 * 44_100
+    whole = [decoded(link) for link in links]
+    links[1] = links[1][:5_000] + bytes(len(links[1]) - 5_000)
+    samples = decoded(b"".join(links))
+    assert np.array_equal(samples[:, :44_100], whole[0])
+    assert np.array_equal(samples[:, -44_100:], whole[2])
+    links[1] = links[1].replace(b"vorbis", b"volume")
+    assert np.array_equal(decoded(b"".join(links)), np.concatenate([whole[0], whole[2]], axis=1))
+    assert measure(BytesIO(b"".join(links))).warnings == ("1 broken frames were skipped",)
+
+
+@pytest.fixture
+def cover_tag() -> bytes:
+    return b"ID3\x04\x00\x00\x00\x00\x07\x68" + bytes(1_000)
 
 
 @pytest.mark.parametrize("kind", ["mp3", "flac"])

@@ -96,9 +96,9 @@ def _graph(first: Any) -> Graph:
     graph = Graph()
     arguments = {"sample_fmt": first.format.name, "channel_layout": first.layout.name}
     filters = [graph.add("abuffer", sample_rate=str(first.sample_rate), **arguments)]
-    if channels <= 2 and first.layout.name != layout:
+    if channels == 2 and first.layout.name != layout:
         # FFmpeg would mix by the places that the file names, and drop one that is of no use in stereo.
-        filters.append(graph.add("channelmap", map="|".join(map(str, range(channels))), channel_layout=layout))
+        filters.append(graph.add("channelmap", map="0|1", channel_layout=layout))
     # `rematrix_maxval` scales a mix of many channels so that it cannot clip, as FFmpeg does for integer samples.
     resample = {"rematrix_maxval": "1", "filter_size": str(_FILTER_SIZE), "cutoff": str(_CUTOFF)}
     filters.append(graph.add("aresample", **resample))

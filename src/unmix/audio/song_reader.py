@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unmix.audio.decoding import Decoding
+from unmix.audio.mpeg import id3_size
 from unmix.audio.samples import SAMPLE_RATE, Samples
-from unmix.audio.sniff import HEAD_BYTES, id3_size, is_refused_media, sniff
+from unmix.audio.sniff import HEAD_BYTES, is_refused_media, sniff
 from unmix.errors import AudioError
 
 
