@@ -21,6 +21,12 @@ ENCODINGS = {
     "webm": ("webm", "libopus", "flt"),
     "aiff": ("aiff", "pcm_s16be", "s16"),
     "w64": ("w64", "pcm_s16le", "s16"),
+    "caf": ("caf", "pcm_s16be", "s16"),
+    "au": ("au", "pcm_s16be", "s16"),
+    "tta": ("tta", "tta", "s16"),
+    "wv": ("wv", "wavpack", "s16p"),
+    "ac3": ("ac3", "ac3", "fltp"),
+    "eac3": ("eac3", "eac3", "fltp"),
 }
 
 
@@ -64,8 +70,12 @@ def wav(
     sample_rate: int = 44_100,
     claimed_channels: int | None = None,
     claimed_bytes: int | None = None,
+    places: int | None = None,
 ) -> bytes:
-    """Return (channels, time) as a WAV file whose header may lie; int16 or float32 by the type of the samples."""
+    """Return (channels, time) as a WAV file whose header may lie; int16 or float32 by the type of the samples.
+
+    `places` is the mask of speakers of the extensible form.
+    """
     channels = claimed_channels if claimed_channels is not None else samples.shape[0]
     width = samples.dtype.itemsize
     data = np.ascontiguousarray(samples.T).tobytes()
@@ -73,6 +83,9 @@ def wav(
     kind = 3 if samples.dtype.kind == "f" else 1
     block = channels * width & 0xFFFF
     header = struct.pack("<HHIIHH", kind, channels, sample_rate, sample_rate * block & 0xFFFFFFFF, block, 8 * width)
+    if places is not None:
+        guid = struct.pack("<H", kind) + bytes.fromhex("000000001000800000aa00389b71")
+        header = struct.pack("<H", 0xFFFE) + header[2:] + struct.pack("<HHI", 22, 8 * width, places) + guid
     fmt = b"fmt " + struct.pack("<I", len(header)) + header
     return (
         b"RIFF" + struct.pack("<I", 4 + len(fmt) + 8 + size) + b"WAVE" + fmt + b"data" + struct.pack("<I", size) + data

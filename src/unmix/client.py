@@ -33,6 +33,7 @@ class JobView:
     error: str | None
     error_code: str | None
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Client:
             error=fields.get("error"),
             error_code=fields.get("error_code"),
             warnings=tuple(fields.get("warnings") or ()),
+            notes=tuple(fields.get("notes") or ()),
         )
 
     def watch(self, job_id: str, *, pause_seconds: float = 0.5) -> Iterator[JobView]:

@@ -110,6 +110,7 @@ class JobRequest(Part):
     schema: int = SCHEMA
     duration_seconds: float | None = None  # by counted samples; None for a foreign push, which was not probed
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # of the song's check, as the warnings
 
     @property
     def song_hash(self) -> str:
@@ -141,14 +142,14 @@ class JobRequest(Part):
             ValueError, KeyError, TypeError, AttributeError, RecursionError: the bytes are not such a document.
         """
         given = load(data)
-        options = _with_tuple(given["options"], "stems")
+        options = _with_tuples(given["options"], "stems")
         read = {
             "options": SeparationOptions.from_fields(options),
             "callbacks": tuple(map(Callback.from_fields, given["callbacks"])),
             # Older ones have no number, and must not get that of today by default.
             "schema": given.get("schema", 0),
         }
-        return cls.from_fields({**_with_tuple(given, "warnings"), **read})
+        return cls.from_fields({**_with_tuples({"notes": (), **given}, "warnings", "notes"), **read})
 
 
 class DamagedRequest(JobRequest):
@@ -216,7 +217,8 @@ class Outcome(Part):
     ran: Ran | None = None
     error_code: str | None = None
     error: str | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # what is wrong with the song or the stems
+    notes: tuple[str, ...] = ()  # what was done to the song and is as it should be
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -245,7 +247,7 @@ class Outcome(Part):
             "deliveries": {index: Delivery.from_fields(delivery) for index, delivery in deliveries.items()},
             "schema": given.get("schema", 0),
         }
-        outcome = cls.from_fields({**_with_tuple(given, "warnings"), **read})
+        outcome = cls.from_fields({**_with_tuples({"notes": (), **given}, "warnings", "notes"), **read})
         if not all(map(_WORD.fullmatch, (outcome.format, outcome.token or "-"))) or not all(
             names.is_stem(stem) and _is_own(file.key, outcome.job_id) for stem, file in outcome.stems.items()
         ):
@@ -281,5 +283,5 @@ def _seconds(time: str) -> float:
         return 0.0
 
 
-def _with_tuple(given: dict[str, Any], name: str) -> dict[str, Any]:
-    return {**given, name: tuple(given[name])}
+def _with_tuples(given: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {**given, **{name: tuple(given[name]) for name in names}}

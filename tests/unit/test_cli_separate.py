@@ -1,11 +1,13 @@
 """`unmix separate`: the engine from the command line, with the demo model and real audio files."""
 
+import re
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from audio_files import music, wav
 from command_line import unmix
 from support import make_song
 from unmix.audio.song_reader import measure
@@ -69,6 +71,19 @@ def test_a_file_that_is_no_song_does_not_stop_the_others(
     assert len(errors) == 1
     assert "junk.mp3: " in errors[0]
     assert "(not_audio)" in errors[0]
+
+
+def test_clipped_stems_are_a_warning_and_a_resampled_song_is_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loud = tmp_path / "loud.wav"
+    loud.write_bytes(wav(8 * music(48_000, sample_rate=48_000), sample_rate=48_000))
+    assert unmix("separate", loud, "--model", "demo", "-o", tmp_path / "out", "--stems", "instrumental") == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("warning", "note"))]
+    clipped, resampled = told
+    assert re.fullmatch(r"[1-9]\d* samples of instrumental were beyond full scale and clipped", clipped.split(": ")[-1])
+    assert clipped.startswith(f"warning: {loud}: ")
+    assert resampled == f"note: {loud}: resampled from 48000 Hz to 44100 Hz"
 
 
 def test_the_models_of_the_operators_folder_can_be_used(

@@ -1,5 +1,6 @@
 """Songs of every accepted kind become the same samples."""
 
+import math
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +22,7 @@ def decoded(data: bytes) -> NDArray[np.float32]:
     return np.concatenate(list(SongReader(BytesIO(data))), axis=1)
 
 
-@pytest.mark.parametrize("kind", ["wav", "flac", "aiff", "w64"])
+@pytest.mark.parametrize("kind", ["wav", "flac", "aiff", "w64", "caf", "au", "tta", "wv"])
 def test_lossless_songs_come_out_as_they_went_in(kind: str) -> None:
     samples = decoded(encode(kind, SONG))
     assert samples.dtype == np.float32
@@ -29,15 +30,15 @@ def test_lossless_songs_come_out_as_they_went_in(kind: str) -> None:
     assert sdr_db(SONG, samples) > 75
 
 
-@pytest.mark.parametrize("kind", ["mp3", "m4a", "aac", "opus", "webm", "vorbis"])
+@pytest.mark.parametrize("kind", ["mp3", "m4a", "aac", "opus", "webm", "vorbis", "ac3", "eac3"])
 def test_lossy_songs_come_out_in_time_and_alike(kind: str) -> None:
     sample_rate = 48_000 if kind in ("opus", "webm") else 44_100
     song = music(3 * sample_rate, sample_rate=sample_rate)
     data = ogg_vorbis(song) if kind == "vorbis" else encode(kind, song, sample_rate=sample_rate)
     samples = decoded(data)
     assert samples.shape[0] == 2
-    # ADTS states no padding: what the encoder added at the beginning stays. Others trim it.
-    delay = 1024 if kind == "aac" else 0
+    # Bare frames state no padding: what the encoder added at the beginning stays. Others trim it.
+    delay = {"aac": 1024, "ac3": 256, "eac3": 256}.get(kind, 0)
     reference = decoded(wav(song, sample_rate=sample_rate))
     assert sdr_db(reference[:, :100_000], samples[:, delay : delay + 100_000]) > 10
 
@@ -63,6 +64,12 @@ def test_every_accepted_kind_is_told_by_its_bytes_not_its_name(tmp_path: Path) -
         "webm": "matroska",
         "aiff": "aiff",
         "w64": "w64",
+        "caf": "caf",
+        "au": "au",
+        "tta": "tta",
+        "wv": "wv",
+        "ac3": "ac3",
+        "eac3": "eac3",
     }
 
 
@@ -80,25 +87,74 @@ def test_a_mono_song_is_on_both_channels_at_its_own_level() -> None:
 
 
 @pytest.mark.parametrize("sample_rate", [8_000, 22_050, 48_000, 96_000, 192_000])
-def test_other_sample_rates_are_resampled_with_a_warning(sample_rate: int) -> None:
+def test_other_sample_rates_are_resampled_with_a_note(sample_rate: int) -> None:
     seconds = np.arange(sample_rate) / sample_rate
     tone = np.sin(2 * np.pi * 440 * seconds)[None].astype(np.float32) * 0.5
     data = wav(tone, sample_rate=sample_rate)
     info = measure(BytesIO(data))
     assert info.samples == SAMPLE_RATE
     assert info.sample_rate == sample_rate
-    assert info.warnings == (f"resampled from {sample_rate} Hz to 44100 Hz",)
+    assert (info.warnings, info.notes) == ((), (f"resampled from {sample_rate} Hz to 44100 Hz",))
     expected = np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE) / SAMPLE_RATE) * 0.5
     middle = slice(2_000, -2_000)
     assert sdr_db(expected[middle], decoded(data)[0, middle]) > 60
 
 
+def tone_level_db(frequency: float, sample_rate: int) -> float:
+    """Return how loud a tone in a song of this rate is once it was read, to what it was."""
+    seconds = np.arange(sample_rate) / sample_rate
+    tone = np.tile(np.sin(2 * np.pi * frequency * seconds) * 0.5, (2, 1)).astype(np.float32)
+    middle = decoded(wav(tone, sample_rate=sample_rate))[:, 4_000:-4_000].astype(np.float64)
+    return float(10 * np.log10((middle**2).mean() / 0.125))
+
+
+@pytest.mark.parametrize("sample_rate", [48_000, 88_200, 96_000])
+def test_resampling_keeps_what_can_be_heard_and_lets_nothing_above_fold_back(sample_rate: int) -> None:
+    for frequency in (1_000, 18_000, 19_000, 20_000):
+        assert abs(tone_level_db(frequency, sample_rate)) < 0.1
+    for frequency in (22_100, 22_300, 23_000, 23_900):
+        assert tone_level_db(frequency, sample_rate) < -60
+
+
+@pytest.mark.parametrize(("sample_rate", "frequency"), [(32_000, 15_000), (22_050, 10_400)])
+def test_a_song_of_a_low_rate_is_resampled_without_images(sample_rate: int, frequency: int) -> None:
+    seconds = np.arange(sample_rate) / sample_rate
+    tone = (np.sin(2 * np.pi * frequency * seconds) * 0.5)[None].astype(np.float32)
+    expected = np.sin(2 * np.pi * frequency * np.arange(SAMPLE_RATE) / SAMPLE_RATE) * 0.5
+    samples = decoded(wav(tone, sample_rate=sample_rate))[0]
+    assert sdr_db(expected[4_000:-4_000], samples[4_000:-4_000]) > 60
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 22_050, 32_000, 48_000, 96_000, 192_000, 11_127])
+def test_a_resampled_song_lasts_as_long_as_it_did_whatever_its_length(sample_rate: int) -> None:
+    for length in (1, 2, 17, 100, 144, 145, 601, 4_799, 48_001):
+        expected = math.ceil(length * SAMPLE_RATE / sample_rate)
+        assert measure(BytesIO(wav(music(length), sample_rate=sample_rate))).samples == expected
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "FLOAT", "DOUBLE"])
+def test_silence_stays_silence_when_it_is_resampled(subtype: str) -> None:
+    buffer = BytesIO()
+    soundfile.write(buffer, np.zeros((300, 2)), 48_000, format="WAV", subtype=subtype)
+    assert not decoded(buffer.getvalue()).any()
+
+
+@pytest.mark.parametrize("places", [0x0, 0x3, 0x9, 0xC, 0x5, 0x30, 0x60000000])
+def test_two_channels_are_left_and_right_whatever_places_the_file_gives_them(places: int) -> None:
+    assert np.array_equal(decoded(wav(SONG, places=places)), SONG)
+
+
+@pytest.mark.parametrize("places", [0x0, 0x4, 0x1, 0x8])
+def test_one_channel_is_on_both_sides_whatever_place_the_file_gives_it(places: int) -> None:
+    assert np.array_equal(decoded(wav(SONG[:1], places=places)), np.repeat(SONG[:1], 2, axis=0))
+
+
 @pytest.mark.parametrize("channels", [6, 8])
-def test_surround_is_mixed_down_without_clipping_and_with_a_warning(channels: int) -> None:
+def test_surround_is_mixed_down_without_clipping_and_with_a_note(channels: int) -> None:
     loud = np.ones((channels, 44_100), np.float32) * 0.9
     info = measure(BytesIO(wav(loud)))
     assert info.channels == channels
-    assert info.warnings == (f"mixed down from {channels} channels to stereo",)
+    assert (info.warnings, info.notes) == ((), (f"mixed down from {channels} channels to stereo",))
     samples = decoded(wav(loud))
     assert samples.shape == (2, 44_100)
     assert 0.85 < samples.max() <= 0.9001
@@ -130,6 +186,44 @@ def test_nothing_is_known_of_a_song_before_it_was_read() -> None:
 def test_a_song_glued_together_from_different_rates_is_read_to_its_end() -> None:
     glued = encode("mp3", music(44_100)) + encode("mp3", music(48_000, sample_rate=48_000), sample_rate=48_000)
     assert abs(measure(BytesIO(glued)).duration_seconds - 2) < 0.1
+
+
+def chained(*songs: bytes) -> NDArray[np.float32]:
+    """Decode a chain of Ogg and check that nothing is found wrong with it."""
+    info = measure(BytesIO(b"".join(songs)))
+    assert (info.container, info.warnings) == ("ogg", ())
+    return decoded(b"".join(songs))
+
+
+def test_a_chain_of_songs_is_read_whole_whatever_their_rates_channels_and_codecs() -> None:
+    links = [
+        ogg_vorbis(music(44_100)),
+        ogg_vorbis(music(96_000, sample_rate=48_000), sample_rate=48_000),
+        ogg_vorbis(music(44_100, channels=1, seed=1)),
+        encode("opus", music(48_000, sample_rate=48_000), sample_rate=48_000),
+        ogg_vorbis(music(44_100, seed=2)),
+    ]
+    samples = chained(*links)
+    assert np.array_equal(samples, np.concatenate([decoded(link) for link in links], axis=1))
+    assert samples.shape[1] == 6 * 44_100
+
+
+def test_a_chain_behind_a_tag_and_a_link_that_is_damaged_are_no_end(cover_tag: bytes) -> None:
+    links = [ogg_vorbis(music(44_100, seed=seed)) for seed in range(3)]
+    assert chained(cover_tag, *links).shape[1] == 3 * 44_100
+    whole = [decoded(link) for link in links]
+    links[1] = links[1][:5_000] + bytes(len(links[1]) - 5_000)
+    samples = decoded(b"".join(links))
+    assert np.array_equal(samples[:, :44_100], whole[0])
+    assert np.array_equal(samples[:, -44_100:], whole[2])
+    links[1] = links[1].replace(b"vorbis", b"volume")
+    assert np.array_equal(decoded(b"".join(links)), np.concatenate([whole[0], whole[2]], axis=1))
+    assert measure(BytesIO(b"".join(links))).warnings == ("1 broken frames were skipped",)
+
+
+@pytest.fixture
+def cover_tag() -> bytes:
+    return b"ID3\x04\x00\x00\x00\x00\x07\x68" + bytes(1_000)
 
 
 @pytest.mark.parametrize("kind", ["mp3", "flac"])

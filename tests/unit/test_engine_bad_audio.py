@@ -2,15 +2,18 @@
 
 import struct
 import zipfile
-from contextlib import suppress
+from contextlib import closing, suppress
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
-from audio_files import encode, music, wav
+from audio_files import ENCODINGS, encode, music, wav
+from unmix.audio.mpeg import promised_seconds
+from unmix.audio.opening import open_part, parts_of
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import AudioInfo, SongReader, measure
 from unmix.errors import AudioError
@@ -106,8 +109,93 @@ def test_only_the_demuxer_that_was_sniffed_may_run(monkeypatch: pytest.MonkeyPat
     assert code_of(b"ffconcat version 1.0\nfile secret.mp3\n") == "no_audio_frames"
 
 
+NOISE = noise(100_000)  # with a thousand bytes in it that begin a frame
+ID3V1 = b"TAG" + b"x" * 125
+
+
+def an_ape_tag(value: bytes) -> bytes:
+    item = struct.pack("<II", len(value), 2) + b"Cover Art (Front)\0" + value
+    header, footer = (
+        b"APETAGEX" + struct.pack("<4I8x", 2_000, len(item) + 32, 1, flags) for flags in (0xA0000000, 0x80000000)
+    )
+    return header + item + footer
+
+
+def lyrics(version: int) -> bytes:
+    words = b"LYRICSBEGIN" + (b"LYR00400" + b"lala" * 100 if version == 2 else b"lala" * 100)
+    return words + (b"%06dLYRICS200" % len(words) if version == 2 else b"LYRICSEND")
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        ID3V1,
+        an_ape_tag(b"a title"),
+        an_ape_tag(NOISE),
+        an_ape_tag(NOISE) + ID3V1,
+        an_ape_tag(NOISE) + lyrics(2) + ID3V1,
+        lyrics(2),
+        lyrics(1) + ID3V1,
+        b"ID3\x04\0\x10\0\0\x07\x68" + bytes(1_000) + b"3DI\x04\0\x10\0\0\x07\x68",
+        bytes(100),
+        bytes(5_000_000),
+        ID3V1 + bytes(10_000),
+    ],
+    ids=[
+        "ID3v1",
+        "APEv2",
+        "APEv2 with a picture",
+        "APEv2 and ID3v1",
+        "three tags",
+        "Lyrics3v2",
+        "Lyrics3v1",
+        "ID3v2.4",
+        "zeros",
+        "5 MB of zeros",
+        "ID3v1 and zeros",
+    ],
+)
+def test_what_stands_behind_the_frames_of_a_whole_mp3_is_nothing_broken(behind: bytes) -> None:
+    info = accepted(encode("mp3", SONG) + behind)
+    assert (info.samples, info.warnings) == (SONG.shape[1], ())
+
+
+def test_a_tag_that_claims_to_be_longer_than_its_file_costs_no_samples() -> None:
+    tag = bytearray(an_ape_tag(b"a title"))
+    tag[-20:-16] = struct.pack("<I", 0x7FFFFFFF)
+    assert abs(accepted(encode("mp3", SONG) + bytes(tag)).samples - SONG.shape[1]) <= 1_105
+
+
+@pytest.mark.parametrize("kind", ["aac", "ac3", "eac3"])
+def test_a_tag_behind_bare_frames_is_nothing_broken(kind: str) -> None:
+    song = encode(kind, SONG)
+    info = accepted(song + an_ape_tag(NOISE))
+    assert (info.samples, info.warnings) == (accepted(song).samples, ())
+
+
+def test_an_mp3_whose_second_half_is_zeros_ends_early() -> None:
+    song = encode("mp3", SONG)
+    info = accepted(song[: len(song) // 2] + bytes(len(song) // 2))
+    assert [warning.split(":")[0] for warning in info.warnings] == ["the file ends early"]
+
+
+def test_zeros_in_the_middle_of_a_song_are_broken_frames() -> None:
+    song = bytearray(encode("mp3", SONG))
+    middle = len(song) // 2
+    song[middle : middle + 3_000] = bytes(3_000)
+    assert any("broken frames" in warning for warning in accepted(bytes(song)).warnings)
+
+
+@pytest.mark.parametrize("sample_rate", [48_000, 22_050, 16_000])
+def test_an_mp3_of_any_rate_promises_what_it_holds(sample_rate: int) -> None:
+    song = encode("mp3", music(3 * sample_rate, sample_rate=sample_rate), sample_rate=sample_rate)
+    assert promised_seconds(BytesIO(song)) == pytest.approx(3, abs=0.2)
+    assert not accepted(song).warnings
+    assert promised_seconds(BytesIO(song[len(song) // 2 :])) == 0
+
+
 def test_a_truncated_song_is_accepted_with_a_warning() -> None:
-    for kind in ("mp3", "flac", "wav"):
+    for kind in ("mp3", "flac", "wav", "au", "wv"):
         data = encode(kind, SONG)
         info = accepted(data[: len(data) // 2])
         assert 1.5 < info.duration_seconds < 2.5, kind
@@ -131,6 +219,62 @@ def test_broken_frames_in_the_middle_are_skipped_with_a_warning() -> None:
     info = accepted(bytes(data))
     assert 3.5 < info.duration_seconds <= 4.0
     assert any("broken frames were skipped" in warning for warning in info.warnings)
+
+
+@pytest.mark.parametrize("kind", ["caf", "au", "tta", "wv", "ac3", "eac3"])
+def test_a_header_without_a_song_behind_it_is_refused(kind: str) -> None:
+    data = encode(kind, SONG)
+    for size in (12, 24, 60):
+        assert code_of(data[:size]) in ("no_audio_frames", "undecodable", "not_audio", "too_short")
+    for junk in (noise(5_000), bytes(5_000)):
+        codes = ("not_audio", "no_audio_frames", "undecodable", "bad_sample_rate", "bad_channels")
+        assert code_of(data[:12] + junk) in codes
+
+
+@pytest.mark.parametrize(
+    "text", [b"caffeine keeps us awake\n", b".snd is a name\n", b"TTA1 and others\n", b"wvpk is short\n", b"\x0b\x77\n"]
+)
+def test_words_that_begin_like_a_song_are_not_audio(text: bytes) -> None:
+    assert code_of(text * 100) == "not_audio"
+
+
+def a_song_with(video: str) -> bytes:
+    buffer = BytesIO()
+    with av.open(buffer, "w", format="matroska") as output:
+        sound: Any = output.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono")
+        picture: Any = output.add_stream(video, rate=10)
+        picture.width = picture.height = 32
+        picture.pix_fmt = picture.codec.video_formats[0].name
+        image = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")
+        for _ in range(10):
+            output.mux(picture.encode(image.reformat(format=picture.pix_fmt)))
+        output.mux(picture.encode(None))
+        frame = av.AudioFrame.from_ndarray((music(SAMPLE_RATE, channels=1) * 9_999).astype(np.int16), "s16", "mono")
+        frame.sample_rate = SAMPLE_RATE
+        output.mux([*sound.encode(frame), *sound.encode(None)])
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("video", ["mpeg4", "mjpeg"])
+def test_no_decoder_of_pictures_runs_on_a_song(video: str) -> None:
+    """What the pixels are like FFmpeg learns by decoding one."""
+    data = a_song_with(video)
+    with av.open(BytesIO(data)) as unguarded:
+        assert unguarded.streams.video[0].codec_context.pix_fmt
+    (part,) = parts_of(BytesIO(data), "matroska")
+    with closing(open_part(part, "matroska")) as opened:
+        assert opened.container.streams.video[0].codec_context.pix_fmt is None
+    assert accepted(data).samples == SAMPLE_RATE
+
+
+def test_a_codec_that_no_song_is_made_with_is_refused() -> None:
+    buffer = BytesIO()
+    with av.open(buffer, "w", format="wav") as output:
+        stream: Any = output.add_stream("adpcm_yamaha", rate=SAMPLE_RATE, layout="stereo")
+        frame = av.AudioFrame.from_ndarray((SONG * 9_999).astype(np.int16).T.reshape(1, -1).copy(), "s16", "stereo")
+        frame.sample_rate = SAMPLE_RATE
+        output.mux([*stream.encode(frame), *stream.encode(None)])
+    assert code_of(buffer.getvalue()) == "undecodable"
 
 
 @pytest.mark.parametrize(
@@ -253,7 +397,7 @@ def test_a_song_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
 
 def test_no_input_of_random_damage_raises_anything_but_our_errors() -> None:
     rng = np.random.default_rng(3)
-    for kind in ("mp3", "flac", "m4a", "opus", "wav", "webm", "aiff", "aac"):
+    for kind in ENCODINGS:
         sample_rate = 48_000 if kind in ("opus", "webm") else SAMPLE_RATE
         good = encode(kind, music(sample_rate), sample_rate=sample_rate)
         for _ in range(20):

@@ -253,13 +253,15 @@ def test_an_output_folder_that_cannot_be_made_is_an_error(separator: Separator, 
     assert caught.value.code == "write_failed"
 
 
-def test_the_songs_warnings_are_passed_on(separator: Separator, tmp_path: Path) -> None:
-    (tmp_path / "song").write_bytes(wav(music(8_000, channels=6), sample_rate=8_000))
-    separation = separator.separate_file(tmp_path / "song", tmp_path / "out")
-    assert separation.warnings == (
+def test_what_the_reader_says_of_a_song_is_passed_on(separator: Separator, tmp_path: Path) -> None:
+    six = wav(music(8_000, channels=6), sample_rate=8_000, claimed_bytes=2 * 4 * 6 * 8_000)
+    (tmp_path / "song").write_bytes(six)
+    separation = separator.separate_file(tmp_path / "song", tmp_path / "out", format="wav")
+    assert separation.notes == (
         "resampled from 8000 Hz to 44100 Hz",
         "mixed down from 6 channels to stereo",
     )
+    assert separation.warnings == ("the file ends early: 1.0 s of 2.0 s",)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak of a process there")
@@ -349,7 +351,7 @@ def test_stems_of_a_model_of_another_rate_add_up_to_the_song_as_it_was_sent(
         assert np.abs(total - decoded(song)).max() <= 2.1 / 32_768
 
 
-def test_clipped_samples_are_counted_per_stem(tmp_path: Path) -> None:
+def test_clipped_samples_are_counted_per_stem_and_warned_of(tmp_path: Path) -> None:
     model = htdemucs()
     with torch.no_grad():
         model.decoder[-1].conv_tr.weight *= 3_000
@@ -357,4 +359,8 @@ def test_clipped_samples_are_counted_per_stem(tmp_path: Path) -> None:
     (tmp_path / "song").write_bytes(wav(music(30_000)))
     separation = exact_separator(loaded(model, tmp_path)).separate_file(tmp_path / "song", tmp_path / "out")
     assert list(separation.clipped) == FOUR
-    assert sum(separation.clipped.values()) > 0
+    clipped = {stem: samples for stem, samples in separation.clipped.items() if samples}
+    assert clipped
+    assert separation.warnings == tuple(
+        f"{samples} samples of {stem} were beyond full scale and clipped" for stem, samples in clipped.items()
+    )

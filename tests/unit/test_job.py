@@ -98,7 +98,8 @@ def test_a_request_reads_back_as_it_was_written() -> None:
         submitted_at="2026-01-01T00:00:00.000+00:00",
         callbacks=(Callback("http://example.org/done", {"deep": [1, {"ü": None}]}),),
         duration_seconds=12.5,
-        warnings=("downmixed",),
+        warnings=("cut",),
+        notes=("mixed down",),
     )
     assert JobRequest.from_json(request.to_json()) == request
 
@@ -118,6 +119,8 @@ def test_an_outcome_reads_back_as_it_was_written() -> None:
         token="t",
         stems={"vocals": StemFile(f"{SONG}/t/vocals.mp3", 10, "ab")},
         ran=Ran("demo", "cd", "cpu", 44100, 12.5, 1.5),
+        warnings=("clipped",),
+        notes=("resampled",),
         deliveries={
             "0": Delivery(True, "2026-01-01T00:00:01.000+00:00", 1),
             "12": Delivery(False, "2026-01-02T06:00:00.000+00:00", 9, "the callback's server answered 500"),

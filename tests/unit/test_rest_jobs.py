@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from rest_support import SONG, Rest
+from rest_support import SONG, Rest, encoded
 from support import RedisServer, song_hash_number
 from unmix.job import JobStatus
 from unmix.names import hash_song
@@ -113,6 +113,16 @@ def test_a_job_that_ends_while_it_is_asked_for_is_told_as_ended(rest: Rest, monk
     monkeypatch.setattr(rest.queue.views, "record", end_and_look)
     job = rest.client.get(f"/apiv1/jobs/{JOB_ID}").json
     assert (job["status"], list(job["stems"])) == ("done", ["vocals"])
+
+
+def test_a_note_is_told_beside_the_warnings_from_the_answer_on_to_the_end(rest: Rest) -> None:
+    song = encoded(0.5, "wav", "pcm_s16le", rate=48_000)
+    job_id, notes = hash_song(song), ["resampled from 48000 Hz to 44100 Hz"]
+    for told in (rest.post_form(song).json, rest.client.get(f"/apiv1/jobs/{job_id}").json):
+        assert (told["warnings"], told["notes"]) == ([], notes)
+    rest.finish(job_id, {"vocals": b"voice"}, warnings=("clipped",), notes=("resampled",))
+    told = rest.client.get(f"/apiv1/jobs/{job_id}").json
+    assert (told["warnings"], told["notes"]) == (["clipped"], ["resampled"])
 
 
 def test_an_outcome_of_an_earlier_submission_counts_as_none(rest: Rest) -> None:

@@ -64,7 +64,7 @@ def test_the_code_of_a_refusal_is_the_decoder_s(song_file: Path) -> None:
         "import os; os._exit(3)",
         "raise MemoryError",
         "print()",
-        """print('{"duration_seconds": 1, "warnings": []}'); raise MemoryError""",
+        """print('{"duration_seconds": 1, "warnings": [], "notes": []}'); raise MemoryError""",
     ],
     ids=["crash", "exit", "error", "silence", "report before an error"],
 )
@@ -85,7 +85,8 @@ def test_a_check_that_hangs_is_ended_and_says_undecodable(song_file: Path, monke
 def test_a_ctrl_c_in_the_terminal_of_rest_does_not_reach_a_check(
     song_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impostor(monkeypatch, """import os; print('{"duration_seconds": %d, "warnings": []}' % os.getpgrp())""")
+    report = '{"duration_seconds": %d, "warnings": [], "notes": []}'
+    impostor(monkeypatch, f"import os; print({report!r} % os.getpgrp())")
     group = probe().check(song_file).duration_seconds
     assert group != os.getpgrp()  # which the terminal would signal
 

@@ -32,7 +32,7 @@ EVENTS: list[Event] = [
     Ready(ModelCard("demo", "ab" * 32, ("drums", "vocals"), 44_100), "torch 2", "exact"),
     Loaded(),
     Progress(1, 3),
-    Done({"vocals": "/out/vocals.flac"}, RAN, ("cut",)),
+    Done({"vocals": "/out/vocals.flac"}, RAN, ("cut",), ("resampled",)),
     Failed("undecodable", "two\nlines", retryable=False),
 ]
 

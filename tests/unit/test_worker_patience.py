@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,8 @@ class Process:
 
     def __init__(self, shutdown: Shutdown) -> None:
         self.separations = 0
+        self.warnings: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self._shutdown = shutdown
 
     def ensure_ready(self, shutdown: Shutdown) -> ModelCard:
@@ -266,7 +269,8 @@ class Process:
         vocals = Path(task.out) / "vocals.mp3"
         vocals.parent.mkdir()
         vocals.write_bytes(b"voice")
-        return Separated({"vocals": vocals}, Ran("demo", CARD.weights_sha256, "cpu", 44_100, 1.0, 1.0), warnings=())
+        ran = Ran("demo", CARD.weights_sha256, "cpu", 44_100, 1.0, 1.0)
+        return Separated({"vocals": vocals}, ran, self.warnings, self.notes)
 
 
 class Bench:
@@ -321,6 +325,17 @@ def test_a_song_is_separated_once_though_the_store_goes_and_comes(
     record = queue.views.record(JOB_ID)
     assert record is not None
     assert (record.status, record.error_code) == (JobStatus.DONE, None)
+
+
+def test_what_rest_and_the_engine_say_of_a_song_is_told_once(queue: JobQueue, tmp_path: Path) -> None:
+    bench = Bench(tmp_path, queue)
+    checked = replace(bench.request, warnings=("cut",), notes=("resampled",))
+    bench.store.put(request_object(JOB_ID), checked.to_json())
+    bench.process.warnings, bench.process.notes = ("cut", "clipped"), ("resampled",)
+    bench.run()
+    outcome = bench.ledger.outcome(bench.request)
+    assert outcome is not None
+    assert (outcome.warnings, outcome.notes) == (("cut", "clipped"), ("resampled",))
 
 
 def test_a_job_whose_stems_cannot_be_stored_for_too_long_is_tried_again_later(

@@ -82,7 +82,8 @@ def _separate(task: SeparationTask, separator: Separator, max_seconds: float, em
         weights_source=model.weights_source,
         weights_licence=model.weights_licence,
     )
-    return Done({stem: str(path) for stem, path in separation.stems.items()}, ran, separation.warnings)
+    stems = {stem: str(path) for stem, path in separation.stems.items()}
+    return Done(stems, ran, separation.warnings, separation.notes)
 
 
 def _card(separator: Separator) -> ModelCard:

@@ -72,6 +72,7 @@ class Done:
     stems: dict[str, str]
     ran: Ran
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # which a child of an earlier version does not tell
 
 
 @dataclass(frozen=True, slots=True)

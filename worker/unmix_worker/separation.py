@@ -47,6 +47,7 @@ class Separated:
     stems: dict[str, Path]
     ran: Ran
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 class SeparationProcess:
@@ -102,7 +103,7 @@ class SeparationProcess:
                     self._heartbeat.beat()  # the worker is alive as far as its child gets on
                 if isinstance(event, Done):
                     stems = {stem: Path(path) for stem, path in event.stems.items()}
-                    return Separated(stems, event.ran, event.warnings)
+                    return Separated(stems, event.ran, event.warnings, event.notes)
                 if isinstance(event, Loaded):
                     pace = _Pace()
                 elif isinstance(event, Progress) and pace:

@@ -137,8 +137,10 @@ class Worker:
                 separated = self._process.separate(task, lease, shutdown)
                 stems = _upload(request, claim, ledger, separated)
             lease.check()
-            warnings = (*request.warnings, *separated.warnings)
-            ended = self._ended(request, claim, JobStatus.DONE)
+            # REST has checked the song before, and said the same of it.
+            warnings = tuple(dict.fromkeys((*request.warnings, *separated.warnings)))
+            notes = tuple(dict.fromkeys((*request.notes, *separated.notes)))
+            ended = replace(self._ended(request, claim, JobStatus.DONE), notes=notes)
             outcome = ledger.commit(replace(ended, stems=stems, ran=separated.ran, warnings=warnings))
             if outcome.token != claim.token:  # another attempt was first, and its stems count
                 ledger.discard(stems)

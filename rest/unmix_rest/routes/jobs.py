@@ -138,7 +138,7 @@ def _describe(job_id: str, services: Services) -> dict[str, Any]:
 def _of_request(known: JobRequest | None) -> dict[str, Any]:
     """Tell what was asked, if that is known: not of a foreign push before its claim, nor of a damaged request."""
     if known is None or isinstance(known, DamagedRequest):
-        return {"options": None, "submitted_at": None, "duration_seconds": None, "warnings": []}
+        return {"options": None, "submitted_at": None, "duration_seconds": None, "warnings": [], "notes": []}
     options = known.options
     return {
         "options": {
@@ -150,6 +150,7 @@ def _of_request(known: JobRequest | None) -> dict[str, Any]:
         "submitted_at": known.submitted_at,
         "duration_seconds": known.duration_seconds,
         "warnings": list(known.warnings),
+        "notes": list(known.notes),
     }
 
 
@@ -185,6 +186,8 @@ def _of_outcome(outcome: Outcome, services: Services) -> dict[str, Any]:
     }
     if outcome.warnings:
         fields["warnings"] = list(outcome.warnings)
+    if outcome.notes:
+        fields["notes"] = list(outcome.notes)
     if outcome.ran and outcome.ran.model == names.DEMO_MODEL:
         fields["label"] = names.DEMO_LABEL
     return fields

@@ -46,6 +46,7 @@ def _accept(upload: Upload, services: Services) -> dict[str, Any]:
         callbacks=(callback,) if callback else (),
         duration_seconds=probed.duration_seconds,
         warnings=probed.warnings,
+        notes=probed.notes,
     )
     services.ledger.put_song(upload.song_hash, upload.path)
     accepted, is_new = services.ledger.accept(wanted)
@@ -67,6 +68,7 @@ def _accept(upload: Upload, services: Services) -> dict[str, Any]:
         "reason": "Song enqueued for separation",
         "status": status.value,
         "warnings": [*accepted.warnings, *warnings],
+        "notes": list(accepted.notes),
     }
 
 

@@ -1,7 +1,7 @@
 """One pass over an open song, with FFmpeg through PyAV: packets to frames to stereo at 44.1 kHz.
 
 Owns decoding and the rules for damaged files: broken packets are skipped and counted, and a song that is mostly noise
-is refused at its end. What is opened and how often is `unmix.audio.song_reader`'s.
+is refused at its end. How a file is opened is `unmix.audio.opening`'s, how often `unmix.audio.song_reader`'s.
 """
 
 from collections.abc import Iterator
@@ -11,14 +11,15 @@ import av
 import av.error
 import numpy as np
 
+from unmix.audio.mpeg import promised_seconds
+from unmix.audio.opening import Opened, open_part, parts_of
+from unmix.audio.resampling import Resampler
 from unmix.audio.samples import SAMPLE_RATE, Samples
-from unmix.audio.sniff import WavHeader, has_external_reference, id3_size, read_wav_header
+from unmix.audio.sniff import read_wav_header
 from unmix.errors import AudioError
 
-_DEMUXERS: Final = {"mp4": "mov", "matroska": "matroska"}  # the others have the name of their container
-_MAX_STREAMS: Final = 16
-_MAX_CHANNELS: Final = 32
-_MAX_SAMPLE_RATE: Final = 768_000
+#: Containers of which FFmpeg reads the length from the header; for others it makes an estimate.
+_STATE_THEIR_LENGTH: Final = ("flac", "mp4", "matroska", "aiff", "w64", "caf", "au", "tta", "wv")
 #: A damaged file with less than this is noise that happens to look like frames.
 _MIN_DAMAGED_SECONDS: Final = 1.0
 #: A file that lacks more than this of what its header promises gets a warning; encoders' padding is far below.
@@ -38,48 +39,25 @@ class Decoding:
     channels: int  # of the file
 
     def __init__(self, file: BinaryIO, container: str) -> None:
-        wav = read_wav_header(file) if container == "wav" else None
-        _check_header(file, container, wav)
-        states_its_length = _states_its_length(file, container)
-        demuxer = _DEMUXERS.get(container, container)
-        file.seek(0)
-        try:
-            # The demuxer is forced and nothing else may be opened: no probing, no playlist, no protocol.
-            options = {"protocol_whitelist": "none", "format_whitelist": demuxer}
-            opened: Any = av.open(file, format=demuxer, options=options, metadata_errors="replace")
-        except (av.error.FFmpegError, ValueError) as error:
-            code = "no_audio_frames" if container in ("mp3", "aac") else "undecodable"
-            raise AudioError(f"the {container} file cannot be opened", code=code) from error
-        self._input = opened
-        if len(self._input.streams) > _MAX_STREAMS:
-            raise AudioError(f"the file has {len(self._input.streams)} streams", code="too_many_streams")
-        if not self._input.streams.audio:
-            raise AudioError("the file has no audio", code="no_audio_frames")
-        self._stream: Any = self._input.streams.audio[0]
-        codec = self._stream.codec_context
-        if codec is None:
-            raise AudioError("the file's audio codec is not known", code="undecodable")
-        if not codec.sample_rate:  # no frame was found that would tell it
-            raise AudioError("the file holds no audio frames", code="no_audio_frames")
-        if codec.sample_rate > _MAX_SAMPLE_RATE:
-            raise AudioError(f"a sample rate of {codec.sample_rate} Hz", code="bad_sample_rate")
-        if not 0 < codec.channels <= _MAX_CHANNELS:
-            raise AudioError(f"{codec.channels or 'an impossible number of'} channels", code="bad_channels")
+        self._container = container
+        self._parts = parts_of(file, container)
+        self._opened = open_part(self._parts[0], container)
+        codec = self._opened.stream.codec_context
         self.codec = codec.name
         self.sample_rate = codec.sample_rate
         self.channels = codec.channels
+        self._streams = len(self._opened.container.streams.audio)
         self._good_packets = 0
         self._broken_packets = 0
-        self._promised_seconds = wav.seconds if wav else 0.0
-        if states_its_length:
-            self._promised_seconds = (self._input.duration or 0) / av.time_base
+        self._notes: dict[str, None] = {}
+        self._promised_seconds = _promised_seconds(file, container, self._opened)
 
     def chunks(self) -> Iterator[Samples]:
         """Yield the whole song as float32 (2, time) at `SAMPLE_RATE`."""
         return _joined(self._converted_frames())
 
     def warnings(self, samples: int) -> tuple[str, ...]:
-        """Return what is worth knowing of the song, or refuse what was mostly noise; call after the last chunk.
+        """Return what is wrong with the song, or refuse what was mostly noise; call after the last chunk.
 
         `samples` were decoded, per channel.
         """
@@ -93,35 +71,53 @@ class Decoding:
             warnings.append(f"{self._broken_packets} broken frames were skipped")
         if self._promised_seconds - seconds > _MAX_MISSING_SECONDS:
             warnings.append(f"the file ends early: {seconds:.1f} s of {self._promised_seconds:.1f} s")
-        if self.sample_rate != SAMPLE_RATE:
-            warnings.append(f"resampled from {self.sample_rate} Hz to {SAMPLE_RATE} Hz")
-        if self.channels > 2:
-            warnings.append(f"mixed down from {self.channels} channels to stereo")
-        if len(self._input.streams.audio) > 1:
-            warnings.append(f"only the first of {len(self._input.streams.audio)} audio streams was read")
+        if self._streams > 1:
+            warnings.append(f"only the first of {self._streams} audio streams was read")
         return tuple(warnings)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what was done to the song and is as it should be; call after the last chunk."""
+        return tuple(self._notes)
 
     def close(self) -> None:
         """Free what FFmpeg holds."""
-        self._input.close()
+        self._opened.close()
 
     def _converted_frames(self) -> Iterator[Samples]:
         """Yield the song frame by frame."""
-        setup: tuple[str, str, int] | None = None
-        resampler: Any = None
+        resampler: Resampler | None = None
         for frame in self._frames():
-            found = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if found != setup:  # the first frame; later ones may differ too, in songs that were glued together
+            if resampler is None or not resampler.fits(frame):  # later frames may differ in songs that were glued
                 if resampler is not None:
-                    yield from _converted(resampler, None)
-                setup, resampler = found, _resampler(frame.layout.nb_channels)
-            yield from _converted(resampler, frame)
+                    yield from resampler.end()
+                resampler = Resampler(frame)
+                self._note(frame)
+            yield from resampler.push(frame)
         if resampler is not None:
-            yield from _converted(resampler, None)
+            yield from resampler.end()
+
+    def _note(self, frame: Any) -> None:
+        if frame.sample_rate != SAMPLE_RATE:
+            self._notes[f"resampled from {frame.sample_rate} Hz to {SAMPLE_RATE} Hz"] = None
+        if frame.layout.nb_channels > 2:
+            self._notes[f"mixed down from {frame.layout.nb_channels} channels to stereo"] = None
 
     def _frames(self) -> Iterator[Any]:
-        """Yield the decoded frames, going on after broken packets as players do."""
-        packets = self._input.demux(self._stream)
+        """Yield the decoded frames of all parts."""
+        yield from self._frames_of(self._opened)
+        for part in self._parts[1:]:
+            self._opened.close()
+            try:
+                self._opened = open_part(part, self._container)
+            except AudioError:  # in a chain one link may be damaged beyond use
+                self._broken_packets += 1
+                continue
+            yield from self._frames_of(self._opened)
+
+    def _frames_of(self, opened: Opened) -> Iterator[Any]:
+        """Yield the decoded frames of one part, going on after broken packets as players do."""
+        packets = opened.container.demux(opened.stream)
+        zeros = 0
         while True:
             try:
                 packet = next(packets)
@@ -133,48 +129,26 @@ class Decoding:
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
-                self._broken_packets += 1
+                # Zeros are no frame, unless frames follow: then they stand where some were.
+                is_empty = not bytes(packet).strip(b"\0")
+                zeros += is_empty
+                self._broken_packets += not is_empty
                 continue
-            self._good_packets += bool(frames)
+            if frames:
+                self._good_packets += 1
+                self._broken_packets += zeros
+                zeros = 0
             yield from frames
 
 
-def _resampler(channels: int) -> Any:
-    # `rematrix_maxval` scales a mix of many channels so that it cannot clip, as FFmpeg does for integer samples.
-    layout = "mono" if channels == 1 else "stereo"
-    return av.AudioResampler(format="fltp", layout=layout, rate=SAMPLE_RATE, options={"rematrix_maxval": "1"})
-
-
-def _converted(resampler: Any, frame: Any) -> Iterator[Samples]:
-    """Yield what comes out for one frame, or at last for None, as float32 (2, time)."""
-    try:
-        converted = resampler.resample(frame)
-    except av.error.FFmpegError as error:
-        raise AudioError("the meaning of the file's channels is not known", code="bad_channels") from error
-    for out in converted:
-        samples: Samples = out.to_ndarray()
-        if not np.isfinite(samples).all():
-            raise AudioError("the file holds samples that are not finite", code="bad_samples")
-        # A mono song is doubled here: FFmpeg would lower it by 3 dB.
-        yield np.repeat(samples, 2, axis=0) if samples.shape[0] == 1 else samples
-
-
-def _check_header(file: BinaryIO, container: str, wav: WavHeader | None) -> None:
-    """Refuse what FFmpeg would open, or refuse without saying why."""
-    if container == "mp4" and has_external_reference(file):
-        raise AudioError("the samples of this file lie in another file", code="external_reference")
-    if wav and not 0 < wav.sample_rate <= _MAX_SAMPLE_RATE:
-        raise AudioError(f"a sample rate of {wav.sample_rate} Hz", code="bad_sample_rate")
-
-
-def _states_its_length(file: BinaryIO, container: str) -> bool:
-    """Tell whether FFmpeg will read the length from the header; for other files it makes an estimate."""
-    if container != "mp3":
-        return container in ("flac", "mp4", "matroska", "aiff", "w64")
-    file.seek(0)
-    file.seek(id3_size(file.read(10)))
-    first_frame = file.read(1_500)
-    return any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI"))
+def _promised_seconds(file: BinaryIO, container: str, opened: Opened) -> float:
+    """Return how long the song is as its header says; 0 if it says nothing."""
+    if container == "mp3":
+        return promised_seconds(file)
+    if container == "wav":
+        wav = read_wav_header(file)
+        return wav.seconds if wav else 0.0
+    return (opened.container.duration or 0) / av.time_base if container in _STATE_THEIR_LENGTH else 0.0
 
 
 def _joined(chunks: Iterator[Samples]) -> Iterator[Samples]:

@@ -36,6 +36,7 @@ class ProbedSong:
 
     duration_seconds: float  # by counted samples
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 class Probe:
@@ -85,7 +86,7 @@ def _read(run: "subprocess.CompletedProcess[str]") -> ProbedSong:
     fields = json.loads(report)
     if "code" in fields:
         raise AudioError(fields["message"], code=fields["code"])
-    return ProbedSong(fields["duration_seconds"], tuple(fields["warnings"]))
+    return ProbedSong(fields["duration_seconds"], tuple(fields["warnings"]), tuple(fields["notes"]))
 
 
 def main() -> NoReturn:
@@ -104,7 +105,7 @@ def main() -> NoReturn:
     except AudioError as error:
         report: dict[str, object] = {"code": error.code, "message": error.message}
     else:
-        report = {"duration_seconds": info.duration_seconds, "warnings": info.warnings}
+        report = {"duration_seconds": info.duration_seconds, "warnings": info.warnings, "notes": info.notes}
     print(json.dumps(report), flush=True)
     os._exit(0)  # a decoder that read hostile bytes need not be taken down in order
 

@@ -10,12 +10,27 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, Final, NamedTuple
 
+from unmix.audio.mpeg import frame_size, id3_size
+
 #: As many bytes as `sniff` wants: three of the longest MPEG frames and the junk before them.
 HEAD_BYTES: Final = 16_384
 
 _MP4_BOXES: Final = (b"ftyp", b"moov", b"mdat")
 _MP4_FILLERS: Final = (b"wide", b"free", b"skip")  # words that a text may begin with, too
 _W64_GUID: Final = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+
+#: What begins a file of each kind, with as much of its header as no text has.
+_MAGICS: Final = (
+    (b"fLaC", "flac"),
+    (b"OggS", "ogg"),
+    (_W64_GUID, "w64"),
+    (b"\x1aE\xdf\xa3", "matroska"),
+    (b"caff\0\1", "caf"),
+    (b".snd\0\0", "au"),
+    (b"TTA1\1\0", "tta"),
+)
+
+_AC3_BITRATES_KBPS: Final = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 
 #: Media that some decoder could read and we refuse: playlists and scripts open other files, the rest is video.
 _REFUSED_MEDIA: Final = (
@@ -43,21 +58,12 @@ _OTHER_FILES: Final = (
     b"<",
 )
 
-_BITRATES_KBPS: Final = {
-    (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
-    (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (2, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-_SAMPLE_RATES: Final = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
-
 
 def sniff(head: bytes) -> str | None:
     """Name the container that a file beginning with `head` has; None if it is none that we take.
 
-    The names are `mp3 aac flac ogg wav w64 aiff mp4 matroska`. `head` should have `HEAD_BYTES` bytes, or be the file.
+    The names are `mp3 aac ac3 eac3 flac ogg wav w64 aiff mp4 matroska caf au tta wv`. `head` should have `HEAD_BYTES`
+    bytes, or be the file.
     """
     if tag_size := id3_size(head):
         behind = head[tag_size:]
@@ -69,9 +75,11 @@ def sniff(head: bytes) -> str | None:
         return "aiff"
     if head[4:8] in _MP4_BOXES or (head[:1] == b"\0" and head[4:8] in _MP4_FILLERS):
         return "mp4"
-    for magic, name in ((b"fLaC", "flac"), (b"OggS", "ogg"), (_W64_GUID, "w64"), (b"\x1aE\xdf\xa3", "matroska")):
+    for magic, name in _MAGICS:
         if head.startswith(magic):
             return name
+    if head[:4] == b"wvpk" and head[9:10] == b"\x04":  # the version of every block since 2004
+        return "wv"
     if is_refused_media(head) or head.startswith(_OTHER_FILES):
         return None
     return _sniff_frames(head)
@@ -82,22 +90,10 @@ def is_refused_media(head: bytes) -> bool:
     return head.startswith(_REFUSED_MEDIA) or (head[:1] == b"G" and head[188:189] == b"G" and head[376:377] == b"G")
 
 
-def id3_size(head: bytes) -> int:
-    """Return the length in bytes of the ID3v2 tag at the beginning of `head`, 0 if there is none."""
-    if head[:3] != b"ID3" or len(head) < 10:
-        return 0
-    size = 0
-    for byte in head[6:10]:
-        size = size << 7 | byte & 0x7F
-    return 10 + size + (10 if head[5] & 0x10 else 0)
-
-
 def _sniff_frames(head: bytes) -> str | None:
-    """Find MPEG or ADTS frames that follow each other: at the very beginning two, after junk or a cut three."""
+    """Find frames of one kind that follow each other: at the very beginning two, after junk or a cut three."""
     for start in range(max(0, len(head) - 4)):
-        if head[start] != 0xFF:
-            continue
-        for name, length_of in (("mp3", _mpeg_frame_size), ("aac", _adts_frame_size)):
+        for name, length_of in _FRAME_SIZES.get(head[start], ()):
             position, frames = start, 0
             while frames < 3 and (size := length_of(head[position : position + 6])):
                 position, frames = position + size, frames + 1
@@ -107,27 +103,38 @@ def _sniff_frames(head: bytes) -> str | None:
     return None
 
 
-def _mpeg_frame_size(header: bytes) -> int:
-    """Return the size in bytes of the MPEG audio frame with this header, 0 if it is no such header."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
-        return 0
-    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
-    bitrate_index, rate_index = header[2] >> 4, header[2] >> 2 & 3
-    if version == 1 or layer == 4 or bitrate_index in (0, 15) or rate_index == 3:
-        return 0
-    bitrate = 1000 * _BITRATES_KBPS[1 if version == 3 else 2, layer][bitrate_index - 1]
-    sample_rate, padding = _SAMPLE_RATES[version][rate_index], header[2] >> 1 & 1
-    if layer == 1:
-        return (12 * bitrate // sample_rate + padding) * 4
-    return (72 if layer == 3 and version != 3 else 144) * bitrate // sample_rate + padding
-
-
 def _adts_frame_size(header: bytes) -> int:
     """Return the size in bytes of the ADTS frame with this header, 0 if it is no such header."""
     if len(header) < 6 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0 or header[2] >> 2 & 15 > 12:
         return 0
     size = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
     return size if size > 7 else 0
+
+
+def _ac3_frame_size(header: bytes) -> int:
+    """Return the size in bytes of the AC-3 frame with this header, 0 if it is no such header."""
+    if len(header) < 6 or header[:2] != b"\x0b\x77" or header[5] >> 3 > 10:
+        return 0
+    rate_index, size_index = header[4] >> 6, header[4] & 63
+    if rate_index == 3 or size_index >= 2 * len(_AC3_BITRATES_KBPS):
+        return 0
+    bitrate = _AC3_BITRATES_KBPS[size_index >> 1]
+    odd = size_index & 1 if rate_index == 1 else 0  # at 44.1 kHz frames differ by a word
+    return 2 * (bitrate * 96_000 // (48_000, 44_100, 32_000)[rate_index] + odd)
+
+
+def _eac3_frame_size(header: bytes) -> int:
+    """Return the size in bytes of the E-AC-3 frame with this header, 0 if it is no such header."""
+    if len(header) < 6 or header[:2] != b"\x0b\x77" or not 10 < header[5] >> 3 <= 16:
+        return 0
+    return 2 * (((header[2] & 7) << 8 | header[3]) + 1)
+
+
+#: By the first byte of a frame: what it may be, and how long it is then.
+_FRAME_SIZES: Final = {
+    0xFF: (("mp3", frame_size), ("aac", _adts_frame_size)),
+    0x0B: (("ac3", _ac3_frame_size), ("eac3", _eac3_frame_size)),
+}
 
 
 class WavHeader(NamedTuple):

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unmix.audio.decoding import Decoding
+from unmix.audio.mpeg import id3_size
 from unmix.audio.samples import SAMPLE_RATE, Samples
-from unmix.audio.sniff import HEAD_BYTES, id3_size, is_refused_media, sniff
+from unmix.audio.sniff import HEAD_BYTES, is_refused_media, sniff
 from unmix.errors import AudioError
 
 
@@ -27,7 +28,8 @@ class AudioInfo:
     sample_rate: int  # Hz, of the file
     channels: int  # of the file
     samples: int  # per channel, decoded, at `SAMPLE_RATE`
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # what is wrong with it
+    notes: tuple[str, ...] = ()  # what was done to it and is as it should be
 
     @property
     def duration_seconds(self) -> float:
@@ -75,7 +77,7 @@ class SongReader:
                     yield chunk
                 warnings = decoding.warnings(samples)
                 facts = (decoding.codec, decoding.sample_rate, decoding.channels)
-                self._info = AudioInfo(self._container, *facts, samples, warnings)
+                self._info = AudioInfo(self._container, *facts, samples, warnings, decoding.notes())
         if samples < self._min_seconds * SAMPLE_RATE:
             raise AudioError(f"the song is shorter than {self._min_seconds:g} s", code="too_short")
 

@@ -20,7 +20,7 @@ from unmix.cli.options import (
     check_names,
     names_in,
 )
-from unmix.cli.output import complain, end, printable, progress_bars, warn
+from unmix.cli.output import complain, end, printable, progress_bars, tell
 from unmix.errors import UnmixError
 
 if TYPE_CHECKING:
@@ -132,5 +132,5 @@ def _fetch(client: "Client", song: Path, job_id: str, folder: Path, progress: Pr
         progress.update(task, completed=job.progress, description=f"{song.name} {job.status.value}{where}")
     if job.status != "done":
         raise UnmixError(job.error or job.status.value, code=job.error_code or job.status.value)
-    warn(song, job.warnings)
+    tell(song, warnings=job.warnings, notes=job.notes)
     return [client.download(job_id, stem, folder / f"{stem}.{job.format}") for stem in job.stems]

@@ -18,10 +18,11 @@ def progress_bars() -> Progress:
     return Progress(*columns, console=stderr, redirect_stdout=False)
 
 
-def warn(song: Path, warnings: tuple[str, ...]) -> None:
-    """Print what is worth knowing of a song that was separated."""
-    for warning in warnings:
-        stderr.print(f"warning: {song}: {warning}", markup=False)
+def tell(song: Path, *, warnings: tuple[str, ...], notes: tuple[str, ...]) -> None:
+    """Print what is wrong with a song that was separated or with its stems, then what was done to it."""
+    for kind, told in (("warning", warnings), ("note", notes)):
+        for text in told:
+            stderr.print(f"{kind}: {song}: {text}", markup=False)
 
 
 def complain(error: UnmixError, about: Path | str = "") -> None:

@@ -19,7 +19,7 @@ from unmix.cli.options import (
     names_in,
     read_settings,
 )
-from unmix.cli.output import complain, end, progress_bars, warn
+from unmix.cli.output import complain, end, progress_bars, tell
 from unmix.errors import InputError, UnmixError
 
 commands = typer.Typer()
@@ -68,7 +68,7 @@ def separate(
                 complain(error, song)
             else:
                 delivered += separation.stems.values()
-                warn(song, separation.warnings)
+                tell(song, warnings=separation.warnings, notes=separation.notes)
     end(delivered, failed=failed)
 
 

@@ -8,7 +8,7 @@ come from and go to in the service is the worker's; the windows are `segments`'.
 import ctypes
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -43,7 +43,8 @@ class Separation:
     stems: dict[str, Path]
     samples: int  # of the song and of every stem, per channel, at 44.1 kHz
     clipped: dict[str, int]  # samples of each stem that were beyond full scale and clamped
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # what is wrong with the song or its stems
+    notes: tuple[str, ...]  # what was done to the song and is as it should be
     segments: int
     seconds: float  # that it took
 
@@ -151,11 +152,13 @@ class Separator:
             _wait(encoding)
             if any(writer.samples != reader.info.samples for writer in writers):
                 raise EngineError("a stem has not the length of its song")
+        clipped = {stem: writer.clipped for stem, writer in zip(plan.names, writers, strict=True)}
         return Separation(
             stems=dict(zip(plan.names, paths, strict=True)),
             samples=reader.info.samples,
-            clipped={stem: writer.clipped for stem, writer in zip(plan.names, writers, strict=True)},
-            warnings=reader.info.warnings,
+            clipped=clipped,
+            warnings=(*reader.info.warnings, *_clip_warnings(clipped)),
+            notes=reader.info.notes,
             segments=segments,
             seconds=time.monotonic() - started,
         )
@@ -221,6 +224,12 @@ def _wait(futures: Iterable[Future[None]]) -> None:
     """Wait until all are done; raises what the first that failed raised."""
     for future in futures:
         future.result()
+
+
+def _clip_warnings(clipped: Mapping[str, int]) -> Iterator[str]:
+    for stem, samples in clipped.items():
+        if samples:
+            yield f"{samples} samples of {stem} were beyond full scale and clipped"
 
 
 def _tensors(reader: SongReader) -> Iterator[Tensor]:

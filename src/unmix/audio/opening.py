@@ -1,0 +1,119 @@
+"""A song's file opened with FFmpeg: exactly the demuxer that its first bytes ask for, and none but audio's decoders.
+
+Owns what FFmpeg may do with a stranger's file, and the checks of what it found. `unmix.audio.sniff` has decided on the
+container, `unmix.audio.decoding` reads on.
+"""
+
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final, cast
+
+import av
+import av.error
+
+from unmix.audio.mpeg import frames_end, id3_size
+from unmix.audio.ogg import links
+from unmix.audio.sniff import has_external_reference, read_wav_header
+from unmix.audio.window import Window
+from unmix.errors import AudioError
+
+_DEMUXERS: Final = {"mp4": "mov", "matroska": "matroska"}  # the others have the name of their container
+_MAX_STREAMS: Final = 16
+_MAX_CHANNELS: Final = 32
+_MAX_SAMPLE_RATE: Final = 768_000
+
+_PCM: Final = (
+    *("u8", "s8", "alaw", "mulaw", "bluray", "dvd"),
+    *(f"{kind}{order}" for kind in ("s16", "s24", "s32", "s64", "f32", "f64") for order in ("le", "be")),
+)
+#: The decoders that may run, by FFmpeg's names: none of pictures or words, and of audio's those of songs.
+CODECS: Final = frozenset(
+    {
+        *(f"pcm_{form}" for form in _PCM),
+        *("mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float", "aac", "aac_latm", "vorbis", "opus", "libopus"),
+        *("flac", "alac", "wavpack", "tta", "mlp", "truehd", "ac3", "eac3", "dca", "wmav1", "wmav2"),
+        *("adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt", "speex", "gsm", "gsm_ms", "amrnb", "amrwb"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """One song that FFmpeg reads, or one link of a chain."""
+
+    container: Any  # PyAV's
+    stream: Any  # the first of audio
+
+    def close(self) -> None:
+        """Free what FFmpeg holds."""
+        self.container.close()
+
+
+def parts_of(file: BinaryIO, container: str) -> list[Window]:
+    """Return what of `file` FFmpeg gets to see, one part after the other.
+
+    Raises:
+        AudioError: there are too many (`too_many_streams`).
+    """
+    file.seek(0)
+    tag_bytes = id3_size(file.read(10))
+    size_bytes = file.seek(0, 2)
+    if container == "ogg":
+        return [Window(file, *link) for link in links(file, min(tag_bytes, size_bytes))]
+    # Elsewhere a demuxer knows where its frames end, or has to see the tags.
+    end = frames_end(file) if container in ("mp3", "aac", "ac3", "eac3") else size_bytes
+    return [Window(file, 0, end)]
+
+
+def open_part(part: Window, container: str) -> Opened:
+    """Open a part of a song which is in `container` as far as its first bytes tell.
+
+    Raises:
+        AudioError: it cannot be opened, or is something that no song is; the code says why.
+    """
+    _check_header(part, container)
+    demuxer = _DEMUXERS.get(container, container)
+    part.seek(0)
+    try:
+        # The demuxer is forced and nothing else may be opened: no probing, no playlist, no protocol, no picture.
+        options = {
+            "protocol_whitelist": "none",
+            "format_whitelist": demuxer,
+            "codec_whitelist": ",".join(sorted(CODECS)),
+        }
+        opened = av.open(cast(Any, part), format=demuxer, options=options, metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        code = "no_audio_frames" if container in ("mp3", "aac", "ac3", "eac3") else "undecodable"
+        raise AudioError(f"the {container} file cannot be opened", code=code) from error
+    try:
+        return Opened(opened, _checked_stream(opened))
+    except AudioError:
+        opened.close()
+        raise
+
+
+def _checked_stream(opened: Any) -> Any:
+    if len(opened.streams) > _MAX_STREAMS:
+        raise AudioError(f"the file has {len(opened.streams)} streams", code="too_many_streams")
+    if not opened.streams.audio:
+        raise AudioError("the file has no audio", code="no_audio_frames")
+    stream = opened.streams.audio[0]
+    codec = stream.codec_context
+    if codec is None or codec.name not in CODECS:
+        raise AudioError("the file's audio codec is not known, or none of those that are read", code="undecodable")
+    if not codec.sample_rate:  # no frame was found that would tell it
+        raise AudioError("the file holds no audio frames", code="no_audio_frames")
+    if codec.sample_rate > _MAX_SAMPLE_RATE:
+        raise AudioError(f"a sample rate of {codec.sample_rate} Hz", code="bad_sample_rate")
+    if not 0 < codec.channels <= _MAX_CHANNELS:
+        raise AudioError(f"{codec.channels or 'an impossible number of'} channels", code="bad_channels")
+    return stream
+
+
+def _check_header(part: Window, container: str) -> None:
+    """Refuse what FFmpeg would open, or refuse without saying why."""
+    file = cast(BinaryIO, part)
+    if container == "mp4" and has_external_reference(file):
+        raise AudioError("the samples of this file lie in another file", code="external_reference")
+    wav = read_wav_header(file) if container == "wav" else None
+    if wav and not 0 < wav.sample_rate <= _MAX_SAMPLE_RATE:
+        raise AudioError(f"a sample rate of {wav.sample_rate} Hz", code="bad_sample_rate")
