@@ -8,8 +8,8 @@ from unmix.engine.separator import Separator
 from unmix.settings import Settings
 
 
-def make_separator(model: str, settings: Settings) -> Separator:
-    """Load `model`, and convert it if its backend wants that.
+def make_separator(model: str, settings: Settings, *, at_once: int = 1) -> Separator:
+    """Load `model`, and convert it if its backend wants that; for so many songs at once.
 
     Raises:
         ModelUnavailableError: the weights cannot be had.
@@ -22,4 +22,5 @@ def make_separator(model: str, settings: Settings) -> Separator:
         precision=settings.precision,
         threads=settings.threads,
         cache_dir=settings.cache_dir,
+        at_once=at_once,
     )

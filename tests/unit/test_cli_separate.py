@@ -71,6 +71,18 @@ def test_a_file_that_is_no_song_does_not_stop_the_others(
     assert "(not_audio)" in errors[0]
 
 
+def test_songs_at_once_are_separated_as_one_after_the_other(song: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second.wav"
+    second.write_bytes(make_song(4, seed=2))
+    options = ("--model", "demo", "--format", "wav")
+    assert unmix("separate", song, second, "-o", tmp_path / "alone", *options) == 0
+    assert unmix("separate", song, second, "-o", tmp_path / "at once", *options, "--at-once", "2") == 0
+    for name in ("song", "second"):
+        assert names(tmp_path / "at once" / name) == [f"{stem}.wav" for stem in STEMS]
+        for stem in (tmp_path / "alone" / name).iterdir():
+            assert (tmp_path / "at once" / name / stem.name).read_bytes() == stem.read_bytes()
+
+
 def test_the_models_of_the_operators_folder_can_be_used(
     song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
