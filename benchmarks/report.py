@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from benchmarks import tables
+from benchmarks import gpu_table, tables
 from benchmarks.machine import conditions, processor
 from benchmarks.tables import Record
 
@@ -27,6 +27,7 @@ _TITLES: Final = {
     "quality": "Quality",
     "service": "Waiting for the service",
     "history": "Costs that do not grow with history",
+    "gpu": "GPU",
     "quick": "A quick check, no figures to keep",
 }
 
@@ -94,6 +95,9 @@ The same two services on file stores. A pass is what the reconciler needs to com
 settings."""
 
 
+_NO_GPU: Final = "Not measured: no GPU was at hand. `python -m benchmarks.gpu` makes this section, in six minutes."
+
+
 def publish(kind: str, command: str, measured: Record, output: Path | None = None) -> None:
     """Write what was measured as JSON and make the page again: in `output`, or where the project keeps them."""
     results, docs = (output, output) if output else (_ROOT / "benchmarks" / "results", _ROOT / "docs")
@@ -123,10 +127,14 @@ def write_page(results: Path, docs: Path) -> None:
             parts += [_SERVICE, tables.service(record)]
         elif kind == "history":
             parts += _history(record)
+        elif kind == "gpu":
+            parts += gpu_table.section(record)
         elif kind == "bench-long":
             parts += _long(record)
         else:
             parts += _times(record)
+    if "gpu" not in records:
+        parts += [f"## {_TITLES['gpu']}", _NO_GPU]
     if "bench-long" in records:
         from benchmarks import plots  # the extra `bench`, which a quick check does without
 

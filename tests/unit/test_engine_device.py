@@ -160,8 +160,8 @@ def test_a_song_comes_out_as_from_apply_model(make: Callable[[], Any]) -> None:
 def test_the_last_batch_is_filled_up_with_silence() -> None:
     estimator = in_batches_of(8, model := htdemucs())
     seen: list[Tensor] = []
-    network = estimator._network
-    estimator._network = lambda mixtures, sources: (seen.append(mixtures), network(mixtures, sources))[1]  # type: ignore[assignment, func-returns-value]
+    network = estimator.network
+    estimator.network = lambda mixtures, sources: (seen.append(mixtures), network(mixtures, sources))[1]  # type: ignore[assignment, func-returns-value]
     assert len(estimator(windows(model, 11), [0])) == 11
     assert [len(mixtures) for mixtures in seen] == [8, 8]
     assert not seen[1][3:].any()
@@ -169,19 +169,19 @@ def test_the_last_batch_is_filled_up_with_silence() -> None:
 
 def test_too_little_memory_for_a_batch_halves_it_and_loses_nothing() -> None:
     estimator = in_batches_of(8, model := htdemucs())
-    network, mixtures = estimator._network, windows(model, 11)
+    network, mixtures = estimator.network, windows(model, 11)
 
     def crowded(given: Tensor, sources: Any) -> Tensor:
         if len(given) > 2:
             raise torch.OutOfMemoryError("injected")
         return network(given, sources)
 
-    estimator._network = crowded  # type: ignore[assignment]
+    estimator.network = crowded  # type: ignore[assignment]
     with capture_logs() as logs:
         estimates = estimator(mixtures, [0, 1])
     assert [(line["log_level"], line["batch"]) for line in logs] == [("warning", 4), ("warning", 2)]
     assert snr_db(torch.cat([network(each[None], [0, 1]) for each in mixtures]), estimates) > 100
-    estimator._network = lambda given, sources: crowded(torch.zeros(3), sources)  # type: ignore[assignment]
+    estimator.network = lambda given, sources: crowded(torch.zeros(3), sources)  # type: ignore[assignment]
     with pytest.raises(EngineError) as caught:
         estimator(mixtures, [0, 1])
     assert caught.value.code == "out_of_memory"
@@ -197,7 +197,7 @@ def test_what_cannot_be_recorded_as_a_graph_is_computed_without(monkeypatch: pyt
         asked.append(batch)
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(estimator._network, "record", record)
+    monkeypatch.setattr(estimator.network, "record", record)
     monkeypatch.setattr(estimator, "_can_record", True)
     with capture_logs() as logs:
         assert torch.equal(estimator(mixtures, [0]), expected)
@@ -209,7 +209,7 @@ def test_what_cannot_be_recorded_as_a_graph_is_computed_without(monkeypatch: pyt
 def test_a_recording_is_made_once_for_each_size_of_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     estimator = in_batches_of(4, model := htdemucs())
     recorded: list[int] = []
-    monkeypatch.setattr(estimator._network, "record", recorded.append)
+    monkeypatch.setattr(estimator.network, "record", recorded.append)
     monkeypatch.setattr(estimator, "_can_record", True)
     for batch in (4, 4, 2):
         estimator.batch = batch

@@ -26,7 +26,7 @@ class DeviceEstimator(TorchEstimator):
     """
 
     def __init__(self, model: Any, *, device: str, bf16: bool) -> None:
-        self._network = DeviceNetwork(model, device=torch.device(device), bf16=bf16)
+        self.network = DeviceNetwork(model, device=torch.device(device), bf16=bf16)
         super().__init__(model, device=device, bf16=bf16)
         self._can_record = self._device.type == "cuda"
         self._recorded = 0  # windows
@@ -54,12 +54,12 @@ class DeviceEstimator(TorchEstimator):
     def _estimated(self, mixtures: Tensor, sources: Sequence[int]) -> Tensor:
         if self._can_record and len(mixtures) == self.batch != self._recorded:
             self._record()
-        return self._network(mixtures, sources)
+        return self.network(mixtures, sources)
 
     def _record(self) -> None:
         self._recorded = 0
         try:
-            self._network.record(self.batch)
+            self.network.record(self.batch)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:  # slower, but right without

@@ -28,24 +28,24 @@ class DeviceNetwork:
     """
 
     def __init__(self, model: Any, *, device: torch.device, bf16: bool) -> None:
-        self._network = HybridNetwork(model)
+        self.network = HybridNetwork(model)
         _check(model)
         self._model = model
-        self._transforms = Transforms(model, device)
-        self._dtype = torch.bfloat16 if bf16 else torch.float32
-        model.to(device, self._dtype)
+        self.transforms = Transforms(model, device)
+        self.dtype = torch.bfloat16 if bf16 else torch.float32
+        model.to(device, self.dtype)
         if model.crosstransformer is not None:
             model.crosstransformer = _PositionedTransformer(model.crosstransformer)
         self._recorded: tuple[int, Between] | None = None
 
     def __call__(self, mixtures: Tensor, sources: Sequence[int]) -> Tensor:
         """Estimate the sources with these indexes: (batch, channels, time) → (batch, sources, channels, time)."""
-        transform = self._transforms.spectra(mixtures)
+        transform = self.transforms.spectra(mixtures)
         spectrum, mean, std = _normalised(self._model._magnitude(transform))
         wave, wave_mean, wave_std = _normalised(mixtures)
-        folded, waves = self._between(len(mixtures))(spectrum.to(self._dtype), wave.to(self._dtype))
+        folded, waves = self.between(len(mixtures))(spectrum.to(self.dtype), wave.to(self.dtype))
         by_source = (len(self._model.sources), mixtures.shape[1])
-        spectra = self._network.unfolded(folded).unflatten(1, by_source)
+        spectra = self.network.unfolded(folded).unflatten(1, by_source)
         if self._model.cac:
             spectra = torch.view_as_complex(_restored(_picked(spectra, sources), mean, std))
         else:  # what is estimated are magnitudes, and the phases are the mixture's
@@ -53,7 +53,7 @@ class DeviceNetwork:
             spectra = _picked(self._model._mask(transform, magnitudes), sources).transpose(3, 4)
         waves = _picked(waves.unflatten(1, by_source), sources).float()
         estimates: Tensor = waves * wave_std[:, None] + wave_mean[:, None]
-        return estimates + self._transforms.waves(spectra)
+        return estimates + self.transforms.waves(spectra)
 
     def record(self, batch: int) -> None:
         """Record as a CUDA graph what the device does between the transforms for `batch` windows.
@@ -64,14 +64,15 @@ class DeviceNetwork:
         self._recorded = None
         model = self._model
         device = next(model.parameters()).device
-        channels, bins = model.audio_channels * self._network.parts, model.nfft // 2
-        spectrum = torch.zeros(batch, channels, bins, self._transforms.frames, device=device, dtype=self._dtype)
-        wave = torch.zeros(batch, model.audio_channels, self._transforms.samples, device=device, dtype=self._dtype)
-        self._recorded = batch, _Recording(self._network, spectrum, wave)
+        channels, bins = model.audio_channels * self.network.parts, model.nfft // 2
+        spectrum = torch.zeros(batch, channels, bins, self.transforms.frames, device=device, dtype=self.dtype)
+        wave = torch.zeros(batch, model.audio_channels, self.transforms.samples, device=device, dtype=self.dtype)
+        self._recorded = batch, _Recording(self.network, spectrum, wave)
 
-    def _between(self, batch: int) -> Between:
-        recorded, between = self._recorded or (0, self._network)
-        return between if recorded == batch else self._network
+    def between(self, batch: int) -> Between:
+        """Return what computes so many windows between the transforms."""
+        recorded, between = self._recorded or (0, self.network)
+        return between if recorded == batch else self.network
 
 
 class _Recording:
