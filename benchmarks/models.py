@@ -1,7 +1,8 @@
 """The models that are measured, in the two forms that the contestants read, and how much work they are.
 
-Runs as a process of its own, `python -m benchmarks.models FOLDER MODEL…`, and leaves `models.json` in the folder: it
-needs torch, and whoever measures memory must not map torch's libraries beside the processes that it measures.
+Runs as a process of its own, `python -m benchmarks.models FOLDER CONVERT MODEL…`, and leaves `models.json` in the
+folder: it needs torch, and whoever measures memory must not map torch's libraries beside the processes that it
+measures.
 """
 
 import json
@@ -46,11 +47,13 @@ class BenchModel:
         return {key: value for key, value in asdict(self).items() if key not in ("model_dir", "repository")}
 
 
-def prepare(folder: Path, names: Sequence[str]) -> list[BenchModel]:
-    """Make the models `names` in `folder`, which is new, in a process of their own."""
+def prepare(folder: Path, names: Sequence[str], *, convert: bool = True) -> list[BenchModel]:
+    """Make the models `names` in `folder`, which is new, in a process of their own; `convert` them for the CPU."""
     path = [str(_TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
-    subprocess.run([sys.executable, "-m", "benchmarks.models", str(folder), *names], env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.models", str(folder), str(int(convert)), *names], env=environment, check=True
+    )
     made = json.loads((folder / "models.json").read_text())
     return [BenchModel(**{**model, "sources": tuple(model["sources"])}) for model in made]
 
@@ -61,11 +64,12 @@ def main() -> None:
     model_dir, repository = folder / "safetensors", folder / "repository"
     for path in (model_dir, repository):
         path.mkdir(parents=True)
-    models = [asdict(_make(name, model_dir, repository)) for name in sys.argv[2:]]
+    convert = sys.argv[2] == "1"
+    models = [asdict(_make(name, model_dir, repository, convert=convert)) for name in sys.argv[3:]]
     (folder / "models.json").write_text(json.dumps(models))
 
 
-def _make(name: str, model_dir: Path, repository: Path) -> BenchModel:
+def _make(name: str, model_dir: Path, repository: Path, *, convert: bool) -> BenchModel:
     from demucs_models import full_htdemucs, save_pickle, save_safetensors
     from unmix.engine.models import available_offline, load_model
     from unmix.engine.segments import OVERLAP
@@ -77,7 +81,8 @@ def _make(name: str, model_dir: Path, repository: Path) -> BenchModel:
         if not available_offline(name):
             name, weights = "htdemucs-random", f"random, layer scales {_LAYER_SCALE}"
             save_safetensors(_scaled(full_htdemucs(_SEED)), model_dir / f"{name}.safetensors")
-    Separator(load_model(name, model_dir=model_dir), cache_dir=CONVERTED)  # converts it before anybody is measured
+    if convert:  # before anybody is measured
+        Separator(load_model(name, model_dir=model_dir), cache_dir=CONVERTED)
     models: Any = load_model(name, model_dir=model_dir).module.models
     (model,) = models
     # A bag of one, as the published htdemucs is: demucs holds the stems of a bag twice.

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from benchmarks import tables
+from benchmarks import gpu_table, tables
 from benchmarks.machine import conditions, processor
 from benchmarks.tables import Record
 
@@ -28,6 +28,7 @@ _TITLES: Final = {
     "service": "Waiting for the service",
     "workers": "Workers beside each other",
     "history": "Costs that do not grow with history",
+    "gpu": "GPU",
     "quick": "A quick check, no figures to keep",
 }
 
@@ -101,6 +102,9 @@ The same two services on file stores. A pass is what the reconciler needs to com
 settings."""
 
 
+_NO_GPU: Final = "Not measured: no GPU was at hand. `python -m benchmarks.gpu` makes this section, in six minutes."
+
+
 def publish(kind: str, command: str, measured: Record, output: Path | None = None) -> Record:
     """Write what was measured as JSON and make the page again: in `output`, or where the project keeps them.
 
@@ -136,10 +140,14 @@ def write_page(results: Path, docs: Path) -> None:
             parts += [_workers(record), tables.workers(record)]
         elif kind == "history":
             parts += _history(record)
+        elif kind == "gpu":
+            parts += gpu_table.section(record)
         elif kind == "bench-long":
             parts += _long(record)
         else:
             parts += _times(record)
+    if "gpu" not in records:
+        parts += [f"## {_TITLES['gpu']}", _NO_GPU]
     if "bench-long" in records:
         from benchmarks import plots  # the extra `bench`, which a quick check does without
 

@@ -9,8 +9,8 @@ from unmix.resources import usable_processors
 from unmix.settings import Settings
 
 
-def make_separator(model: str, settings: Settings) -> Separator:
-    """Load `model`, and convert it if its backend wants that.
+def make_separator(model: str, settings: Settings, *, at_once: int = 1) -> Separator:
+    """Load `model`, and convert it if its backend wants that; for so many songs at once.
 
     Raises:
         ModelUnavailableError: the weights cannot be had.
@@ -23,4 +23,5 @@ def make_separator(model: str, settings: Settings) -> Separator:
         precision=settings.precision,
         threads=settings.threads or usable_processors(),
         cache_dir=settings.cache_dir,
+        at_once=at_once,
     )

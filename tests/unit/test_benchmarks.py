@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import past, report, tables
+from benchmarks import gpu_table, past, report, tables
 from benchmarks.load import at_rate, in_turn
 from benchmarks.machine import conditions
 from benchmarks.measure import run_command
@@ -154,6 +154,61 @@ def test_the_conditions_of_every_run_name_the_peaks_of_the_machine() -> None:
     assert min(machine["peak_gflops"][dtype] for dtype in ("float32", "bfloat16")) > 0
     assert tables.peaks({"machine": machine}) == machine["peak_gflops"]
     assert tables.peaks({"machine": {}}) is None
+
+
+def test_a_machine_without_a_gpu_is_told_so(tmp_path: Path) -> None:
+    # No GPU can be seen, also where there is one.
+    done = run("benchmarks.gpu", "--output", str(tmp_path), scratch=tmp_path, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 1
+    assert re.fullmatch(r"nothing was measured: torch cannot compute on cuda here \(.+\)\n", done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_of_a_cpu_do_not_become_those_of_a_gpu(tmp_path: Path) -> None:
+    done = run("benchmarks.gpu", "--device", "cpu", scratch=tmp_path)
+    assert done.returncode == 2
+    assert "--output" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_all_that_is_measured_on_a_gpu_is_measured_on_a_cpu(tmp_path: Path) -> None:
+    options = ("--device", "cpu", "--model", "demo", "--seconds", "4", "--songs", "2", "--minutes", "18")
+    done = run("benchmarks.gpu", *options, "--output", str(tmp_path / "out"), scratch=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = record_in(tmp_path / "out", "gpu")
+    assert record["left_out"] == []
+    measured = {(row["name"], row["songs"], row["format"]) for row in record["rows"]}
+    assert {("demucs --mp3", 1, "mp3"), ("torch as demucs wrote it", 1, None)} < measured
+    assert {("ours", songs, format) for songs, format in ((1, None), (1, "mp3"), (2, None), (2, "mp3"))} < measured
+    assert ("ours, 4 workers", 4, "mp3") in measured
+    assert min(record["stages_ms"].values()) > 0
+    assert all(math.isfinite(figure) for figure in figures_in(record))
+    page = (tmp_path / "out" / "benchmarks.md").read_text()
+    assert all(f"| {name} | {songs} | " in page for name, songs, _ in measured)
+
+
+def test_the_page_says_how_fast_a_gpu_was_beside_demucs_and_what_was_left_out() -> None:
+    row = {"songs": 1, "format": "mp3", "cpu_s": 9.0, "gpu_mb": None}
+    record = {
+        "device": {"name": "Some GPU", "peak_gflops": {"float32": 50_000.0}, "driver": "1.2", "memory_gb": 80.0},
+        "model": {"name": "m", "parameters": 1000, "weights": "random", "segment_s": 7.8},
+        "song_s": 180,
+        "rows": [
+            row | {"name": gpu_table.DEMUCS, "wall_s": 20.0},
+            row | {"name": "ours", "wall_s": 4.0, "songs": 8, "format": None, "gpu_mb": 6000.4},
+        ],
+        "stages_ms": {"STFT": 0.123},
+        "left_out": ["workers"],
+    }
+    text, table, left_out, _, stages = gpu_table.section(record)
+    assert text.startswith("Some GPU, 80 GB, best products of matrices 50 TFLOP/s in float32, driver 1.2.")
+    assert table.splitlines()[2:] == [
+        "| demucs --mp3 | 1 | mp3 | 20.00 | 9.0 | 1.00 | 9.0 | – |",
+        "| ours | 8 | no codec | 4.00 | 360.0 | 40.00 | 9.0 | 6000 |",
+    ]
+    assert "workers" in left_out
+    assert stages.splitlines()[2:] == ["| STFT | 0.12 |"]
 
 
 def test_memory_and_processor_time_of_children_count(tmp_path: Path) -> None:

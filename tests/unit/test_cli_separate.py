@@ -86,6 +86,18 @@ def test_clipped_stems_are_a_warning_and_a_resampled_song_is_a_note(
     assert resampled == f"note: {loud}: resampled from 48000 Hz to 44100 Hz"
 
 
+def test_songs_at_once_are_separated_as_one_after_the_other(song: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second.wav"
+    second.write_bytes(make_song(4, seed=2))
+    options = ("--model", "demo", "--format", "wav")
+    assert unmix("separate", song, second, "-o", tmp_path / "alone", *options) == 0
+    assert unmix("separate", song, second, "-o", tmp_path / "at once", *options, "--at-once", "2") == 0
+    for name in ("song", "second"):
+        assert names(tmp_path / "at once" / name) == [f"{stem}.wav" for stem in STEMS]
+        for stem in (tmp_path / "alone" / name).iterdir():
+            assert (tmp_path / "at once" / name / stem.name).read_bytes() == stem.read_bytes()
+
+
 def test_the_models_of_the_operators_folder_can_be_used(
     song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,10 +60,14 @@ class StemWriter:
             return
         scaled = np.rint(samples * np.float32(_FULL_SCALE))
         clamped = scaled.clip(-_FULL_SCALE, _FULL_SCALE - 1)
-        self.clipped += int((scaled != clamped).sum())
-        self.samples += samples.shape[1]
+        self.write_pcm(clamped.astype(np.int16), clipped=int((scaled != clamped).sum()))
+
+    def write_pcm(self, pcm: NDArray[np.int16], *, clipped: int) -> None:
+        """Append `pcm` (2, time), samples that were rounded elsewhere, and `clipped` of them clamped."""
+        self.clipped += clipped
+        self.samples += pcm.shape[1]
         with write_errors(self.path):
-            self._encoder.write(clamped.astype(np.int16))
+            self._encoder.write(pcm)
 
     def close(self) -> None:
         """Finish the file."""

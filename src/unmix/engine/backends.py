@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 import torch
 
+from unmix.engine.device_estimator import DeviceEstimator
+from unmix.engine.device_network import is_device_model
 from unmix.engine.devices import check_device
 from unmix.engine.estimators import Estimator, TorchEstimator
 from unmix.engine.hybrid import HybridNetwork, UnsupportedModelError
@@ -62,7 +64,7 @@ def make_engine(
     by_torch = backend == "torch" or bool(hindrance)
     if by_torch:
         bf16 = precision == "fast" and _torch_has_bf16(device)
-        estimators: list[Estimator] = [TorchEstimator(part, device=device, bf16=bf16) for part in _parts(model)]
+        estimators = _torch_estimators(model, device=device, bf16=bf16)
         library = f"torch {torch.__version__}"
     else:
         bf16 = precision == "fast" and openvino_backend.has_bf16()
@@ -77,6 +79,17 @@ def make_engine(
         estimators = list(ready)
         library = f"openvino {openvino_backend.version()}"
     return Engine(estimators, library, "fast" if bf16 else "exact", needs_weights=by_torch)
+
+
+def _torch_estimators(model: LoadedModel, *, device: str, bf16: bool) -> Sequence[Estimator]:
+    """Make the models of the bag ready, for a GPU all of them in the form that is fast there, or none."""
+    parts = _parts(model)
+    if torch.device(device).type == "cuda" and all(map(is_device_model, parts)):
+        ready = [DeviceEstimator(part, device=device, bf16=bf16) for part in parts]
+        if len(ready) == 1:
+            ready[0].prepare()
+        return ready
+    return [TorchEstimator(part, device=device, bf16=bf16) for part in parts]
 
 
 def _parts(model: LoadedModel) -> list[Any]:

@@ -1,11 +1,11 @@
-"""The network of a hybrid transformer, arranged for libraries that run fixed graphs on a CPU.
+"""The network of a hybrid transformer, arranged for what runs fixed graphs: OpenVINO and CUDA graphs.
 
 `demucs.htdemucs.HTDemucs` goes from samples to samples. Its transforms (STFT and inverse) stay in torch, in float32;
-this module takes what lies between them and says the same arithmetic in the form that such libraries compute fastest:
+this module takes what lies between them and says the same arithmetic in the form that CPU libraries compute fastest:
 both branches in four dimensions with the channels innermost, group norms as layer norms, and transposed convolutions
 as plain ones. The weights are demucs' own. docs/engine.md has what each of these is worth.
 
-Shapes: spectrum (1, channels, bins, frames), wave (1, channels, time); float32.
+Shapes: spectrum (batch, channels, bins, frames), wave (batch, channels, time); of the type of the weights.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class UnsupportedModelError(Exception):
 
 
 class HybridNetwork(nn.Module):
-    """What an `HTDemucs` does between its transforms; for one window of the model's own length.
+    """What an `HTDemucs` does between its transforms; for windows of the model's own length.
 
     Raises:
         UnsupportedModelError: it is another model, or has layers that no published hybrid transformer has.
@@ -36,8 +36,8 @@ class HybridNetwork(nn.Module):
     def forward(self, spectrum: Tensor, wave: Tensor) -> tuple[Tensor, Tensor]:
         """Return folded spectra and waves of the sources, from normalised `spectrum` and `wave`.
 
-        The spectra come as they are computed: (1, bins / fold, frames, channels · fold), see `unfolded`; the
-        waves as (1, sources · channels, time).
+        The spectra come as they are computed: (batch, bins / fold, frames, channels · fold), see `unfolded`; the
+        waves as (batch, sources · channels, time).
         """
         model = self.model
         wave = wave[:, :, None]
@@ -46,7 +46,7 @@ class HybridNetwork(nn.Module):
             lengths.append(wave.shape[-1])
             spectrum, wave = _encoded(layer, spectrum), _encoded(wave_layer, wave)
             if index == 0 and model.freq_emb is not None:
-                embedding = model.freq_emb(torch.arange(spectrum.shape[2]))
+                embedding = model.freq_emb(torch.arange(spectrum.shape[2], device=spectrum.device))
                 spectrum = spectrum + model.freq_emb_scale * embedding.t()[None, :, :, None]
             skips.append(spectrum)
             wave_skips.append(wave)
@@ -63,9 +63,9 @@ class HybridNetwork(nn.Module):
         return 2 if self.model.cac else 1
 
     def unfolded(self, folded: Tensor) -> Tensor:
-        """Return a view (sources · channels, frames, bins / fold, fold, parts) of the folded spectra of `forward`."""
+        """Return a view (batch, sources · channels, frames, bins / fold, fold, parts) of the spectra of `forward`."""
         fold = self.model.decoder[-1].stride
-        unfolded: Tensor = folded[0].unflatten(2, (-1, fold, self.parts)).permute(2, 1, 0, 3, 4)
+        unfolded: Tensor = folded.unflatten(3, (-1, fold, self.parts)).permute(0, 3, 2, 1, 4, 5)
         return unfolded
 
 
@@ -154,13 +154,13 @@ def _with_residuals(dconv: Any, x: Tensor) -> Tensor:
 
 
 def _bins_as_batch(x: Tensor) -> Tensor:
-    _, channels, bins, time = x.shape
-    return x.permute(0, 2, 3, 1).reshape(bins, 1, time, channels).permute(0, 3, 1, 2)
+    batch, channels, bins, time = x.shape
+    return x.permute(0, 2, 3, 1).reshape(batch * bins, 1, time, channels).permute(0, 3, 1, 2)
 
 
 def _bins_from_batch(x: Tensor, bins: int) -> Tensor:
-    _, channels, _, time = x.shape
-    return x.permute(0, 2, 3, 1).reshape(1, bins, time, channels).permute(0, 3, 1, 2)
+    rows, channels, _, time = x.shape
+    return x.permute(0, 2, 3, 1).reshape(rows // bins, bins, time, channels).permute(0, 3, 1, 2)
 
 
 def _normalised(norm: Any, x: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ def _convolved_folded(layer: Any, x: Tensor, parts: int = 1) -> Tensor:
 
 
 def _unfolded_wave(x: Tensor, fold: int) -> Tensor:
-    """(1, channels · fold, 1, time) → (1, channels, 1, time · fold)."""
-    channels, time = x.shape[1] // fold, x.shape[3]
-    x = x.permute(0, 2, 3, 1).reshape(1, time, channels, fold).transpose(2, 3)
-    return x.reshape(1, 1, time * fold, channels).permute(0, 3, 1, 2)
+    """(batch, channels · fold, 1, time) → (batch, channels, 1, time · fold)."""
+    batch, channels, time = x.shape[0], x.shape[1] // fold, x.shape[3]
+    x = x.permute(0, 2, 3, 1).reshape(batch, time, channels, fold).transpose(2, 3)
+    return x.reshape(batch, 1, time * fold, channels).permute(0, 3, 1, 2)

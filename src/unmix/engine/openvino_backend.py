@@ -61,6 +61,7 @@ class OpenVinoEstimator:
     """
 
     batch = 1
+    device = torch.device("cpu")
 
     def __init__(self, model: Any, *, key: str, bf16: bool, threads: int, cache_dir: Path) -> None:
         self.model = model
@@ -178,7 +179,7 @@ class OpenVinoEstimator:
         wave, wave_level = _normalised(mixture)
         folded, waves = self._infer(spectrum, wave)
         by_source = (len(self.model.sources), mixture.shape[1])
-        spectra = self._network.unfolded(folded).unflatten(0, by_source)
+        spectra = self._network.unfolded(folded)[0].unflatten(0, by_source)
         waves = waves.unflatten(1, by_source)[:, list(sources)]
         inverse = self._inverse if self.model.cac else self._inverse_of_magnitudes
         return inverse(transform, spectra, level, sources) + wave_level.restored(waves)

@@ -1,8 +1,9 @@
 """Segments: a song as overlapping windows, each separated on its own, and their estimates as one stream again.
 
 Gives what `demucs.apply.apply_model(shifts=0, overlap=0.25)` gives, in memory that does not grow with the song: at any
-time there are about two segments of mixture and one of estimates. A window depends on nothing but the song's length
-and its samples there, so any range of windows can be separated anywhere. Normalisation and files are `separator`'s.
+time there are about two segments of mixture and one of estimates, on the device of the estimators. A window depends on
+nothing but the song's length and its samples there, so any range of windows can be separated anywhere. Normalisation
+and files are `separator`'s.
 
 Shapes: mixture (channels, time), estimates (sources, channels, time); float32, at the model's sample rate.
 """
@@ -77,15 +78,16 @@ def separate_windows(
 ) -> list[Tensor]:
     """Estimate the sources with these indexes in `windows`, from the song's samples `[start, stop)` of each.
 
-    Returns (sources, channels, window.length) for each, on the CPU. Pure: what else was separated before, beside it,
-    or where, does not matter.
+    Returns (sources, channels, window.length) for each, where the mixtures are. Pure: what else was separated before,
+    beside it, or where, does not matter.
 
     Raises:
         EngineError: the device ran out of memory (`out_of_memory`), or the model failed.
     """
     results = []
     for window, estimates in zip(windows, estimator(torch.stack(list(mixtures)), sources), strict=True):
-        if not estimates.isfinite().all():
+        # A device would have to be waited for to tell; whoever fetches the estimates from there looks then.
+        if estimates.is_cpu and not estimates.isfinite().all():
             raise EngineError("the model gave samples that are not finite")
         results.append(center_trim(estimates, window.length))
     return results
@@ -111,7 +113,8 @@ class SegmentStream:
             if any(own[source] for source in sources)
         ]
         weight_sums = [sum(own[source] for own in weights) for source in sources]
-        self._weight_sums = torch.tensor(weight_sums)[:, None, None]
+        (self.device,) = {lane.estimator.device for lane in self._lanes}
+        self._weight_sums = torch.tensor(weight_sums, device=self.device)[:, None, None]
         self._sources = sources
         self._total = total
 
@@ -122,12 +125,13 @@ class SegmentStream:
     def estimates(self, chunks: Iterable[Tensor], on_segment: Callable[[int], None]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mixture (channels, time) and the estimates (sources, channels, time) of consecutive stretches.
 
-        `chunks` are the mixture, `total` samples in all, cut anywhere; `on_segment` is told how many windows are done.
+        `chunks` are the mixture on `device`, `total` samples in all, cut anywhere; `on_segment` is told how many
+        windows are done.
 
         Raises:
             EngineError: a window failed, or the chunks are not `total` samples long (`song_changed`).
         """
-        mixture = _Mixture()
+        mixture = _Mixture(self.device)
         done = finished = 0
         for chunk in chunks:
             mixture.append(chunk)
@@ -165,14 +169,15 @@ class _Lane:
         self.estimator = estimator
         self.plan = plan
         self.todo = deque(plan.window(index) for index in range(len(plan)))
-        self.finished = torch.zeros(len(weights), 2, 0)
-        self._weights = torch.tensor(weights)[:, None, None]
+        device = estimator.device
+        self.finished = torch.zeros(len(weights), 2, 0, device=device)
+        self._weights = torch.tensor(weights, device=device)[:, None, None]
         # The triangle of demucs: the middle of a segment counts most, its edges, where context lacks, least.
         half = plan.segment // 2
         rising, falling = torch.arange(1, half + 1), torch.arange(plan.segment - half, 0, -1)
-        self._triangle = torch.cat([rising, falling]) / (plan.segment - half)
-        self._sum = torch.zeros(len(weights), 2, plan.segment)
-        self._triangle_sum = torch.zeros(plan.segment)
+        self._triangle = (torch.cat([rising, falling]) / (plan.segment - half)).to(device)
+        self._sum = torch.zeros(len(weights), 2, plan.segment, device=device)
+        self._triangle_sum = torch.zeros(plan.segment, device=device)
 
     def add(self, estimates: Tensor) -> None:
         """Add the estimates (sources, channels, time) in the next window, which is then done."""
@@ -194,8 +199,8 @@ class _Lane:
 class _Mixture:
     """The stretch of the song that windows still need."""
 
-    def __init__(self) -> None:
-        self._samples = torch.zeros(2, 0)
+    def __init__(self, device: torch.device) -> None:
+        self._samples = torch.zeros(2, 0, device=device)
         self._begin = 0
 
     @property

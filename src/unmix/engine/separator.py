@@ -26,7 +26,9 @@ from unmix.engine.backends import Backend, Precision, make_engine
 from unmix.engine.models import LoadedModel
 from unmix.engine.resample import torchaudio_resample
 from unmix.engine.segments import SegmentStream
+from unmix.engine.shared import SharedEstimator
 from unmix.engine.stems import plan_stems
+from unmix.engine.transfer import delivered, on_device
 from unmix.errors import EngineError, InputError
 
 #: Told how many of how many segments are done; may raise to stop the separation.
@@ -55,11 +57,12 @@ class Separation:
 
 
 class Separator:
-    """Separates songs with one model, one at a time. The model is the separator's from then on.
+    """Separates songs with one model, which is the separator's from then on.
 
-    `backend` and `precision` are those of `backends`; `threads` is for computing on the CPU, 0 leaves it to torch;
-    `cache_dir` keeps converted models. `shifts` is 0 and the order of all sums is fixed: the same song gives the same
-    samples again on the same machine.
+    With `at_once` above 1 it may be called from so many threads at once: batches of windows are then shared by their
+    songs. `backend` and `precision` are those of `backends`; `threads` is for computing on the CPU, 0 leaves it to
+    torch; `cache_dir` keeps converted models. `shifts` is 0 and the order of all sums is fixed: the same song gives
+    the same samples again on the same machine.
 
     Raises:
         EngineError: `device_unavailable`, `backend_unavailable`, or `torchaudio_needed` for a model that does not run
@@ -75,6 +78,7 @@ class Separator:
         precision: Precision = "fast",
         threads: int = 0,
         cache_dir: Path = CACHE_DIR,
+        at_once: int = 1,
     ) -> None:
         self.model = model
         self.device = device
@@ -89,6 +93,9 @@ class Separator:
             threads=torch.get_num_threads(),
             cache_dir=cache_dir.expanduser(),
         )
+        self._estimators = self._engine.estimators
+        if at_once > 1:
+            self._estimators = [SharedEstimator(estimator) for estimator in self._estimators]
         if not self._engine.needs_weights:
             _release_weights(model)
 
@@ -145,10 +152,10 @@ class Separator:
             ThreadPoolExecutor(len(writers)) as pool,
         ):
             encoding: list[Future[None]] = []
-            for mixture, estimates in self._estimates(reader, plan.sources, report):
+            estimates = self._estimates(reader, plan.sources, report)
+            for made in delivered(plan.stems(*stretch) for stretch in estimates):
                 _wait(encoding)  # no more than one stretch at a time, for memory's sake
-                made = plan.stems(mixture, estimates)
-                encoding = [pool.submit(writer.write, stem.numpy()) for writer, stem in zip(writers, made, strict=True)]
+                encoding = [pool.submit(write, writer) for write, writer in zip(made, writers, strict=True)]
             _wait(encoding)
             if any(writer.samples != reader.info.samples for writer in writers):
                 raise EngineError("a stem has not the length of its song")
@@ -175,7 +182,7 @@ class Separator:
         song = torch.cat(list(_tensors(reader)), dim=-1)
         mixture = self._resample(song, SAMPLE_RATE, self.model.sample_rate)
         stretches = self._separated([mixture], Level.of([mixture]), sources, on_progress)
-        estimates = torch.cat([stretch for _, stretch in stretches], dim=-1)
+        estimates = torch.cat([stretch.cpu() for _, stretch in stretches], dim=-1)
         yield song, self._resample(estimates, self.model.sample_rate, SAMPLE_RATE)[..., : song.shape[-1]]
 
     def _separated(
@@ -183,9 +190,9 @@ class Separator:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mixture (2, time) and the estimates (sources, 2, time) of stretches at the model's rate."""
         indexes = [self.model.sources.index(name) for name in sources]
-        stream = SegmentStream(self._engine.estimators, self.model.module.weights, level.samples, indexes)
+        stream = SegmentStream(self._estimators, self.model.module.weights, level.samples, indexes)
         on_progress(0, len(stream))
-        normalised = ((chunk - level.mean) / level.std for chunk in mixture)
+        normalised = ((on_device(chunk, stream.device) - level.mean) / level.std for chunk in mixture)
         for stretch, estimates in stream.estimates(normalised, lambda done: on_progress(done, len(stream))):
             yield stretch * level.std + level.mean, estimates * level.std + level.mean
 

@@ -1,0 +1,86 @@
+"""Samples on their way to a device and back, so that neither CPU nor device waits for the other.
+
+A copy from or to pinned memory goes on while the CPU does something else. Pinned memory comes from torch, which gives a
+piece out again only when no copy needs it any more. Stems leave a device rounded, in half of the bytes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from unmix.audio.encode import StemWriter
+from unmix.errors import EngineError
+
+#: Writes a stretch of a stem.
+Write = Callable[[StemWriter], None]
+
+_FULL_SCALE: Final = 32_768
+
+
+def on_device(samples: Tensor, device: torch.device) -> Tensor:
+    """Return `samples`, which are on the CPU, on `device`; they may still be on their way."""
+    if device.type == "cuda":
+        samples = samples.pin_memory()
+    return samples.to(device, non_blocking=True)
+
+
+def delivered(stretches: Iterable[Sequence[Tensor]]) -> Iterator[list[Write]]:
+    """Yield, for each stretch of all stems, float32 (channels, time) each, what writes each of them.
+
+    From a device a stretch is delivered when the next one was ordered there: while the one is fetched and encoded, the
+    device computes the other.
+
+    Raises:
+        EngineError: the samples from a device are not finite.
+    """
+    underway: _Parcel | None = None
+    for stems in stretches:
+        if stems[0].is_cpu:
+            yield [partial(_write, stem) for stem in stems]
+            continue
+        sent, underway = underway, _Parcel(*rounded(stems))
+        if sent is not None:
+            yield sent.writes()
+    if underway is not None:
+        yield underway.writes()
+
+
+def rounded(stems: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Round `stems`, float32 (channels, time) each, to 16 bits where they are, as `StemWriter` does.
+
+    Returns int16 (stems, channels, time); how many samples of each stem were beyond full scale, and are clamped;
+    whether all were finite.
+    """
+    scaled = (torch.stack(list(stems)) * _FULL_SCALE).round()
+    clamped = scaled.clamp(-_FULL_SCALE, _FULL_SCALE - 1)
+    return clamped.to(torch.int16), (scaled != clamped).sum((1, 2)), scaled.isfinite().all()
+
+
+class _Parcel:
+    """Rounded stems on their way from a CUDA device."""
+
+    def __init__(self, pcm: Tensor, clipped: Tensor, finite: Tensor) -> None:
+        self._pcm, self._clipped, self._finite = map(_copied, (pcm, clipped, finite))
+        self._arrived = torch.cuda.current_stream(pcm.device).record_event()
+
+    def writes(self) -> list[Write]:
+        """Wait until they are there."""
+        self._arrived.synchronize()
+        if not self._finite:
+            raise EngineError("the model gave samples that are not finite")
+        return [partial(_write_pcm, *stem) for stem in zip(self._pcm, self._clipped.tolist(), strict=True)]
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _write(samples: Tensor, writer: StemWriter) -> None:
+    writer.write(samples.numpy())
+
+
+def _write_pcm(pcm: Tensor, clipped: int, writer: StemWriter) -> None:
+    writer.write_pcm(pcm.numpy(), clipped=clipped)
