@@ -41,6 +41,7 @@ def test_the_cpu_is_always_there() -> None:
 @pytest.mark.parametrize("name", ["cuda", "cuda:1"])
 def test_a_torch_without_cuda_says_so_and_how_to_get_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     message = refusal(name)
     assert f"this torch has no CUDA: {torch.__version__} " in message
     assert "`make setup CUDA=cu130`" in message
@@ -88,6 +89,7 @@ def test_a_gpu_beyond_the_last_is_refused_with_their_number(
 
 def test_a_torch_without_mps_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_built", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert f"this torch has no MPS: {torch.__version__} " in refusal("mps")
 
 

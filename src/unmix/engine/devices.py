@@ -35,20 +35,20 @@ def check_device(name: str) -> None:
 
 def _cuda_hindrance(index: int) -> str:
     """Return why there is no GPU `index` for CUDA; empty if there is."""
-    if not torch.backends.cuda.is_built():
-        return (
-            f"this torch has no CUDA: {torch.__version__} was built without it; `make setup CUDA=cu130` installs a "
-            "build that has it, `make images CUDA=cu130` puts it into the worker's image"
-        )
-    if not torch.cuda.is_available():
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        if index < count:
+            return ""
+        return f"of {count} GPUs the last is cuda:{count - 1}" if count > 1 else "there is one GPU, cuda:0"
+    if torch.backends.cuda.is_built():
         return (
             f"torch {torch.__version__} finds no GPU for CUDA: {_cuda_fault()}; `nvidia-smi` has to list one, and a "
             "container has to be given it"
         )
-    count = torch.cuda.device_count()
-    if index >= count:
-        return f"of {count} GPUs the last is cuda:{count - 1}" if count > 1 else "there is one GPU, cuda:0"
-    return ""
+    return (
+        f"this torch has no CUDA: {torch.__version__} was built without it; `make setup CUDA=cu130` installs a "
+        "build that has it, `make images CUDA=cu130` puts it into the worker's image"
+    )
 
 
 def _cuda_fault() -> str:
@@ -62,10 +62,10 @@ def _cuda_fault() -> str:
 
 def _mps_hindrance() -> str:
     """Return why there is no GPU for MPS; empty if there is."""
-    if not torch.backends.mps.is_built():
-        return f"this torch has no MPS: {torch.__version__} was built without it; one for Apple silicon has it"
     if torch.backends.mps.is_available():
         return ""
+    if not torch.backends.mps.is_built():
+        return f"this torch has no MPS: {torch.__version__} was built without it; one for Apple silicon has it"
     if not torch.backends.mps.is_macos_or_newer(14, 0):
         return f"torch needs macOS 14 for MPS, and this is {platform.mac_ver()[0] or 'an older one'}"
     return "torch finds no GPU for MPS; a Mac with Apple silicon has one, a virtual machine on it may not"
