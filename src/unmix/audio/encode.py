@@ -56,14 +56,14 @@ class StemWriter:
 
     def write(self, samples: Samples) -> None:
         """Append `samples`: float32 (2, time) at 44.1 kHz, full scale ±1."""
-        if not samples.shape[1]:
-            return
         scaled = np.rint(samples * np.float32(_FULL_SCALE))
         clamped = scaled.clip(-_FULL_SCALE, _FULL_SCALE - 1)
         self.write_pcm(clamped.astype(np.int16), clipped=int((scaled != clamped).sum()))
 
     def write_pcm(self, pcm: NDArray[np.int16], *, clipped: int) -> None:
         """Append `pcm` (2, time), samples that were rounded elsewhere, and `clipped` of them clamped."""
+        if not pcm.shape[1]:
+            return
         self.clipped += clipped
         self.samples += pcm.shape[1]
         with write_errors(self.path):

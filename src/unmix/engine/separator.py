@@ -7,6 +7,7 @@ come from and go to in the service is the worker's; the windows are `segments`'.
 
 import ctypes
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,9 +19,10 @@ from typing import Final, Self
 import torch
 from torch import Tensor
 
+from unmix.audio.codec_pool import CodecPool, PooledReader, PooledWriter
 from unmix.audio.encode import MP3_QUALITY, StemWriter, write_errors
 from unmix.audio.formats import MEDIA_TYPES
-from unmix.audio.samples import SAMPLE_RATE
+from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.audio.song_reader import SongReader
 from unmix.engine.backends import Backend, Precision, make_engine
 from unmix.engine.models import LoadedModel
@@ -59,10 +61,10 @@ class Separation:
 class Separator:
     """Separates songs with one model, which is the separator's from then on.
 
-    With `at_once` above 1 it may be called from so many threads at once: batches of windows are then shared by their
-    songs. `backend` and `precision` are those of `backends`; `threads` is for computing on the CPU, 0 leaves it to
-    torch; `cache_dir` keeps converted models. `shifts` is 0 and the order of all sums is fixed: the same song gives
-    the same samples again on the same machine.
+    With `at_once` above 1 it may be called from so many threads at once: their songs then share batches of windows,
+    and are decoded and encoded by processes beside this one. `backend` and `precision` are those of `backends`;
+    `threads` is for computing on the CPU, 0 leaves it to torch; `cache_dir` keeps converted models. `shifts` is 0 and
+    the order of all sums is fixed: the same song gives the same samples again on the same machine.
 
     Raises:
         EngineError: `device_unavailable`, `backend_unavailable`, or `torchaudio_needed` for a model that does not run
@@ -94,8 +96,12 @@ class Separator:
             cache_dir=cache_dir.expanduser(),
         )
         self._estimators = self._engine.estimators
+        self._reader: type[SongReader] | Callable[..., PooledReader] = SongReader
+        self._writer: type[StemWriter] | Callable[..., PooledWriter] = StemWriter
         if at_once > 1:
             self._estimators = [SharedEstimator(estimator) for estimator in self._estimators]
+            codecs = CodecPool(os.cpu_count() or 1)
+            self._reader, self._writer = codecs.reader, codecs.writer
         if not self._engine.needs_weights:
             _release_weights(model)
 
@@ -136,7 +142,7 @@ class Separator:
         plan = plan_stems(self.model, stems, mixture_consistency=mixture_consistency)
         if format not in MEDIA_TYPES:
             raise InputError(f"no format {format!r}; there are {', '.join(MEDIA_TYPES)}", code="unknown_format")
-        reader = SongReader(song, max_seconds=max_seconds)
+        reader = self._reader(song, max_seconds=max_seconds)
         segments = 0
 
         def report(done: int, total: int) -> None:
@@ -148,7 +154,7 @@ class Separator:
         paths = [out_dir / f"{stem}.{format}" for stem in plan.names]
         with (
             torch.inference_mode(),
-            _stem_writers(paths, format, bitrate_kbps, mp3_quality) as writers,
+            self._stem_writers(paths, format, bitrate_kbps, mp3_quality) as writers,
             ThreadPoolExecutor(len(writers)) as pool,
         ):
             encoding: list[Future[None]] = []
@@ -171,7 +177,7 @@ class Separator:
         )
 
     def _estimates(
-        self, reader: SongReader, sources: Sequence[str], on_progress: OnProgress
+        self, reader: Iterable[Samples], sources: Sequence[str], on_progress: OnProgress
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mixture (2, time) and the estimates (sources, 2, time) of consecutive stretches at 44.1 kHz."""
         if self._resample is None:
@@ -195,6 +201,29 @@ class Separator:
         normalised = ((on_device(chunk, stream.device) - level.mean) / level.std for chunk in mixture)
         for stretch, estimates in stream.estimates(normalised, lambda done: on_progress(done, len(stream))):
             yield stretch * level.std + level.mean, estimates * level.std + level.mean
+
+    @contextmanager
+    def _stem_writers(
+        self, paths: Sequence[Path], format: str, bitrate_kbps: int, mp3_quality: int
+    ) -> Iterator[list[StemWriter | PooledWriter]]:
+        """Open a writer for every path; give the files their names at the end, or leave none behind."""
+        writers: list[StemWriter | PooledWriter] = []
+        try:
+            for path in paths:
+                with write_errors(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                part = path.with_name(f".{path.name}.part")
+                writers.append(self._writer(part, format=format, bitrate_kbps=bitrate_kbps, mp3_quality=mp3_quality))
+            yield writers
+            for writer in writers:
+                writer.close()
+            for writer, path in zip(writers, paths, strict=True):
+                with write_errors(path):
+                    writer.path.replace(path)
+        except BaseException:  # an interrupted separation must not leave parts of stems either
+            for writer in writers:
+                writer.discard()
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,29 +268,5 @@ def _clip_warnings(clipped: Mapping[str, int]) -> Iterator[str]:
             yield f"{samples} samples of {stem} were beyond full scale and clipped"
 
 
-def _tensors(reader: SongReader) -> Iterator[Tensor]:
+def _tensors(reader: Iterable[Samples]) -> Iterator[Tensor]:
     return (torch.from_numpy(chunk) for chunk in reader)
-
-
-@contextmanager
-def _stem_writers(
-    paths: Sequence[Path], format: str, bitrate_kbps: int, mp3_quality: int
-) -> Iterator[list[StemWriter]]:
-    """Open a writer for every path; give the files their names at the end, or leave none behind."""
-    writers: list[StemWriter] = []
-    try:
-        for path in paths:
-            with write_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.part")
-            writers.append(StemWriter(part, format=format, bitrate_kbps=bitrate_kbps, mp3_quality=mp3_quality))
-        yield writers
-        for writer in writers:
-            writer.close()
-        for writer, path in zip(writers, paths, strict=True):
-            with write_errors(path):
-                writer.path.replace(path)
-    except BaseException:  # an interrupted separation must not leave parts of stems either
-        for writer in writers:
-            writer.discard()
-        raise

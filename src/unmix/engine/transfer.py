@@ -11,11 +11,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from unmix.audio.codec_pool import PooledWriter
 from unmix.audio.encode import StemWriter
 from unmix.errors import EngineError
 
 #: Writes a stretch of a stem.
-Write = Callable[[StemWriter], None]
+Write = Callable[[StemWriter | PooledWriter], None]
 
 _FULL_SCALE: Final = 32_768
 
@@ -78,9 +79,9 @@ def _copied(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
 
-def _write(samples: Tensor, writer: StemWriter) -> None:
+def _write(samples: Tensor, writer: StemWriter | PooledWriter) -> None:
     writer.write(samples.numpy())
 
 
-def _write_pcm(pcm: Tensor, clipped: int, writer: StemWriter) -> None:
+def _write_pcm(pcm: Tensor, clipped: int, writer: StemWriter | PooledWriter) -> None:
     writer.write_pcm(pcm.numpy(), clipped=clipped)

@@ -1,0 +1,127 @@
+"""A process that decodes songs and encodes stems for another, step by step; `codec_pool` is the other end.
+
+A message is a line of JSON, of which `bytes` says how many bytes of samples follow. Each request names what it is about
+by a number and gets one answer. The process ends with its standard input.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from unmix.audio.encode import StemWriter
+from unmix.audio.samples import Samples
+from unmix.audio.song_reader import SongReader
+from unmix.errors import EngineError, UnmixError
+
+Message = dict[str, Any]
+
+
+def send(stream: IO[bytes], message: Message, samples: bytes = b"") -> None:
+    """Write one message."""
+    stream.write(json.dumps(message | {"bytes": len(samples)}).encode() + b"\n")
+    stream.write(samples)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> tuple[Message, bytes]:
+    """Read one message.
+
+    Raises:
+        EOFError: the other end is gone.
+    """
+    line = stream.readline()
+    if not line:
+        raise EOFError
+    message: Message = json.loads(line)
+    samples = stream.read(message["bytes"])
+    if len(samples) < message["bytes"]:
+        raise EOFError
+    return message, samples
+
+
+class CodecProcess:
+    """What is open in this process, by number, and the requests that it answers."""
+
+    def __init__(self) -> None:
+        self._readings: dict[int, tuple[SongReader, Iterator[Samples]]] = {}
+        self._writers: dict[int, StemWriter] = {}
+        self._requests: dict[str, Callable[..., tuple[Message, bytes]]] = {
+            "read": self._read,
+            "chunk": self._chunk,
+            "write": self._write,
+            "samples": self._samples,
+            "close": self._close,
+            "discard": self._discard,
+        }
+
+    def answer(self, request: Message, samples: bytes) -> tuple[Message, bytes]:
+        """Do what is asked and return the answer; what goes wrong is an answer too."""
+        try:
+            return self._requests[request["do"]](request["number"], samples=samples, **request["options"])
+        except KeyError as error:
+            return self._failed(EngineError(f"{error} is not open in this process", code="codec_died", retryable=True))
+        except UnmixError as error:
+            return self._failed(error)
+
+    @staticmethod
+    def _failed(error: UnmixError) -> tuple[Message, bytes]:
+        kind = type(error).__name__
+        facts = {"message": error.message, "code": error.code, "retryable": error.retryable}
+        return {"error": kind} | facts, b""
+
+    def _read(self, number: int, *, samples: bytes, path: str, **options: Any) -> tuple[Message, bytes]:
+        reader = SongReader(Path(path), **options)
+        self._readings[number] = reader, iter(reader)
+        return {}, b""
+
+    def _chunk(self, number: int, *, samples: bytes) -> tuple[Message, bytes]:
+        reader, chunks = self._readings[number]
+        chunk = next(chunks, None)
+        if chunk is None:
+            info = reader.info
+            return {"info": {name: getattr(info, name) for name in info.__slots__}}, b""
+        return {"length": chunk.shape[1]}, chunk.astype(np.float32, copy=False).tobytes()
+
+    def _write(self, number: int, *, samples: bytes, path: str, **options: Any) -> tuple[Message, bytes]:
+        self._writers[number] = StemWriter(Path(path), **options)
+        return {}, b""
+
+    def _samples(self, number: int, *, samples: bytes, type: str, clipped: int) -> tuple[Message, bytes]:
+        writer, array = self._writers[number], np.frombuffer(samples, type).reshape(2, -1)
+        if type == "int16":
+            writer.write_pcm(array, clipped=clipped)
+        else:
+            writer.write(array)
+        return {"samples": writer.samples, "clipped": writer.clipped}, b""
+
+    def _close(self, number: int, *, samples: bytes) -> tuple[Message, bytes]:
+        self._readings.pop(number, None)
+        if number in self._writers:
+            self._writers[number].close()
+            del self._writers[number]
+        return {}, b""
+
+    def _discard(self, number: int, *, samples: bytes) -> tuple[Message, bytes]:
+        if writer := self._writers.pop(number, None):
+            writer.discard()
+        return {}, b""
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    process = CodecProcess()
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    while True:
+        try:
+            request, samples = receive(requests)
+        except EOFError:
+            return
+        send(answers, *process.answer(request, samples))
+
+
+if __name__ == "__main__":
+    main()
