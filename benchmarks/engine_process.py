@@ -27,7 +27,7 @@ class Ours:
 
     def __init__(self, model: LoadedModel, options: dict[str, Any]) -> None:
         self.separator = Separator(model, cache_dir=CONVERTED, **options)
-        self.runs = f"{self.separator.backend}, {self.separator.precision}"
+        self.runs = f"{self.separator.backend}, {self.separator.precision}, {torch.get_num_threads()} threads"
 
     def estimates(self, mixture: Tensor) -> Tensor:
         """Separate `mixture`, float32 (2, time), into (sources, 2, time), in segments as `separate_file` does."""
@@ -43,7 +43,7 @@ class Reference:
     def __init__(self, model: LoadedModel) -> None:
         torch.backends.mha.set_fastpath_enabled(False)  # as in our separator: 1.08 times faster without
         self._model = model.module
-        self.runs = f"torch {torch.__version__}, float32"
+        self.runs = f"torch {torch.__version__}, float32, {torch.get_num_threads()} threads"
 
     def estimates(self, mixture: Tensor) -> Tensor:
         """Separate `mixture`, float32 (2, time), into (sources, 2, time); normalised as demucs' command line does."""
