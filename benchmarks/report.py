@@ -83,7 +83,8 @@ _PEERS: Final = """\
 """
 
 _WORK: Final = """\
-One segment of {name} ({segment_s:g} s) is {gflop:.0f} GFLOP, counted once by torch."""
+One segment of {name} ({segment_s:g} s) is {gflop:.0f} GFLOP, counted once by torch. GFLOP/s are those of the windows
+that were computed."""
 
 _LONG: Final = """\
 Once each, from mp3 to one mp3 per stem. Other processes used up to {others:.0%} of the processors during a run. *≈ is

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks import plans, report
-from benchmarks.contestants import CommandLineSession, Estimates, Warm
+from benchmarks.contestants import CommandLineSession, Estimates, Warm, WarmSession
 from benchmarks.gemm import gemm_gflops
 from benchmarks.measure import Usage
 from benchmarks.models import BenchModel, prepare
@@ -121,7 +121,10 @@ class Measurement:
             }
             for seconds, song in songs:
                 what = {"model": model.name, "contestant": contestant.name, "song_s": seconds, "round": number}
-                self._runs.append(_noted(what, session.separate(song)))
+                record = _noted(what, session.separate(song))
+                if isinstance(session, WarmSession) and not contestant.codecs:
+                    record["windows"] = session.windows
+                self._runs.append(record)
             if number == 0 and self._plan.compared_seconds:
                 estimates = session.estimates(looped_song(self._plan.compared_seconds, format="wav"))
                 reference = self._references.setdefault(model.name, estimates)

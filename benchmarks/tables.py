@@ -155,10 +155,12 @@ def share_of_peak(record: Record, model: Record, contestant: str, dtype: str) ->
 
 
 def _gflops(record: Record, model: Record, contestant: str) -> float:
-    """Return the GFLOP/s of a contestant without codecs on its shortest song."""
-    song_s = min(_lengths(record, model["name"], contestant))
-    own = walls(record, model["name"], contestant, song_s)
-    return float(math.ceil(song_s / model["stride_s"]) * model["segment_flop"] / median(own.values()) / 1e9)
+    """Return the GFLOP/s of a contestant without codecs on its shortest song, by the windows that it computed."""
+    runs = _runs(record, model["name"], contestant, min(_lengths(record, model["name"], contestant)))
+    # Earlier runs did not note their windows: then everybody computed all that begin in the song.
+    windows = [run.get("windows", math.ceil(run["song_s"] / model["stride_s"])) for run in runs]
+    rates = [count * model["segment_flop"] / run["wall_s"] / 1e9 for count, run in zip(windows, runs, strict=True)]
+    return float(median(rates))
 
 
 def peaks(record: Record) -> dict[str, float] | None:
