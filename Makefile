@@ -82,7 +82,7 @@ chaos-mutants: setup ## Remove each mechanism that keeps songs safe in turn, and
 e2e-kind: setup ## Deploy to a kind cluster of its own and disturb it; needs kind, kubectl, docker
 	k8s/e2e-kind.sh
 
-bench: $(VENV)/.bench-installed ## Measure time and memory beside demucs: half an hour
+bench: $(VENV)/.bench-installed $(VENV)-peers/.installed ## Measure time and memory beside demucs and others: over half an hour
 	$(BIN)/python -m benchmarks.separate bench
 
 bench-long: $(VENV)/.bench-installed ## The same on songs of up to an hour: about an hour
@@ -128,7 +128,7 @@ version-set: ## Write VERSION=x.y.z wherever the version is named
 	rm $(addsuffix .old,$(VERSIONED))
 
 clean: ## Remove what was made here, but not the data in ./.unmix
-	rm -rf $(VENV) $(VENV)-rest $(VENV)-constraints stems .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-rest $(VENV)-peers $(VENV)-constraints stems .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # A folder of PyTorch's index is one build of it. Who names a CUDA gets that build or an error: the local version in the
 # pin makes sure of it. One name only in the first call: where the index cannot be reached, pip tries it once per name.
@@ -151,7 +151,15 @@ $(VENV)-rest/.installed: pyproject.toml constraints.txt | $(VENV)-rest/bin/pytho
 	$(VENV)-rest/bin/pip install --quiet $(PINNED) -e '.[rest,local]' pytest pytest-timeout pytest-xdist cryptography psutil
 	@touch $@
 
-$(VENV)/bin/python $(VENV)-rest/bin/python $(VENV)-constraints/bin/python:
+# Other programs that run demucs' models, and demucs for the exporter of the last one. benchmarks/README.md has more.
+PEERS := audio-separator==0.47.1 "demucs-infer[mp3]==4.4.0" "demucs-onnx[mp3]==0.3.4" onnxruntime==1.32.0 demucs==4.1.0
+
+$(VENV)-peers/.installed: constraints.txt | $(VENV)-peers/bin/python
+	$(VENV)-peers/bin/pip install --quiet $(PINNED) $(TORCH)
+	$(VENV)-peers/bin/pip install --quiet $(PINNED) $(TORCH) $(PEERS)
+	@touch $@
+
+$(VENV)/bin/python $(VENV)-rest/bin/python $(VENV)-peers/bin/python $(VENV)-constraints/bin/python:
 	@if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 		echo 'Track-Unmix needs Python 3.11 or newer: install one, or name it as in `make PYTHON=/path/to/python3`.'; exit 1; \
 	fi

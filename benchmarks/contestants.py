@@ -146,6 +146,7 @@ class WarmSession:
         self._folder = folder
         self._output = output
         self._log = log
+        self.windows = 0  # of the last song that went from samples to samples
         self.runs = str(self._answer()["runs"])
 
     def separate(self, song: Path) -> Usage:
@@ -171,7 +172,7 @@ class WarmSession:
         with suppress(BrokenPipeError):  # the missing answer tells more
             self._process.stdin.write(json.dumps(task) + "\n")
             self._process.stdin.flush()
-        self._answer()
+        self.windows = self._answer()["windows"]
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None

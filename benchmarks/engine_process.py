@@ -6,6 +6,7 @@ one task per line of JSON on standard input, one answer per line on standard out
 """
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 from benchmarks.scratch import CONVERTED
 from unmix.audio.song_reader import SongReader
 from unmix.engine.models import LoadedModel, load_model
+from unmix.engine.segments import OVERLAP
 from unmix.engine.separator import Level, Separator
 
 
@@ -26,15 +28,19 @@ class Ours:
     """The engine of this project."""
 
     def __init__(self, model: LoadedModel, options: dict[str, Any]) -> None:
+        self.windows = 0  # of the last song
         self.separator = Separator(model, cache_dir=CONVERTED, **options)
-        self.runs = f"{self.separator.backend}, {self.separator.precision}"
+        self.runs = f"{self.separator.backend}, {self.separator.precision}, {torch.get_num_threads()} threads"
 
     def estimates(self, mixture: Tensor) -> Tensor:
         """Separate `mixture`, float32 (2, time), into (sources, 2, time), in segments as `separate_file` does."""
         sources = self.separator.model.sources
         with torch.inference_mode():
-            stretches = self.separator._separated([mixture], Level.of([mixture]), sources, lambda done, total: None)
+            stretches = self.separator._separated([mixture], Level.of([mixture]), sources, self._count)
             return torch.cat([estimates for _, estimates in stretches], dim=-1)
+
+    def _count(self, done: int, total: int) -> None:
+        self.windows = total
 
 
 class Reference:
@@ -42,15 +48,18 @@ class Reference:
 
     def __init__(self, model: LoadedModel) -> None:
         torch.backends.mha.set_fastpath_enabled(False)  # as in our separator: 1.08 times faster without
+        self.windows = 0  # of the last song
         self._model = model.module
-        self.runs = f"torch {torch.__version__}, float32"
+        self.runs = f"torch {torch.__version__}, float32, {torch.get_num_threads()} threads"
 
     def estimates(self, mixture: Tensor) -> Tensor:
         """Separate `mixture`, float32 (2, time), into (sources, 2, time); normalised as demucs' command line does."""
         mono = mixture.mean(0)
         mean, std = mono.mean(), mono.std() + 1e-8
         with torch.no_grad():
-            estimates: Tensor = apply_model(self._model, ((mixture - mean) / std)[None], shifts=0, overlap=0.25)[0]
+            estimates: Tensor = apply_model(self._model, ((mixture - mean) / std)[None], shifts=0, overlap=OVERLAP)[0]
+        model: Any = self._model.models[0]
+        self.windows = math.ceil(mixture.shape[-1] / int((1 - OVERLAP) * int(model.samplerate * model.segment)))
         return estimates * std + mean
 
 
@@ -75,7 +84,7 @@ def main() -> None:
             estimates = engine.estimates(mixture)
         elif task["do"] == "save":
             np.save(task["path"], estimates.numpy())
-        answers.write("{}\n")
+        answers.write(json.dumps({"windows": engine.windows}) + "\n")
 
 
 if __name__ == "__main__":

@@ -19,11 +19,19 @@ _FLAGS: Final = (
 #: AMD's families by the name that people know; a machine in a cloud says no more than "AMD EPYC".
 _FAMILIES: Final = {"23": "Zen 1 or 2", "25": "Zen 3 or 4", "26": "Zen 5"}
 _GEMM_SIZE: Final = 2048  # large enough for the peak, and less than a second where there is no bfloat16
+#: Long enough to see what else the machine does.
+_IDLE_SECONDS: Final = 2.0
 _PACKAGES: Final = ("torch", "demucs", "openvino", "av", "lameenc", "numpy")
 
 
 def conditions() -> dict[str, Any]:
-    """Return what a reader needs to judge or repeat a measurement. Takes seconds: it measures the CPU's peaks."""
+    """Return what a reader needs to judge or repeat a measurement. Takes seconds: it measures the CPU's peaks.
+
+    `torch_threads` is how many threads torch takes unless it is told otherwise, and thus demucs; `others` is the share
+    of all processors that was busy while the benchmark did nothing.
+    """
+    others = psutil.cpu_percent(_IDLE_SECONDS) / 100
+    gflops, threads = gemm_gflops(_GEMM_SIZE)
     cpu = _cpu()
     flags = cpu.get("flags", "").split()
     return {
@@ -32,8 +40,10 @@ def conditions() -> dict[str, Any]:
             "family_model_stepping": [cpu.get(key, "") for key in ("cpu family", "model", "stepping")],
             "cores": psutil.cpu_count(logical=False),
             "threads": psutil.cpu_count(),
+            "torch_threads": threads,
+            "others": round(others, 3),
             "flags": [flag for flag in _FLAGS if flag in flags],
-            "peak_gflops": gemm_gflops(_GEMM_SIZE),
+            "peak_gflops": gflops,
             "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
             "os": platform.freedesktop_os_release().get("PRETTY_NAME", platform.system()),
             "architecture": platform.machine(),

@@ -5,6 +5,7 @@ from typing import Final
 
 from benchmarks.contestants import CommandLine, Contestant, Warm
 from benchmarks.models import DEMO, FULL
+from benchmarks.programs import AudioSeparator, Cold, DemucsInfer, DemucsOnnx, Unmix
 
 #: mp3 as demucs' command line writes it by default: same encoder, same quality, same bit rate.
 _MP3_OF_DEMUCS: Final = {"format": "mp3", "bitrate_kbps": 320, "mp3_quality": 2}
@@ -23,6 +24,14 @@ FAST_SAMPLES: Final = Warm("fast, no codec", _FAST)
 EXACT: Final = Warm("exact, mp3 as demucs", _EXACT, _MP3_OF_DEMUCS)
 EXACT_SAMPLES: Final = Warm("exact, no codec", _EXACT)
 TORCH_EXACT: Final = Warm("exact by torch, mp3 as demucs", _TORCH_EXACT, _MP3_OF_DEMUCS)
+UNMIX_FAST: Final = Cold("unmix separate", Unmix("fast"))
+UNMIX_EXACT: Final = Cold("unmix separate, exact", Unmix("exact"))
+#: Others do this too: the same work and the same format as demucs' at its defaults.
+DEMUCS_INFER: Final = Cold("demucs-infer --mp3", DemucsInfer())
+AUDIO_SEPARATOR: Final = Cold("audio-separator, 1 shift", AudioSeparator(shifts=1))
+DEMUCS_ONNX: Final = Cold("demucs-onnx --mp3 --bitrate 320k", DemucsOnnx())
+#: As its users have it, which is twice the work.
+AUDIO_SEPARATOR_DEFAULT: Final = Cold("audio-separator, its 2 shifts", AudioSeparator(shifts=2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,7 @@ class Entry:
     model: str
     contestant: Contestant
     song_seconds: tuple[float, ...]
+    once: bool = False  # only in the first round
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +61,27 @@ BENCH: Final = Plan(
     entries=(
         Entry(FULL, REFERENCE, (60,)),
         Entry(FULL, CLI_MP3, (60, 180)),
+        Entry(FULL, UNMIX_FAST, (180,)),
+        Entry(FULL, UNMIX_EXACT, (180,)),
         Entry(FULL, FAST, (60, 180)),
-        Entry(FULL, FAST_DEFAULT, (60, 180)),
+        Entry(FULL, FAST_DEFAULT, (180,)),
         Entry(FULL, EXACT, (60, 180)),
-        Entry(FULL, CLI_FLAC, (60,)),
-        Entry(FULL, TORCH_EXACT, (60,)),
+        Entry(FULL, CLI_FLAC, (60,), once=True),
+        Entry(FULL, TORCH_EXACT, (60,), once=True),
+        Entry(FULL, DEMUCS_INFER, (180,), once=True),
+        Entry(FULL, AUDIO_SEPARATOR, (180,), once=True),
+        Entry(FULL, AUDIO_SEPARATOR_DEFAULT, (60,), once=True),
+        Entry(FULL, DEMUCS_ONNX, (180,), once=True),
         Entry(FULL, FAST_SAMPLES, (60,)),
         Entry(FULL, EXACT_SAMPLES, (60,)),
         Entry(DEMO, REFERENCE, (60,)),
         Entry(DEMO, CLI_MP3, (60, 180)),
+        Entry(DEMO, UNMIX_FAST, (180,)),
         Entry(DEMO, FAST, (60, 180)),
-        Entry(DEMO, FAST_DEFAULT, (60, 180)),
-        Entry(DEMO, EXACT, (60, 180)),
+        Entry(DEMO, FAST_DEFAULT, (180,)),
+        Entry(DEMO, EXACT, (180,)),
+        Entry(DEMO, DEMUCS_INFER, (180,), once=True),
+        Entry(DEMO, AUDIO_SEPARATOR, (180,), once=True),
         Entry(DEMO, FAST_SAMPLES, (60,)),
     ),
     compared_seconds=20,
@@ -89,9 +108,27 @@ QUICK: Final = Plan(
     entries=(
         Entry(DEMO, REFERENCE, (4,)),
         Entry(DEMO, CLI_MP3, (4,)),
+        Entry(DEMO, UNMIX_FAST, (4,)),
         Entry(DEMO, FAST, (4,)),
         Entry(DEMO, FAST_SAMPLES, (4,)),
     ),
     compared_seconds=4,
+    gemm_size=512,
+)
+
+#: Whether the programs beside demucs work.
+QUICK_PEERS: Final = Plan(
+    name="quick",
+    rounds=1,
+    entries=(
+        Entry(DEMO, REFERENCE, (4,)),
+        Entry(DEMO, CLI_MP3, (4,)),
+        Entry(DEMO, DEMUCS_INFER, (4,)),
+        Entry(DEMO, AUDIO_SEPARATOR, (4,)),
+        Entry(FULL, REFERENCE, (9,)),
+        Entry(FULL, CLI_MP3, (9,)),
+        Entry(FULL, DEMUCS_ONNX, (9,)),
+    ),
+    compared_seconds=9,
     gemm_size=512,
 )

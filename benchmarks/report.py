@@ -4,12 +4,13 @@ The page shows the newest run of each kind in a section of its own, so that a ne
 """
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Final
 
-from benchmarks import gpu_table, tables
+from benchmarks import gpu_table, tables, targets
 from benchmarks.machine import conditions, processor
 from benchmarks.tables import Record
 
@@ -21,6 +22,7 @@ MEMORY_PLOT: Final = "benchmarks-memory.svg"
 ELSEWHERE: Final = "elsewhere.json"
 
 _ROOT: Final = Path(__file__).parents[1]
+_RESULTS: Final = _ROOT / "benchmarks" / "results"
 _TITLES: Final = {
     "bench": "Time",
     "bench-long": "Long songs",
@@ -35,19 +37,29 @@ _TITLES: Final = {
 _HEAD: Final = """\
 Made by `benchmarks/` from the JSON in `benchmarks/results/`; [its README](../benchmarks/README.md) says how to repeat
 it. The figures of one section come from one run on one machine, those of two sections may not. How much faster than
-demucs this project is depends on the processor, as `fast` computes in bfloat16: what that gains over float32 differs
-from one generation to the next. So each section names the peaks of its machine, which are the best product of two
-square matrices in either type."""
+demucs this project is depends on the processor ([below](#processors)). So each section names the instructions of its
+machine and its peaks, which are the best product of two square matrices in each type (int8: billions of operations a
+second), by torch with as many threads as demucs takes; and what else the machine did."""
 
 _CONDITIONS: Final = """\
-`{command}` on {date}, {took_minutes:g} minutes, commit {commit}: {processor}, {threads} threads ({flags}),
-{peaks}, {memory_gb:.0f} GB, {os}, Python {python}, {packages}."""
+`{command}` on {date}, {took_minutes:g} minutes, commit {commit}: {processor}, {threads} processors
+({flags}), {peaks}, {used}, {memory_gb:.0f} GB,
+{os}, Python {python}, {packages}."""
 
 _PROCESSORS: Final = """\
-Three minutes of song, the architecture of `htdemucs`, from mp3 to one mp3 per stem, each mode beside `demucs` on the
-same machine. On the first machine ours is a worker that has its model loaded, and writes mp3 as demucs does; the
-figures are those of the section *Time*. On the second, both are commands that start and load their model; those runs
-were not made by `benchmarks/`, and their figures were noted by hand."""
+Three minutes of song, the architecture of `htdemucs`, from mp3 to one mp3 per stem, beside `demucs --mp3` on the same
+machine; peaks in GFLOP/s. `unmix separate` and `demucs` both start and load their model, each at its defaults. *Warm*
+is a worker that has its model loaded and writes mp3 as demucs does, and is compared with demucs without its start. The
+newest run of `make bench` on each processor; for {by_hand} the figures were noted by hand.
+
+What `fast` gains follows the column *bf16 ÷ fp32*, as demucs spends most of its time in the products of matrices that
+the float32 peak is measured by, and `fast` computes them in bfloat16. Not all of it: reading, the transforms and
+whatever moves data stay as they are, and take a larger share the faster the products are. Where the column is below 1,
+the processor has no instructions for bfloat16, and `fast` computes in float32 as `exact` does. What `exact` gains is
+OpenVINO's: its products are not those of torch, and on some processors faster."""
+
+_TARGETS: Final = """\
+The targets are for two cores with bfloat16 (avx512_bf16). {here}"""
 
 _TIMES: Final = """\
 From mp3 to one mp3 per stem unless the row says otherwise. Medians of the rounds ({rounds}), with the least and the
@@ -63,18 +75,26 @@ most.
   five times a second.
 * **SNR** compares the estimates in {compared_s:g} s of song, before any codec and over all stems, with those of
   `apply_model`; for this, the command line does without its random shift.
-* Noise: other processes used up to {others:.0%} of the processors during a run, {others_median:.0%} in the median
-  one."""
+{peers}* Noise: other processes used up to {others:.0%} of the processors during a run, {others_median:.0%} in the
+  median one."""
+
+_PEERS: Final = """\
+* **Other programs** that run demucs' models start with every song too, and were measured in the first round only, after
+  a second of song: {versions}. The [README](../benchmarks/README.md#other-programs) says how they are called and which
+  could not be measured.
+"""
 
 _WORK: Final = """\
-One segment of {name} ({segment_s:g} s) is {gflop:.0f} GFLOP, counted once by torch."""
+One segment of {name} ({segment_s:g} s) is {gflop:.0f} GFLOP, counted once by torch. GFLOP/s are those of the windows
+that were computed."""
 
 _LONG: Final = """\
 Once each, from mp3 to one mp3 per stem. Other processes used up to {others:.0%} of the processors during a run. *≈ is
 not measured but continues the straight line through what was.*"""
 
 _QUALITY: Final = """\
-SDR in dB of the {model} model, and of no other, on {songs} synthetic songs of {song_s:g} s that it was not trained on,
+SDR in dB of the {model} model, and of no other (it has no transformer, so what a mode costs one is not known), on
+{songs} synthetic songs of {song_s:g} s that it was not trained on,
 mean over songs. The changes are against the first row: of the mean over songs and stems, and of the one song whose mean
 over stems changed most. The shift is random, seeded with the number of the song."""
 
@@ -110,7 +130,7 @@ def publish(kind: str, command: str, measured: Record, output: Path | None = Non
 
     Returns the JSON.
     """
-    results, docs = (output, output) if output else (_ROOT / "benchmarks" / "results", _ROOT / "docs")
+    results, docs = (output, output) if output else (_RESULTS, _ROOT / "docs")
     results.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC)
     record = {"kind": kind, "date": f"{now:%Y-%m-%d}", "command": command, **conditions(), **measured}
@@ -121,15 +141,12 @@ def publish(kind: str, command: str, measured: Record, output: Path | None = Non
 
 def write_page(results: Path, docs: Path) -> None:
     """Make `benchmarks.md` and its plots in `docs` from the newest JSON of each kind in `results`."""
-    newest = {kind: max(results.glob(f"*-{kind}.json"), default=None) for kind in _TITLES}
-    records: dict[str, Record] = {kind: json.loads(path.read_text()) for kind, path in newest.items() if path}
+    records = _newest(results)
     parts = ["# Benchmarks", _HEAD]
-    if "bench" in records and (by_hand := results / ELSEWHERE).is_file():
-        parts += [
-            "## Two processors",
-            _PROCESSORS,
-            tables.processors(records["bench"], json.loads(by_hand.read_text())),
-        ]
+    if "bench" in records:
+        parts += ["## Targets", _targets(records)]
+        if (by_hand := results / ELSEWHERE).is_file():
+            parts += ["## Processors", *_processors(results, json.loads(by_hand.read_text()))]
     for kind, record in records.items():
         parts += [f"## {_TITLES[kind]}", _conditions(record)]
         if kind == "quality":
@@ -155,6 +172,36 @@ def write_page(results: Path, docs: Path) -> None:
     (docs / "benchmarks.md").write_text("\n\n".join(parts) + "\n")
 
 
+def print_targets(output: Path | None = None) -> None:
+    """Print the table of targets by what `publish` has written, for who waits."""
+    print(_targets(_newest(output or _RESULTS)))
+
+
+def _newest(results: Path) -> dict[str, Record]:
+    newest = {kind: max(results.glob(f"*-{kind}.json"), default=None) for kind in _TITLES}
+    return {kind: json.loads(path.read_text()) for kind, path in newest.items() if path}
+
+
+def _targets(records: Mapping[str, Record]) -> str:
+    """Return the table of targets, with the machine of the run `bench` and what it can."""
+    bench = records["bench"]
+    machine = bench["machine"]
+    here = f"This is {processor(machine)} ({', '.join(machine['flags'])}), {_peaks(tables.peaks(bench))}"
+    here += "." if targets.has_bfloat16(bench) else ": they are not for it, as `fast` computes in float32 here."
+    same = {kind: record for kind, record in records.items() if processor(record["machine"]) == processor(machine)}
+    return f"{_TARGETS.format(here=here)}\n\n{targets.table(same)}"
+
+
+def _processors(results: Path, elsewhere: Record) -> list[str]:
+    """Return the newest run of `bench` on each processor beside those that were noted by hand."""
+    newest = {}
+    for path in sorted(results.glob("*-bench.json")):
+        record = json.loads(path.read_text())
+        newest[processor(record["machine"])] = record
+    by_hand = " and ".join(each["machine"] for each in elsewhere["machines"])
+    return [_PROCESSORS.format(by_hand=by_hand), tables.processors(list(newest.values()), elsewhere)]
+
+
 def _conditions(record: Record) -> str:
     machine = record["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in record["packages"].items() if version)
@@ -163,6 +210,7 @@ def _conditions(record: Record) -> str:
         "flags": ", ".join(machine["flags"]),
         "processor": processor(machine),
         "peaks": _peaks(tables.peaks(record)),
+        "used": _used(machine),
     }
     return _CONDITIONS.format(**record | machine | texts)
 
@@ -170,11 +218,23 @@ def _conditions(record: Record) -> str:
 def _peaks(gflops: dict[str, float] | None) -> str:
     if gflops is None:
         return "peaks not measured"
-    return f"peaks {gflops['float32']:.0f} GFLOP/s in float32 and {gflops['bfloat16']:.0f} in bfloat16"
+    others = "".join(f", {gflops[dtype]:.0f} in {dtype}" for dtype in ("bfloat16", "int8") if dtype in gflops)
+    return f"peaks {gflops['float32']:.0f} GFLOP/s in float32{others}"
+
+
+def _used(machine: Record) -> str:
+    """Return how many threads demucs takes and what else the machine did: of every run since these were added."""
+    if "torch_threads" not in machine:
+        return "threads and load not noted"
+    return f"{machine['torch_threads']} threads unless said, {machine['others']:.0%} busy with other things"
 
 
 def _times(record: Record) -> list[str]:
-    parts = [_TIMES.format(**record, **_noise(record))]
+    versions = "; ".join(
+        f"*{name}* is {each['runs']}" for name, each in record["contestants"].items() if each.get("peer")
+    )
+    peers = _PEERS.format(versions=versions) if versions else ""
+    parts = [_TIMES.format(**record, **_noise(record), peers=peers)]
     for model in record["models"]:
         gflop = model["segment_flop"] / 1e9
         parts += [

@@ -14,8 +14,10 @@ BASELINE: Final = "demucs --mp3"
 #: The separation alone is compared with demucs as a library.
 REFERENCE: Final = "apply_model, no codec"
 
-#: Whom the table of processors compares.
-_MODES: Final = (BASELINE, "fast, mp3 as demucs", "exact, mp3 as demucs")
+#: Whom the table of processors compares: commands that start with every song, and workers that have their model.
+_MODES: Final = ("unmix separate", "unmix separate, exact", "fast, mp3 as demucs", "exact, mp3 as demucs")
+#: Another SNR is named if it is better by this much.
+_NOTABLY_DB: Final = 3.0
 
 Record = dict[str, Any]
 Row = Sequence[str]
@@ -34,7 +36,7 @@ def walls(record: Record, model: str, contestant: str, song_s: float) -> dict[in
 
 def times(record: Record, model: str) -> str:
     """Return the table of all contestants with one model."""
-    snrs_db = {each["contestant"]: each["snr_db"] for each in record["compared"] if each["model"] == model}
+    compared = {each["contestant"]: each for each in record["compared"] if each["model"] == model}
     rows = []
     for song_s in sorted({run["song_s"] for run in record["runs"] if run["model"] == model}):
         for name, contestant in record["contestants"].items():
@@ -50,11 +52,11 @@ def times(record: Record, model: str) -> str:
                     f"{median(figures['cpu_s']):.1f}",
                     f"{max(figures['peak_pss_mb']):.0f}",
                     *(_ratios(record, model, name, song_s) if contestant["codecs"] else ("–", "–")),
-                    *([_snr(snrs_db, name)] if snrs_db else []),
+                    *([_snr(compared, name)] if compared else []),
                 ]
             )
     head = ["contestant", "song", "wall s", "× real time", "CPU s", "peak MB", "demucs ÷ it", "(demucs − start) ÷ it"]
-    return markdown([*head, *(["SNR dB"] if snrs_db else [])], rows)
+    return markdown([*head, *(["SNR dB"] if compared else [])], rows)
 
 
 def service(record: Record) -> str:
@@ -137,7 +139,7 @@ def work(record: Record, model: Record) -> str:
         song_s = min(lengths)  # the one that every contestant has
         own = walls(record, model["name"], name, song_s)
         reference = walls(record, model["name"], REFERENCE, song_s)
-        gflops = math.ceil(song_s / model["stride_s"]) * model["segment_flop"] / median(own.values()) / 1e9
+        gflops = _gflops(record, model, name)
         rows.append(
             [
                 name,
@@ -154,35 +156,77 @@ def work(record: Record, model: Record) -> str:
     return markdown([*head, "of fp32 peak", "of bf16 peak"], rows)
 
 
+def ratio(record: Record, model: str, contestant: str, song_s: float) -> float | None:
+    """Return how many times as long demucs' command line takes, its start included; None if that was not measured."""
+    own, baseline = walls(record, model, contestant, song_s), walls(record, model, BASELINE, song_s)
+    rounds = own.keys() & baseline.keys()
+    return median(baseline[number] / own[number] for number in rounds) if rounds else None
+
+
+def share_of_peak(record: Record, model: Record, contestant: str, dtype: str) -> float | None:
+    """Return what the separation alone reached of the machine's peak in `dtype`; None if that was not measured."""
+    peak = peaks(record)
+    if peak is None or not _lengths(record, model["name"], contestant):
+        return None
+    return _gflops(record, model, contestant) / peak[dtype]
+
+
+def _gflops(record: Record, model: Record, contestant: str) -> float:
+    """Return the GFLOP/s of a contestant without codecs on its shortest song, by the windows that it computed."""
+    runs = _runs(record, model["name"], contestant, min(_lengths(record, model["name"], contestant)))
+    # Earlier runs did not note their windows: then everybody computed all that begin in the song.
+    windows = [run.get("windows", math.ceil(run["song_s"] / model["stride_s"])) for run in runs]
+    rates = [count * model["segment_flop"] / run["wall_s"] / 1e9 for count, run in zip(windows, runs, strict=True)]
+    return float(median(rates))
+
+
 def peaks(record: Record) -> dict[str, float] | None:
     """Return how fast the CPU multiplied matrices at its best, in GFLOP/s by type; None if that was not measured."""
     measured = [*record.get("gemm_gflops", ())]  # between the rounds
     if "peak_gflops" in record["machine"]:  # of every run since these were added
         measured.append(record["machine"]["peak_gflops"])
-    return {dtype: max(each[dtype] for each in measured) for dtype in ("float32", "bfloat16")} if measured else None
+    dtypes = dict.fromkeys(dtype for each in measured for dtype in each if dtype != "round")
+    return {dtype: max(each.get(dtype, 0.0) for each in measured) for dtype in dtypes} or None
 
 
-def processors(bench: Record, elsewhere: Record) -> str:
-    """Return the table of three minutes of song on the machine of the run `bench` and on those of `elsewhere`."""
-    model, song_s = bench["models"][0]["name"], elsewhere["song_s"]
-    here = {
-        "machine": processor(bench["machine"]),
-        "peak_gflops": peaks(bench) or {},
-        "wall_s": {name: median(walls(bench, model, name, song_s).values()) for name in _MODES},
-        "ratios": {name: _ratios(bench, model, name, song_s)[0] for name in _MODES if name != BASELINE},
-    }
+def processors(benches: Sequence[Record], elsewhere: Record) -> str:
+    """Return the table of three minutes of song on the machine of each run `benches` and on those of `elsewhere`."""
     rows = []
-    for each in (here, *elsewhere["machines"]):
-        modes = [name for name in _MODES if name != BASELINE]
+    for each in (*(_here(bench, elsewhere["song_s"]) for bench in benches), *elsewhere["machines"]):
+        peak = each["peak_gflops"]
+        modes = [
+            f"{each['wall_s'][name]:.1f} s, {each['ratios'][name]} ×" if name in each["wall_s"] else "–"
+            for name in _MODES
+        ]
         rows.append(
             [
                 each["machine"],
-                *(f"{each['peak_gflops'][dtype]:.0f}" for dtype in ("float32", "bfloat16")),
+                ", ".join(flag for flag in each["flags"] if flag.startswith(("avx512_", "amx_"))) or "–",
+                *(f"{peak[dtype]:.0f}" for dtype in ("float32", "bfloat16")),
+                f"{peak['bfloat16'] / peak['float32']:.1f}",
                 f"{each['wall_s'][BASELINE]:.1f} s",
-                *(f"{each['wall_s'][name]:.1f} s, {each['ratios'][name]} ×" for name in modes),
+                *modes,
             ]
         )
-    return markdown(["", "float32 GFLOP/s", "bfloat16 GFLOP/s", "demucs", "fast", "exact"], rows)
+    modes = [*_MODES[:2], "fast, warm", "exact, warm"]
+    return markdown(["", "instructions", "float32", "bfloat16", "bf16 ÷ fp32", "demucs", *modes], rows)
+
+
+def _here(bench: Record, song_s: float) -> Record:
+    """Return one run's row of the table of processors, in the form of those that were noted by hand."""
+    model = bench["models"][0]["name"]
+    measured = [name for name in (BASELINE, *_MODES) if walls(bench, model, name, song_s)]
+    ratios = {}
+    for name in measured:
+        whole, warm = _ratios(bench, model, name, song_s)
+        ratios[name] = whole if warm == "–" else warm  # a worker is compared with demucs without its start
+    return {
+        "machine": processor(bench["machine"]),
+        "flags": bench["machine"]["flags"],
+        "peak_gflops": peaks(bench),
+        "wall_s": {name: median(walls(bench, model, name, song_s).values()) for name in measured},
+        "ratios": ratios,
+    }
 
 
 def starts(record: Record) -> str:
@@ -260,21 +304,29 @@ def _starts(record: Record, model: str, process: str) -> dict[int, float]:
 
 
 def _ratios(record: Record, model: str, contestant: str, song_s: float) -> Row:
-    """Return how many times as long the command line takes, whole and without its start; medians over rounds."""
-    own, baseline = walls(record, model, contestant, song_s), walls(record, model, BASELINE, song_s)
-    if not baseline:
+    """Return how many times as long the command line takes, whole and without its start; medians over rounds.
+
+    Without its start it is not compared with others that start with every song.
+    """
+    whole = ratio(record, model, contestant, song_s)
+    if whole is None:
         return "–", "–"
+    if record["contestants"][contestant].get("starts", contestant == BASELINE):
+        return f"{whole:.2f}", "–"
+    own, baseline = walls(record, model, contestant, song_s), walls(record, model, BASELINE, song_s)
     start = _starts(record, model, "command line")
-    whole = median(baseline[number] / own[number] for number in own)
     warm = median((baseline[number] - start[number]) / own[number] for number in own)
     return f"{whole:.2f}", f"{warm:.2f}"
 
 
-def _snr(snrs_db: dict[str, float | None], contestant: str) -> str:
-    if contestant not in snrs_db:
+def _snr(compared: dict[str, Record], contestant: str) -> str:
+    if contestant not in compared:
         return "–"
-    snr_db = snrs_db[contestant]
-    return "equal" if snr_db is None else f"{snr_db:.1f}"
+    snr_db, inner_db = (compared[contestant].get(key) for key in ("snr_db", "inner_snr_db"))
+    if snr_db is None:
+        return "equal"
+    differs_at_end = inner_db is not None and inner_db > snr_db + _NOTABLY_DB
+    return f"{snr_db:.1f} ({inner_db:.1f} before the last window)" if differs_at_end else f"{snr_db:.1f}"
 
 
 def _length(seconds: float) -> str:

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu_table, past, report, tables
+from benchmarks import gpu_table, past, report, tables, targets
 from benchmarks.load import at_rate, in_turn
 from benchmarks.machine import conditions
 from benchmarks.measure import run_command
+from benchmarks.programs import PEERS
 from unmix import names
 from unmix.job import JobStatus
 from unmix.ledger.ledger import Ledger
@@ -81,7 +82,7 @@ def figures_in(node: Any) -> Iterator[float]:
 @pytest.mark.slow
 def test_a_quick_run_measures_every_contestant_and_both_starts(published: Path) -> None:
     record = record_in(published)
-    assert len(record["contestants"]) == 4
+    assert len(record["contestants"]) == 5
     assert [run["contestant"] for run in record["runs"]] == list(record["contestants"])
     assert {start["process"] for start in record["starts"]} == {"command line", "worker"}
     assert all(math.isfinite(figure) for figure in figures_in(record))
@@ -140,18 +141,74 @@ def test_memory_that_was_not_measured_is_extrapolated_and_marked() -> None:
     assert table.splitlines()[2:] == ["| ours | 500 | 500 | 500 |", "| demucs | 575 | 2000 | *≈ 5000* |"]
 
 
-def test_both_processors_are_shown_with_their_peaks_and_the_times_of_each_mode() -> None:
-    results = ROOT / "benchmarks" / "results"
-    bench = json.loads(max(results.glob("*-bench.json")).read_text())
-    table = tables.processors(bench, json.loads((results / report.ELSEWHERE).read_text()))
-    assert table in (ROOT / "docs" / "benchmarks.md").read_text()
-    assert "| AMD EPYC (Zen 5) | 208 | 817 | 96.4 s | 26.5 s, 3.65 × | 42.4 s, 2.29 × |" in table
-    assert "| AMD EPYC (Zen 4) | 189 | 420 | 112.0 s | 45.0 s, 2.47 × | 76.0 s, 1.46 × |" in table
+def test_every_processor_is_shown_with_its_peaks_and_the_times_of_each_mode() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    instructions = "avx512_vnni, avx512_bf16"
+    warm = "– | – | 26.5 s, 3.58 × | 42.4 s, 2.24 ×"
+    assert f"| AMD EPYC (Zen 5) | {instructions} | 208 | 817 | 3.9 | 96.4 s | {warm} |" in page
+    cold = "45.0 s, 2.47 × | 76.0 s, 1.46 × | – | –"
+    assert f"| AMD EPYC (Zen 4) | {instructions} | 189 | 420 | 2.2 | 112.0 s | {cold} |" in page
 
 
-def test_the_conditions_of_every_run_name_the_peaks_of_the_machine() -> None:
+def measured_on(flags: list[str], *, bfloat16: float) -> dict[str, Any]:
+    """A run in which demucs took 100 s, our commands 40 and 50, and a warm worker 25."""
+    commands_s = {"demucs --mp3": 100.0, "unmix separate": 40.0, "unmix separate, exact": 50.0}
+    walls_s = commands_s | {"fast, mp3 as demucs": 25.0}
+    runs = [{"contestant": name, "song_s": 180.0, "wall_s": wall_s} for name, wall_s in walls_s.items()]
+    runs.append({"contestant": "fast, no codec", "song_s": 60.0, "wall_s": 10.0})
+    machine = {
+        "cpu": "a processor",
+        "family_model_stepping": ["1", "1", "1"],
+        "flags": flags,
+        "peak_gflops": {"float32": 100.0, "bfloat16": bfloat16},
+    }
+    return {
+        "machine": machine,
+        "models": [{"name": "m", "segment_flop": 50e9, "stride_s": 6.0}],
+        "contestants": {name: {"starts": name in commands_s} for name in walls_s},
+        "runs": [run | {"model": "m", "round": 0} for run in runs],
+        "starts": [{"model": "m", "round": 0, "process": "command line", "wall_s": 5.0}],
+    }
+
+
+def test_targets_are_measured_by_the_run_itself() -> None:
+    songs_s = {1: 9.0, 2: 5.0}
+    workers = [{"workers": each, "threads": 1, "bound": False, "songs_s": songs_s[each]} for each in songs_s]
+    with_bfloat16 = targets.table({"bench": measured_on(["avx512_bf16"], bfloat16=200.0), "workers": {"rows": workers}})
+    measured = [line.split(" | ")[-1].removesuffix(" |") for line in with_bfloat16.splitlines()[2:]]
+    assert measured == ["2.50 ×", "4.00 ×", "2.00 ×", "1.80 ×", "25% of bfloat16"]
+    without = targets.table({"bench": measured_on(["avx512_vnni"], bfloat16=20.0)})
+    measured = [line.split(" | ")[-1].removesuffix(" |") for line in without.splitlines()[2:]]
+    assert measured == ["2.50 ×", "4.00 ×", "2.00 ×", "not measured", "50% of float32"]
+
+
+def test_what_starts_with_every_song_is_compared_with_all_of_demucs_and_a_worker_also_without_its_start() -> None:
+    elsewhere: dict[str, Any] = {"song_s": 180, "machines": []}
+    table = tables.processors([measured_on(["avx512_vnni"], bfloat16=20.0)], elsewhere)
+    times = "100.0 s | 40.0 s, 2.50 × | 50.0 s, 2.00 × | 25.0 s, 3.80 × | –"
+    assert table.splitlines()[2:] == [f"| a processor | avx512_vnni | 100 | 20 | 0.2 | {times} |"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not PEERS.exists(), reason="`make bench` installs them")
+def test_the_programs_beside_demucs_give_what_demucs_gives(tmp_path: Path) -> None:
+    done = run("benchmarks.separate", "quick-peers", "--output", str(tmp_path), scratch=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = record_in(tmp_path)
+    peers = {name for name, contestant in record["contestants"].items() if contestant["peer"]}
+    compared = [each for each in record["compared"] if each["contestant"] in peers]
+    assert {each["contestant"] for each in compared} == peers
+    assert len(peers) == 3
+    for each in compared:
+        assert max(each["snr_db"], each["inner_snr_db"]) > 45, each
+
+
+def test_the_conditions_of_every_run_name_the_peaks_the_threads_and_the_load_of_the_machine() -> None:
     machine = conditions()["machine"]
-    assert min(machine["peak_gflops"][dtype] for dtype in ("float32", "bfloat16")) > 0
+    assert min(machine["peak_gflops"][dtype] for dtype in ("float32", "bfloat16", "int8")) > 0
+    assert machine["torch_threads"] >= 1
+    assert 0 <= machine["others"] <= 1
     assert tables.peaks({"machine": machine}) == machine["peak_gflops"]
     assert tables.peaks({"machine": {}}) is None
 
