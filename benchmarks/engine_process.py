@@ -18,10 +18,11 @@ from demucs.apply import apply_model
 from torch import Tensor
 
 from benchmarks.scratch import CONVERTED
+from unmix.audio.level import Level
 from unmix.audio.song_reader import SongReader
 from unmix.engine.models import LoadedModel, load_model
 from unmix.engine.segments import OVERLAP
-from unmix.engine.separator import Level, Separator
+from unmix.engine.separator import Separator
 
 
 class Ours:
@@ -36,7 +37,8 @@ class Ours:
         """Separate `mixture`, float32 (2, time), into (sources, 2, time), in segments as `separate_file` does."""
         sources = self.separator.model.sources
         with torch.inference_mode():
-            stretches = self.separator._separated([mixture], Level.of([mixture]), sources, self._count)
+            level = Level.of([mixture.numpy()])
+            stretches = self.separator._separated([mixture], level, sources, self._count)
             return torch.cat([estimates for _, estimates in stretches], dim=-1)
 
     def _count(self, done: int, total: int) -> None:

@@ -22,12 +22,13 @@ from torch import Tensor
 
 from benchmarks.scratch import CONVERTED
 from unmix.audio.encode import StemWriter
+from unmix.audio.level import Level
 from unmix.audio.song_reader import SongReader
 from unmix.engine import backends
 from unmix.engine.device_estimator import DeviceEstimator
 from unmix.engine.estimators import Estimator, TorchEstimator
 from unmix.engine.models import LoadedModel, load_model
-from unmix.engine.separator import Level, Separator
+from unmix.engine.separator import Separator
 from unmix.engine.stems import plan_stems
 from unmix.engine.transfer import delivered, on_device, rounded
 
@@ -117,7 +118,7 @@ class Process:
         estimates = estimator(windows, range(len(model.sources)))
         steps: dict[str, tuple[int, Callable[[], object]]] = {
             "decoding, CPU, once": (1, partial(_decoded, Path(song))),
-            "level, CPU": (1, partial(Level.of, [one])),
+            "level, CPU": (1, partial(Level.of, [one.numpy()])),
             "to the device": (1, partial(on_device, one, self._device)),
             "STFT": (batch, partial(network.transforms.spectra, windows)),
             "network, told call by call": (batch, partial(network.network, *inputs)),

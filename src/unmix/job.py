@@ -99,6 +99,16 @@ class Callback(Part):
 
 
 @dataclass(frozen=True, slots=True)
+class SongLevel(Part):
+    """What the check of an upload measured, so that a worker need not: see `unmix.audio.level`."""
+
+    samples: int
+    mean: float
+    std: float
+    measured_by: str  # workers of another version measure again
+
+
+@dataclass(frozen=True, slots=True)
 class JobRequest(Part):
     """The request document: what is owed. A new `generation` makes every earlier outcome count as none."""
 
@@ -111,6 +121,7 @@ class JobRequest(Part):
     duration_seconds: float | None = None  # by counted samples; None for a foreign push, which was not probed
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # of the song's check, as the warnings
+    level: SongLevel | None = None  # None for a foreign push, and in documents of older versions
 
     @property
     def song_hash(self) -> str:
@@ -146,6 +157,7 @@ class JobRequest(Part):
         read = {
             "options": SeparationOptions.from_fields(options),
             "callbacks": tuple(map(Callback.from_fields, given["callbacks"])),
+            "level": SongLevel.from_fields(given["level"]) if given.get("level") else None,
             # Older ones have no number, and must not get that of today by default.
             "schema": given.get("schema", 0),
         }

@@ -45,8 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("unmix.ledger", "unmix.callbacks", "unmix.runtime"),
     },
     "unmix_worker": {
-        *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.engine", "unmix.separating"),
-        *("unmix.store", "unmix.queue", "unmix.ledger", "unmix.callbacks", "unmix.runtime"),
+        *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.audio", "unmix.engine"),
+        *("unmix.separating", "unmix.store", "unmix.queue", "unmix.ledger", "unmix.callbacks", "unmix.runtime"),
     },
 }
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unmix import names
-from unmix.job import Callback, Delivery, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
+from unmix.job import Callback, Delivery, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, SongLevel, StemFile
 from unmix.names import ObjectName, hash_song, is_job_id, is_stem, owner_of, song_hash_of
 
 DEFAULTS = SeparationOptions(model="htdemucs")
@@ -100,6 +100,7 @@ def test_a_request_reads_back_as_it_was_written() -> None:
         duration_seconds=12.5,
         warnings=("cut",),
         notes=("mixed down",),
+        level=SongLevel(551_250, -1.2345678901234567e-05, 0.1 + 0.2, "ab"),
     )
     assert JobRequest.from_json(request.to_json()) == request
 
@@ -108,6 +109,12 @@ def test_a_request_from_before_an_option_existed_has_its_default() -> None:
     document = json.loads(JobRequest(SONG, DEFAULTS, "now").to_json())
     del document["options"]["mixture_consistency"]
     assert JobRequest.from_json(json.dumps(document).encode()).options == DEFAULTS
+
+
+def test_a_request_from_before_levels_were_kept_has_none() -> None:
+    document = json.loads(JobRequest(SONG, DEFAULTS, "now").to_json())
+    del document["level"]
+    assert JobRequest.from_json(json.dumps(document).encode()).level is None
 
 
 def test_an_outcome_reads_back_as_it_was_written() -> None:

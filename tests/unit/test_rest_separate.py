@@ -2,7 +2,7 @@
 
 import base64
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ import pytest
 
 from rest_support import DEMO_CARD, SONG, Rest, encoded
 from support import RedisServer
+from unmix.audio.level import Level
 from unmix.audio.probe import Probe, ProbedSong
-from unmix.job import Callback, JobStatus
+from unmix.audio.song_reader import SongReader
+from unmix.job import Callback, JobStatus, SongLevel
 from unmix.names import hash_song, song_object
 
 PUBLIC: dict[str, Any] = {"url": "http://93.184.215.14/done", "data": {"ticket": 1}}
@@ -36,6 +38,7 @@ def test_an_accepted_song_is_stored_requested_and_queued(rest: Rest) -> None:
     assert request.options.model == "demo"
     assert request.callbacks == (Callback(PUBLIC["url"], {"ticket": 1}),)
     assert request.duration_seconds == pytest.approx(2.0)
+    assert request.level == SongLevel(**asdict(Level.of(SongReader(BytesIO(SONG)))))
     assert rest.queue.views.waiting(limit=9) == ([job_id], 1)
     assert answer.json["status"] == "queued"
     assert answer.json["warnings"] == []

@@ -5,11 +5,12 @@
 
 import ast
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from unmix.job import ModelCard, Ran
+from unmix.job import ModelCard, Ran, SongLevel
 from unmix_worker.environment import SETTINGS, child_environment
 from unmix_worker.messages import (
     Done,
@@ -27,6 +28,7 @@ from unmix_worker.messages import (
 ROOT = Path(__file__).parents[2]
 
 TASK = SeparationTask("/song", "/out", "demo", None, ("vocals",), "flac", 256, mixture_consistency=True)
+LEVEL = SongLevel(44_100, -0.1, 0.3, "cd")
 RAN = Ran("demo", "ab" * 32, "cpu", 44_100, 1.0, 0.5, "torch", "exact", "a host", "a licence")
 EVENTS: list[Event] = [
     Ready(ModelCard("demo", "ab" * 32, ("drums", "vocals"), 44_100), "torch 2", "exact"),
@@ -40,7 +42,7 @@ EVENTS: list[Event] = [
 def with_a_new_field(line: str) -> str:
     """What the next version may say."""
     values = json.loads(line)
-    for part in (values, values.get("card"), values.get("ran")):
+    for part in (values, values.get("card"), values.get("ran"), values.get("level")):
         if part is not None:
             part["mood"] = "good"
     return json.dumps(values)
@@ -54,9 +56,17 @@ def test_an_event_is_one_line_that_says_all_of_it(event: Event) -> None:
     assert decode_event(with_a_new_field(line)) == event
 
 
-def test_a_task_is_one_line_that_says_all_of_it() -> None:
-    assert decode_task(encode(TASK)) == TASK
-    assert decode_task(with_a_new_field(encode(TASK))) == TASK
+@pytest.mark.parametrize("level", [None, LEVEL])
+def test_a_task_is_one_line_that_says_all_of_it(level: SongLevel | None) -> None:
+    task = replace(TASK, level=level)
+    assert decode_task(encode(task)) == task
+    assert decode_task(with_a_new_field(encode(task))) == task
+
+
+def test_a_task_of_a_worker_that_knows_no_levels_has_none() -> None:
+    values = json.loads(encode(replace(TASK, level=LEVEL)))
+    del values["level"]
+    assert decode_task(json.dumps(values)).level is None
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", "7", "{}", '{"kind": []}', '{"kind": "Progress"}'])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from unmix.errors import LeaseLostError, ObjectMissingError, StoreError
-from unmix.job import JobRequest, JobStatus, ModelCard, Outcome, Ran, SeparationOptions
+from unmix.job import JobRequest, JobStatus, ModelCard, Outcome, Ran, SeparationOptions, SongLevel
 from unmix.ledger.ledger import Ledger
 from unmix.names import hash_song, request_object, song_object
 from unmix.queue.job_queue import JobQueue
@@ -255,16 +255,16 @@ class Process:
     """Stands in for the separating process: separates one song, then the worker has to stop."""
 
     def __init__(self, shutdown: Shutdown) -> None:
-        self.separations = 0
         self.warnings: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
+        self.tasks: list[SeparationTask] = []
         self._shutdown = shutdown
 
     def ensure_ready(self, shutdown: Shutdown) -> ModelCard:
         return CARD
 
     def separate(self, task: SeparationTask, lease: Lease, shutdown: Shutdown) -> Separated:
-        self.separations += 1
+        self.tasks.append(task)
         self._shutdown.request()
         vocals = Path(task.out) / "vocals.mp3"
         vocals.parent.mkdir()
@@ -282,7 +282,8 @@ class Bench:
         self.store.prepare()
         self.ledger = Ledger(self.store)
         self.store.put(song_object(JOB_ID), SONG)
-        self.request, _ = self.ledger.accept(JobRequest(JOB_ID, SeparationOptions(model="demo"), "now"))
+        wanted = JobRequest(JOB_ID, SeparationOptions(model="demo"), "now", level=SongLevel(44_100, 0.1, 0.2, "ab"))
+        self.request, _ = self.ledger.accept(wanted)
         queue.submit(JOB_ID, self.request.generation)
         self.shutdown = Shutdown(grace_seconds=60)
         self.process: Any = Process(self.shutdown)
@@ -321,7 +322,7 @@ def test_a_song_is_separated_once_though_the_store_goes_and_comes(
     outcome = bench.ledger.outcome(bench.request)
     assert outcome is not None
     assert (outcome.status, outcome.attempt, list(outcome.stems)) == (JobStatus.DONE, 1, ["vocals"])
-    assert bench.process.separations == 1
+    assert len(bench.process.tasks) == 1
     record = queue.views.record(JOB_ID)
     assert record is not None
     assert (record.status, record.error_code) == (JobStatus.DONE, None)
@@ -368,3 +369,9 @@ def test_a_job_whose_song_does_not_fit_on_the_scratch_disk_is_tried_again_later(
     assert record is not None
     assert (record.status, record.error_code) == (JobStatus.QUEUED, "scratch_failed")
     assert queue.views.counts().delayed == 1
+
+
+def test_the_level_that_the_request_has_is_told_to_the_child(queue: JobQueue, tmp_path: Path) -> None:
+    bench = Bench(tmp_path, queue)
+    bench.run()
+    assert [task.level for task in bench.process.tasks] == [SongLevel(44_100, 0.1, 0.2, "ab")]

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from unmix.audio.level import Level
 from unmix.engine.separator import Separator
 from unmix.errors import EngineError, UnmixError
 from unmix.job import ModelCard, Ran
@@ -68,6 +69,7 @@ def _separate(task: SeparationTask, separator: Separator, max_seconds: float, em
         bitrate_kbps=task.bitrate_kbps,
         max_seconds=max_seconds,  # REST has checked it, a foreign producer has not
         mixture_consistency=task.mixture_consistency,
+        level=_level(task),
         on_progress=lambda done, total: emit(Progress(done, total)),
     )
     ran = Ran(
@@ -84,6 +86,11 @@ def _separate(task: SeparationTask, separator: Separator, max_seconds: float, em
     )
     stems = {stem: str(path) for stem, path in separation.stems.items()}
     return Done(stems, ran, separation.warnings, separation.notes)
+
+
+def _level(task: SeparationTask) -> Level | None:
+    known = task.level
+    return Level(known.samples, known.mean, known.std, known.measured_by) if known else None
 
 
 def _card(separator: Separator) -> ModelCard:

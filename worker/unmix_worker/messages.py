@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
-from unmix.job import ModelCard, Ran, SeparationOptions
+from unmix.job import ModelCard, Ran, SeparationOptions, SongLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,18 @@ class SeparationTask:
     format: str
     bitrate_kbps: int
     mixture_consistency: bool
+    level: SongLevel | None = None  # of the song, if it is known
 
     @classmethod
-    def of(cls, options: SeparationOptions, song_path: Path, out: Path, bitrate_kbps: int) -> Self:
+    def of(
+        cls,
+        options: SeparationOptions,
+        song_path: Path,
+        out: Path,
+        bitrate_kbps: int,
+        *,
+        level: SongLevel | None = None,
+    ) -> Self:
         """Make the task that gives `options` for the song at `song_path`."""
         return cls(
             str(song_path.absolute()),
@@ -40,6 +49,7 @@ class SeparationTask:
             options.format,
             bitrate_kbps,
             options.mixture_consistency,
+            level,
         )
 
 
@@ -88,7 +98,7 @@ Event: TypeAlias = Ready | Loaded | Progress | Done | Failed
 
 _KINDS: Final = {kind.__name__: kind for kind in (SeparationTask, Ready, Loaded, Progress, Done, Failed)}
 #: Fields that are values of classes themselves.
-_PARTS: Final = {"card": ModelCard, "ran": Ran}
+_PARTS: Final = {"card": ModelCard, "ran": Ran, "level": SongLevel}
 
 
 def encode(message: SeparationTask | Event) -> str:
@@ -136,6 +146,6 @@ def _made(kind: Any, values: dict[str, Any]) -> Any:
 
 
 def _value(name: str, value: Any) -> Any:
-    if name in _PARTS:
+    if name in _PARTS and value is not None:
         return _made(_PARTS[name], value)
     return tuple(value) if isinstance(value, list) else value

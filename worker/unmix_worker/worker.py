@@ -133,7 +133,13 @@ class Worker:
                 raise EngineError("the document that says what to do is damaged", code="bad_document")
             with self._scratch.song() as scratch:
                 song_path = _fetch(request, ledger, scratch)
-                task = SeparationTask.of(request.options, song_path, scratch / "stems", self._settings.mp3_bitrate_kbps)
+                task = SeparationTask.of(
+                    request.options,
+                    song_path,
+                    scratch / "stems",
+                    self._settings.mp3_bitrate_kbps,
+                    level=request.level,
+                )
                 separated = self._process.separate(task, lease, shutdown)
                 stems = _upload(request, claim, ledger, separated)
             lease.check()

@@ -6,6 +6,7 @@ from there; `unmix_rest.routes.jobs` tells how it goes.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 import structlog
@@ -15,7 +16,7 @@ from unmix import names
 from unmix.audio.formats import MEDIA_TYPES
 from unmix.callbacks.address import check_callback_url
 from unmix.errors import InputError
-from unmix.job import Callback, JobRequest, JobStatus, SeparationOptions
+from unmix.job import Callback, JobRequest, JobStatus, SeparationOptions, SongLevel
 from unmix.ledger.ledger import utc_now
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.uploads import Upload, receive
@@ -47,6 +48,7 @@ def _accept(upload: Upload, services: Services) -> dict[str, Any]:
         duration_seconds=probed.duration_seconds,
         warnings=probed.warnings,
         notes=probed.notes,
+        level=SongLevel(**asdict(probed.level)) if probed.level else None,
     )
     services.ledger.put_song(upload.song_hash, upload.path)
     accepted, is_new = services.ledger.accept(wanted)

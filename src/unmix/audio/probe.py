@@ -16,10 +16,11 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
+from unmix.audio.level import Level
 from unmix.errors import AudioError, UnmixError
 
 #: Decoding is quick and hungry: two at once keep both cores of a small machine busy.
@@ -37,6 +38,7 @@ class ProbedSong:
     duration_seconds: float  # by counted samples
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    level: Level | None = None  # None if it was not measured
 
 
 class Probe:
@@ -48,7 +50,7 @@ class Probe:
         self._turns = threading.BoundedSemaphore(AT_ONCE)
 
     def check(self, path: Path) -> ProbedSong:
-        """Decode the song at `path` and return how long it is.
+        """Decode the song at `path` and return how long and how loud it is.
 
         Raises:
             AudioError: it is no song that can be separated; the code says why.
@@ -86,7 +88,8 @@ def _read(run: "subprocess.CompletedProcess[str]") -> ProbedSong:
     fields = json.loads(report)
     if "code" in fields:
         raise AudioError(fields["message"], code=fields["code"])
-    return ProbedSong(fields["duration_seconds"], tuple(fields["warnings"]), tuple(fields["notes"]))
+    level = Level(**fields["level"]) if "level" in fields else None
+    return ProbedSong(fields["duration_seconds"], tuple(fields["warnings"]), tuple(fields["notes"]), level)
 
 
 def main() -> NoReturn:
@@ -105,7 +108,12 @@ def main() -> NoReturn:
     except AudioError as error:
         report: dict[str, object] = {"code": error.code, "message": error.message}
     else:
-        report = {"duration_seconds": info.duration_seconds, "warnings": info.warnings, "notes": info.notes}
+        report = {
+            "duration_seconds": info.duration_seconds,
+            "warnings": info.warnings,
+            "notes": info.notes,
+            "level": asdict(info.level),
+        }
     print(json.dumps(report), flush=True)
     os._exit(0)  # a decoder that read hostile bytes need not be taken down in order
 

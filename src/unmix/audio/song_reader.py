@@ -8,11 +8,12 @@ the engine read the very same samples. Lengths are counted, never taken from a h
 import math
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from unmix.audio.decoding import Decoding
+from unmix.audio.level import Level
 from unmix.audio.mpeg import id3_size
 from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.audio.sniff import HEAD_BYTES, is_refused_media, sniff
@@ -35,6 +36,13 @@ class AudioInfo:
     def duration_seconds(self) -> float:
         """Length of the song by counted samples."""
         return self.samples / SAMPLE_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredSong(AudioInfo):
+    """The same, and how loud the song is."""
+
+    level: Level = field(kw_only=True)
 
 
 class SongReader:
@@ -96,16 +104,15 @@ class SongReader:
             yield self._song
 
 
-def measure(song: Path | BinaryIO, *, min_seconds: float = 0.0, max_seconds: float = math.inf) -> AudioInfo:
+def measure(song: Path | BinaryIO, *, min_seconds: float = 0.0, max_seconds: float = math.inf) -> MeasuredSong:
     """Decode a whole song, keeping nothing, and return what it is.
 
     Raises:
         AudioError: it cannot be decoded, or is shorter or longer than allowed.
     """
     reader = SongReader(song, min_seconds=min_seconds, max_seconds=max_seconds)
-    for _ in reader:
-        pass
-    return reader.info
+    level = Level.of(reader)
+    return MeasuredSong(**asdict(reader.info), level=level)
 
 
 def _container_of(file: BinaryIO) -> str:

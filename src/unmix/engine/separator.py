@@ -1,8 +1,8 @@
 """One song end to end: a file in, one file per stem out, with a model that stays loaded.
 
-The song is decoded twice: once to measure it, because the models want a song normalised as a whole, and once to
-separate it window by window into encoders that write as it goes. So memory does not grow with the song. Where files
-come from and go to in the service is the worker's; the windows are `segments`'.
+The song is decoded to measure it, because the models want a song normalised as a whole, unless somebody has measured
+it before; and to separate it window by window into encoders that write as it goes. So memory does not grow with the
+song. Where files come from and go to in the service is the worker's; the windows are `segments`'.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from torch import Tensor
 from unmix.audio.codec_pool import CodecPool, PooledReader, PooledWriter
 from unmix.audio.encode import MP3_QUALITY, StemWriter, write_errors
 from unmix.audio.formats import MEDIA_TYPES
+from unmix.audio.level import Level
 from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.audio.song_reader import SongReader
 from unmix.engine.backends import Backend, Precision, make_engine
@@ -126,12 +127,14 @@ class Separator:
         mp3_quality: int = MP3_QUALITY,
         max_seconds: float = math.inf,
         mixture_consistency: bool = False,
+        level: Level | None = None,
         on_progress: OnProgress | None = None,
     ) -> Separation:
         """Separate `song` into `out_dir/<stem>.<format>`, all sources of the model if no stems are named.
 
         Either all files are there in the end or none. What exceeds full scale is clamped and counted. With
-        `mixture_consistency` the estimates of all sources are made to add up to the song first.
+        `mixture_consistency` the estimates of all sources are made to add up to the song first. The song's `level`
+        saves one of two decodes, and changes no sample; one that another version measured is not used.
 
         Raises:
             InputError: a stem that the model cannot give (`unknown_stem`), or an `unknown_format`.
@@ -158,7 +161,7 @@ class Separator:
             ThreadPoolExecutor(len(writers)) as pool,
         ):
             encoding: list[Future[None]] = []
-            estimates = self._estimates(reader, plan.sources, report)
+            estimates = self._estimates(reader, level, plan.sources, report)
             for made in delivered(plan.stems(*stretch) for stretch in estimates):
                 _wait(encoding)  # no more than one stretch at a time, for memory's sake
                 encoding = [pool.submit(write, writer) for write, writer in zip(made, writers, strict=True)]
@@ -177,22 +180,23 @@ class Separator:
         )
 
     def _estimates(
-        self, reader: Iterable[Samples], sources: Sequence[str], on_progress: OnProgress
+        self, reader: Iterable[Samples], level: Level | None, sources: Sequence[str], on_progress: OnProgress
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mixture (2, time) and the estimates (sources, 2, time) of consecutive stretches at 44.1 kHz."""
         if self._resample is None:
-            level = Level.of(_tensors(reader))
+            if level is None or not level.is_of_this_version:
+                level = Level.of(reader)
             yield from self._separated(_tensors(reader), level, sources, on_progress)
             return
         # Rare, so simple: a song for a model of another rate is held in memory as a whole.
         song = torch.cat(list(_tensors(reader)), dim=-1)
         mixture = self._resample(song, SAMPLE_RATE, self.model.sample_rate)
-        stretches = self._separated([mixture], Level.of([mixture]), sources, on_progress)
+        stretches = self._separated([mixture], Level.of([mixture.numpy()]), sources, on_progress)
         estimates = torch.cat([stretch.cpu() for _, stretch in stretches], dim=-1)
         yield song, self._resample(estimates, self.model.sample_rate, SAMPLE_RATE)[..., : song.shape[-1]]
 
     def _separated(
-        self, mixture: Iterable[Tensor], level: "Level", sources: Sequence[str], on_progress: OnProgress
+        self, mixture: Iterable[Tensor], level: Level, sources: Sequence[str], on_progress: OnProgress
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mixture (2, time) and the estimates (sources, 2, time) of stretches at the model's rate."""
         indexes = [self.model.sources.index(name) for name in sources]
@@ -224,29 +228,6 @@ class Separator:
             for writer in writers:
                 writer.discard()
             raise
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """What demucs normalises a song by: mean and standard deviation of its mono mix."""
-
-    samples: int
-    mean: float
-    std: float  # plus demucs' 1e-8, so that silence stays silence
-
-    @classmethod
-    def of(cls, mixture: Iterable[Tensor]) -> Self:
-        """Measure the whole song, in float64: chunk by chunk, float32 would depend on the chunks."""
-        samples, mean, squares = 0, 0.0, 0.0  # squares: the sum of squared distances to the mean
-        for chunk in mixture:
-            mono = chunk.double().mean(0)
-            length, chunk_mean = len(mono), float(mono.mean())
-            distance = chunk_mean - mean
-            squares += float((mono - chunk_mean).square().sum())
-            squares += distance**2 * samples * length / (samples + length)
-            samples += length
-            mean += distance * length / samples
-        return cls(samples, mean, math.sqrt(squares / max(1, samples - 1)) + 1e-8)
 
 
 def _release_weights(model: LoadedModel) -> None:
