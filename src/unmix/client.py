@@ -57,7 +57,14 @@ class Client:
         self._session = requests.Session()
 
     def submit(
-        self, song: Path, *, model: str | None = None, stems: list[str], format: str, mixture_consistency: bool = False
+        self,
+        song: Path,
+        *,
+        model: str | None = None,
+        stems: list[str],
+        format: str,
+        bits: int = 16,
+        mixture_consistency: bool = False,
     ) -> str:
         """Send a song to be separated and return the id of its job."""
         fields: dict[str, Any] = {"format": format}
@@ -65,6 +72,8 @@ class Client:
             fields["model"] = model
         if stems:
             fields["stems"] = ",".join(stems)
+        if bits != 16:
+            fields["bits"] = str(bits)
         if mixture_consistency:
             fields["mixture_consistency"] = "true"
         with song.open("rb") as file:

@@ -172,6 +172,23 @@ def test_an_unknown_stem_is_refused_by_naming_the_models_own(separator: Separato
     with pytest.raises(InputError) as caught:
         separator.separate_file(song, tmp_path / "out", format="exe")
     assert caught.value.code == "unknown_format"
+    for format, bits in (("mp3", 24), ("flac", 32), ("wav", 8)):
+        with pytest.raises(InputError, match=f"as {format}") as caught:
+            separator.separate_file(song, tmp_path / "out", format=format, bits=bits)
+        assert caught.value.code == "unknown_bits"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("format", ["wav", "flac"])
+def test_stems_of_24_bits_are_the_estimates_to_24_bits(
+    format: str, separator: Separator, song: Path, tmp_path: Path
+) -> None:
+    exact = separator.separate_file(song, tmp_path / "exact", format="wav", bits=32)
+    fine = separator.separate_file(song, tmp_path / "fine", format=format, bits=24)
+    for stem in FOUR:
+        estimates = decoded(exact.stems[stem]).astype(np.float64)
+        assert not np.array_equal(estimates, np.rint(estimates * 2**23) / 2**23)  # they have more
+        assert np.array_equal(decoded(fine.stems[stem]), np.rint(estimates * 2**23) / 2**23)
 
 
 class Stopped(Exception):

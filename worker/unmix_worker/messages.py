@@ -27,6 +27,7 @@ class SeparationTask:
     format: str
     bitrate_kbps: int
     mixture_consistency: bool
+    bits: int = 16
 
     @classmethod
     def of(cls, options: SeparationOptions, song_path: Path, out: Path, bitrate_kbps: int) -> Self:
@@ -40,6 +41,7 @@ class SeparationTask:
             options.format,
             bitrate_kbps,
             options.mixture_consistency,
+            options.bits,
         )
 
 

@@ -46,6 +46,7 @@ STATUS: Final[Mapping[str, int]] = {
     "empty_audio": 400,
     "unknown_model": 422,
     "unknown_format": 422,
+    "unknown_bits": 422,
     "unknown_stem": 400,
     "out_of_range": 422,
     "callback_scheme": 422,

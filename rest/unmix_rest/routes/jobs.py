@@ -146,6 +146,7 @@ def _of_request(known: JobRequest | None) -> dict[str, Any]:
             "stems": list(options.stems),
             "format": options.format,
             "mixture_consistency": options.mixture_consistency,
+            "bits": options.bits,
         },
         "submitted_at": known.submitted_at,
         "duration_seconds": known.duration_seconds,

@@ -9,6 +9,7 @@ from rich.progress import Progress
 
 from unmix.cli.options import (
     DEFAULT_URL,
+    Bits,
     Consistency,
     Format,
     Jobs,
@@ -40,6 +41,7 @@ def submit(
     model: Model = None,
     stems: Stems = "",
     format: Format = "mp3",
+    bits: Bits = 16,
     mixture_consistency: Consistency = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the stems and save them.")] = False,
     output: Output = Path("stems"),
@@ -55,7 +57,12 @@ def submit(
         for song in songs:
             try:
                 job_id = client.submit(
-                    song, model=model, stems=names_in(stems), format=format, mixture_consistency=mixture_consistency
+                    song,
+                    model=model,
+                    stems=names_in(stems),
+                    format=format,
+                    bits=bits,
+                    mixture_consistency=mixture_consistency,
                 )
             except UnmixError as error:
                 failed = True

@@ -7,7 +7,18 @@ from typing import Annotated, Literal
 import typer
 from rich.progress import Progress, TaskID
 
-from unmix.cli.options import Consistency, Format, Model, Output, Songs, Stems, check_names, names_in, read_settings
+from unmix.cli.options import (
+    Bits,
+    Consistency,
+    Format,
+    Model,
+    Output,
+    Songs,
+    Stems,
+    check_names,
+    names_in,
+    read_settings,
+)
 from unmix.cli.output import complain, end, progress_bars, tell
 from unmix.errors import InputError, UnmixError
 
@@ -21,6 +32,7 @@ def separate(
     model: Model = None,
     model_dir: Annotated[Path | None, typer.Option(help="Folder of your own models.")] = None,
     format: Format = "mp3",
+    bits: Bits = 16,
     stems: Stems = "",
     mixture_consistency: Consistency = False,
     device: Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda, mps.", show_default="cpu")] = None,
@@ -47,6 +59,7 @@ def separate(
                     output / song.stem,
                     stems=names_in(stems),
                     format=format,
+                    bits=bits,
                     bitrate_kbps=settings.mp3_bitrate_kbps,
                     mixture_consistency=mixture_consistency,
                     on_progress=partial(_advance, progress, task),

@@ -13,13 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor
 
 from unmix.audio.encode import MP3_QUALITY, StemWriter, write_errors
-from unmix.audio.formats import MEDIA_TYPES
+from unmix.audio.formats import check_format
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import SongReader
 from unmix.engine.backends import Backend, Precision, make_engine
@@ -27,7 +27,7 @@ from unmix.engine.models import LoadedModel
 from unmix.engine.resample import torchaudio_resample
 from unmix.engine.segments import SegmentStream
 from unmix.engine.stems import plan_stems
-from unmix.errors import EngineError, InputError
+from unmix.errors import EngineError
 
 #: Told how many of how many segments are done; may raise to stop the separation.
 OnProgress = Callable[[int, int], None]
@@ -109,6 +109,7 @@ class Separator:
         *,
         stems: Sequence[str] = (),
         format: str = "mp3",
+        bits: int = 16,
         bitrate_kbps: int = 256,
         mp3_quality: int = MP3_QUALITY,
         max_seconds: float = math.inf,
@@ -121,14 +122,14 @@ class Separator:
         `mixture_consistency` the estimates of all sources are made to add up to the song first.
 
         Raises:
-            InputError: a stem that the model cannot give (`unknown_stem`), or an `unknown_format`.
+            InputError: a stem that the model cannot give (`unknown_stem`), a format that there is not (`unknown_format`,
+                `unknown_bits`).
             AudioError: the song cannot be decoded.
             EngineError: the separation failed, or a file could not be written.
         """
         started = time.monotonic()
         plan = plan_stems(self.model, stems, mixture_consistency=mixture_consistency)
-        if format not in MEDIA_TYPES:
-            raise InputError(f"no format {format!r}; there are {', '.join(MEDIA_TYPES)}", code="unknown_format")
+        check_format(format, bits)
         reader = SongReader(song, max_seconds=max_seconds)
         segments = 0
 
@@ -141,7 +142,9 @@ class Separator:
         paths = [out_dir / f"{stem}.{format}" for stem in plan.names]
         with (
             torch.inference_mode(),
-            _stem_writers(paths, format, bitrate_kbps, mp3_quality) as writers,
+            _stem_writers(
+                paths, format=format, bits=bits, bitrate_kbps=bitrate_kbps, mp3_quality=mp3_quality
+            ) as writers,
             ThreadPoolExecutor(len(writers)) as pool,
         ):
             encoding: list[Future[None]] = []
@@ -237,9 +240,7 @@ def _tensors(reader: SongReader) -> Iterator[Tensor]:
 
 
 @contextmanager
-def _stem_writers(
-    paths: Sequence[Path], format: str, bitrate_kbps: int, mp3_quality: int
-) -> Iterator[list[StemWriter]]:
+def _stem_writers(paths: Sequence[Path], **options: Any) -> Iterator[list[StemWriter]]:
     """Open a writer for every path; give the files their names at the end, or leave none behind."""
     writers: list[StemWriter] = []
     try:
@@ -247,7 +248,7 @@ def _stem_writers(
             with write_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f".{path.name}.part")
-            writers.append(StemWriter(part, format=format, bitrate_kbps=bitrate_kbps, mp3_quality=mp3_quality))
+            writers.append(StemWriter(part, **options))
         yield writers
         for writer in writers:
             writer.close()
