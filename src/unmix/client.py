@@ -65,6 +65,8 @@ class Client:
         format: str,
         bits: int = 16,
         mixture_consistency: bool = False,
+        start: float = 0.0,
+        end: float | None = None,
     ) -> str:
         """Send a song to be separated and return the id of its job."""
         fields: dict[str, Any] = {"format": format}
@@ -74,6 +76,10 @@ class Client:
             fields["stems"] = ",".join(stems)
         if bits != 16:
             fields["bits"] = str(bits)
+        if start:
+            fields["start"] = f"{start:f}"
+        if end is not None:
+            fields["end"] = f"{end:f}"
         if mixture_consistency:
             fields["mixture_consistency"] = "true"
         with song.open("rb") as file:

@@ -50,6 +50,8 @@ class SeparationOptions(Part):
     weights_sha256: str | None = None
     mixture_consistency: bool = False
     bits: int = 16  # of a sample, as the format has them
+    start: float = 0.0  # in seconds; stems are of what lies between
+    end: float | None = None  # None: the end of the song
 
     def variant(self, defaults: "SeparationOptions") -> str:
         """Return the short digest of what differs from `defaults`, empty if nothing does."""
@@ -79,6 +81,8 @@ class SeparationOptions(Part):
             "format": self.format,
             "mixture_consistency": self.mixture_consistency,
             "bits": self.bits,
+            "start": self.start,
+            "end": self.end,
         }
 
 

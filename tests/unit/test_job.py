@@ -21,6 +21,8 @@ options = st.builds(
     stems=st.lists(st.sampled_from(["vocals", "instrumental"]), unique=True).map(tuple),
     format=st.sampled_from(["mp3", "wav", "flac"]),
     bits=st.sampled_from([16, 24]),
+    start=st.sampled_from([0.0, 1.5]),
+    end=st.sampled_from([None, 1.75]),
     mixture_consistency=st.booleans(),
 )
 
@@ -36,6 +38,7 @@ def test_a_job_with_default_options_is_named_by_its_song_alone() -> None:
         ({"stems": ("vocals",)}, "46e239f0"),
         ({"stems": ("vocals", "drums"), "format": "flac"}, "06ac1411"),
         ({"format": "wav"}, "3e60afc9"),
+        ({"start": 12.5}, "03e44482"),
         ({"format": "wav", "bits": 24}, "811d5319"),
     ],
 )
@@ -109,7 +112,8 @@ def test_a_request_reads_back_as_it_was_written() -> None:
 def test_a_request_from_before_an_option_existed_has_its_default() -> None:
     document = json.loads(JobRequest(SONG, DEFAULTS, "now").to_json())
     del document["options"]["mixture_consistency"]
-    del document["options"]["bits"]
+    for later in ("bits", "start", "end"):
+        del document["options"][later]
     assert JobRequest.from_json(json.dumps(document).encode()).options == DEFAULTS
 
 

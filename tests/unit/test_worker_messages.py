@@ -26,7 +26,9 @@ from unmix_worker.messages import (
 
 ROOT = Path(__file__).parents[2]
 
-TASK = SeparationTask("/song", "/out", "demo", None, ("vocals",), "flac", 256, mixture_consistency=True, bits=24)
+TASK = SeparationTask(
+    "/song", "/out", "demo", None, ("vocals",), "flac", 256, mixture_consistency=True, bits=24, start=1.5, end=2.0
+)
 RAN = Ran("demo", "ab" * 32, "cpu", 44_100, 1.0, 0.5, "torch", "exact", "a host", "a licence")
 EVENTS: list[Event] = [
     Ready(ModelCard("demo", "ab" * 32, ("drums", "vocals"), 44_100), "torch 2", "exact"),

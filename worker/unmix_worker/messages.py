@@ -28,6 +28,8 @@ class SeparationTask:
     bitrate_kbps: int
     mixture_consistency: bool
     bits: int = 16
+    start: float = 0.0
+    end: float | None = None
 
     @classmethod
     def of(cls, options: SeparationOptions, song_path: Path, out: Path, bitrate_kbps: int) -> Self:
@@ -42,6 +44,8 @@ class SeparationTask:
             bitrate_kbps,
             options.mixture_consistency,
             options.bits,
+            options.start,
+            options.end,
         )
 
 

@@ -49,6 +49,7 @@ STATUS: Final[Mapping[str, int]] = {
     "unknown_bits": 422,
     "unknown_stem": 400,
     "out_of_range": 422,
+    "bad_region": 422,
     "callback_scheme": 422,
     "callback_forbidden": 422,
     "too_many_callbacks": 422,

@@ -147,6 +147,8 @@ def _of_request(known: JobRequest | None) -> dict[str, Any]:
             "format": options.format,
             "mixture_consistency": options.mixture_consistency,
             "bits": options.bits,
+            "start": options.start,
+            "end": options.end,
         },
         "submitted_at": known.submitted_at,
         "duration_seconds": known.duration_seconds,

@@ -13,7 +13,8 @@ import structlog
 from flask import Response, request
 
 from unmix import names
-from unmix.audio.formats import check_format
+from unmix.audio.formats import SAMPLE_RATE, check_format
+from unmix.audio.region import region_of
 from unmix.callbacks.address import check_callback_url
 from unmix.errors import InputError
 from unmix.job import Callback, JobRequest, JobStatus, SeparationOptions
@@ -41,6 +42,7 @@ def _accept(upload: Upload, services: Services) -> dict[str, Any]:
     callback, warnings = _callback(upload, services.settings.callback_allow)
     options = _options(upload.fields, services)
     probed = services.probe.check(upload.path)
+    region_of(options.start, options.end, samples=round(probed.duration_seconds * SAMPLE_RATE))
     services.queue.ping()  # nothing is stored that could not be queued, unless Redis goes at this very moment
     wanted = JobRequest(
         job_id=options.job_id(upload.song_hash, services.settings.default_options),
@@ -96,7 +98,8 @@ def _options(fields: Mapping[str, Any], services: Services) -> SeparationOptions
         known = ", ".join(services.settings.allowed_models)
         raise InputError(f"the models of this service are: {known}", code="unknown_model")
     format = _text(fields, "format") or defaults.format
-    bits = _number(fields, "bits", defaults.bits)
+    bits = _number(fields, "bits")
+    bits = defaults.bits if bits is None else bits
     if bits != int(bits):
         raise InputError("the field bits has to be a whole number", code="invalid_field")
     check_format(format, int(bits))
@@ -111,6 +114,8 @@ def _options(fields: Mapping[str, Any], services: Services) -> SeparationOptions
         weights_sha256=card.weights_sha256 if card else None,
         mixture_consistency=_flag(fields, "mixture_consistency"),
         bits=int(bits),
+        start=_number(fields, "start") or 0.0,
+        end=_number(fields, "end"),
     )
 
 
@@ -153,11 +158,11 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
     raise InputError(f"the field {name} has to be a string", code="invalid_field")
 
 
-def _number(fields: Mapping[str, Any], name: str, usual: float) -> float:
-    """Read a finite number, which forms can only spell; none is the usual one."""
+def _number(fields: Mapping[str, Any], name: str) -> float | None:
+    """Read a finite number, which forms can only spell."""
     value = fields.get(name)
     if value is None:
-        return usual
+        return None
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = float(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:

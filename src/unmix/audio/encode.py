@@ -77,13 +77,14 @@ class StemWriter:
         with write_errors(self.path):
             self._encoder.write(samples if self._bits == 32 else self._rounded(samples))
 
-    def _rounded(self, samples: Samples) -> NDArray[np.int16] | NDArray[np.int32]:
+    def _rounded(self, samples: Samples) -> NDArray[Any]:
         """Return the nearest integers, as FFmpeg wants them: of 24 bits the highest of 32."""
         full_scale = 1 << self._bits - 1
         scaled = np.rint(samples * np.float32(full_scale))
         clamped = scaled.clip(-full_scale, full_scale - 1)
         self.clipped += int((scaled != clamped).sum())
-        return clamped.astype(np.int16) if self._bits == 16 else clamped.astype(np.int32) << 8
+        pcm: NDArray[Any] = clamped.astype(np.int16) if self._bits == 16 else clamped.astype(np.int32) << 8
+        return pcm
 
     def close(self) -> None:
         """Finish the file."""

@@ -1,8 +1,11 @@
-"""The formats that stems are delivered in, and how many bits a sample may have in each."""
+"""The formats that stems are delivered in, their sample rate, and how many bits a sample may have in each."""
 
 from typing import Final
 
 from unmix.errors import InputError
+
+#: Hz; every song is decoded to it and every stem is delivered in it.
+SAMPLE_RATE: Final = 44_100
 
 #: What stems are delivered as, and the media type of each.
 MEDIA_TYPES: Final = {"mp3": "audio/mpeg", "wav": "audio/wav", "flac": "audio/flac"}

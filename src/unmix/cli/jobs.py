@@ -11,17 +11,19 @@ from unmix.cli.options import (
     DEFAULT_URL,
     Bits,
     Consistency,
+    End,
     Format,
     Jobs,
     Model,
     Output,
     Songs,
+    Start,
     Stems,
     Url,
     check_names,
     names_in,
 )
-from unmix.cli.output import complain, end, printable, progress_bars, tell
+from unmix.cli.output import complain, finish, printable, progress_bars, tell
 from unmix.errors import UnmixError
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ def submit(
     format: Format = "mp3",
     bits: Bits = 16,
     mixture_consistency: Consistency = False,
+    start: Start = 0.0,
+    end: End = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the stems and save them.")] = False,
     output: Output = Path("stems"),
 ) -> None:
@@ -63,6 +67,8 @@ def submit(
                     format=format,
                     bits=bits,
                     mixture_consistency=mixture_consistency,
+                    start=start,
+                    end=end,
                 )
             except UnmixError as error:
                 failed = True
@@ -77,7 +83,7 @@ def submit(
                 except UnmixError as error:
                     failed = True
                     complain(error, song)
-    end(delivered, failed=failed)
+    finish(delivered, failed=failed)
 
 
 @commands.command()

@@ -10,16 +10,18 @@ from rich.progress import Progress, TaskID
 from unmix.cli.options import (
     Bits,
     Consistency,
+    End,
     Format,
     Model,
     Output,
     Songs,
+    Start,
     Stems,
     check_names,
     names_in,
     read_settings,
 )
-from unmix.cli.output import complain, end, progress_bars, tell
+from unmix.cli.output import complain, finish, progress_bars, tell
 from unmix.errors import InputError, UnmixError
 
 commands = typer.Typer()
@@ -35,6 +37,8 @@ def separate(
     bits: Bits = 16,
     stems: Stems = "",
     mixture_consistency: Consistency = False,
+    start: Start = 0.0,
+    end: End = None,
     device: Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda, mps.", show_default="cpu")] = None,
     precision: Annotated[
         Literal["exact", "fast"] | None, typer.Option(help="How precisely.", show_default="fast")
@@ -62,6 +66,8 @@ def separate(
                     bits=bits,
                     bitrate_kbps=settings.mp3_bitrate_kbps,
                     mixture_consistency=mixture_consistency,
+                    start=start,
+                    end=end,
                     on_progress=partial(_advance, progress, task),
                 )
             except UnmixError as error:
@@ -71,7 +77,7 @@ def separate(
             else:
                 delivered += separation.stems.values()
                 tell(song, warnings=separation.warnings, notes=separation.notes)
-    end(delivered, failed=failed)
+    finish(delivered, failed=failed)
 
 
 @commands.command()

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from unmix.audio.encode import MP3_QUALITY, StemWriter, write_errors
 from unmix.audio.formats import check_format
+from unmix.audio.region import region_of
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import SongReader
 from unmix.engine.backends import Backend, Precision, make_engine
@@ -41,7 +42,8 @@ class Separation:
     """What came of a song."""
 
     stems: dict[str, Path]
-    samples: int  # of the song and of every stem, per channel, at 44.1 kHz
+    samples: int  # of every stem, per channel, at 44.1 kHz
+    song_samples: int  # of the song, which may be longer
     clipped: dict[str, int]  # samples of each stem that were beyond full scale and clamped
     warnings: tuple[str, ...]  # what is wrong with the song or its stems
     notes: tuple[str, ...]  # what was done to the song and is as it should be
@@ -51,7 +53,7 @@ class Separation:
     @property
     def duration_seconds(self) -> float:
         """Length of the song."""
-        return self.samples / SAMPLE_RATE
+        return self.song_samples / SAMPLE_RATE
 
 
 class Separator:
@@ -114,16 +116,19 @@ class Separator:
         mp3_quality: int = MP3_QUALITY,
         max_seconds: float = math.inf,
         mixture_consistency: bool = False,
+        start: float = 0.0,
+        end: float | None = None,
         on_progress: OnProgress | None = None,
     ) -> Separation:
         """Separate `song` into `out_dir/<stem>.<format>`, all sources of the model if no stems are named.
 
         Either all files are there in the end or none. What exceeds full scale is clamped and counted. With
-        `mixture_consistency` the estimates of all sources are made to add up to the song first.
+        `mixture_consistency` the estimates of all sources are made to add up to the song first. From `start` to `end`
+        in seconds the stems are what they would be there if the whole song was separated.
 
         Raises:
-            InputError: a stem that the model cannot give (`unknown_stem`), a format that there is not (`unknown_format`,
-                `unknown_bits`).
+            InputError: a stem that the model cannot give (`unknown_stem`), a format there is not (`unknown_format`,
+                `unknown_bits`), or a region that the song does not have (`bad_region`).
             AudioError: the song cannot be decoded.
             EngineError: the separation failed, or a file could not be written.
         """
@@ -148,17 +153,19 @@ class Separator:
             ThreadPoolExecutor(len(writers)) as pool,
         ):
             encoding: list[Future[None]] = []
-            for mixture, estimates in self._estimates(reader, plan.sources, report):
+            for mixture, estimates in self._estimates(reader, plan.sources, start, end, report):
                 _wait(encoding)  # no more than one stretch at a time, for memory's sake
                 made = plan.stems(mixture, estimates)
                 encoding = [pool.submit(writer.write, stem.numpy()) for writer, stem in zip(writers, made, strict=True)]
             _wait(encoding)
-            if any(writer.samples != reader.info.samples for writer in writers):
+            region = region_of(start, end, samples=reader.info.samples)
+            if any(writer.samples != len(region) for writer in writers):
                 raise EngineError("a stem has not the length of its song")
         clipped = {stem: writer.clipped for stem, writer in zip(plan.names, writers, strict=True)}
         return Separation(
             stems=dict(zip(plan.names, paths, strict=True)),
-            samples=reader.info.samples,
+            samples=len(region),
+            song_samples=reader.info.samples,
             clipped=clipped,
             warnings=(*reader.info.warnings, *_clip_warnings(clipped)),
             notes=reader.info.notes,
@@ -167,26 +174,34 @@ class Separator:
         )
 
     def _estimates(
-        self, reader: SongReader, sources: Sequence[str], on_progress: OnProgress
+        self, reader: SongReader, sources: Sequence[str], start: float, end: float | None, on_progress: OnProgress
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mixture (2, time) and the estimates (sources, 2, time) of consecutive stretches at 44.1 kHz."""
         if self._resample is None:
             level = Level.of(_tensors(reader))
-            yield from self._separated(_tensors(reader), level, sources, on_progress)
+            region = region_of(start, end, samples=level.samples)
+            yield from self._separated(_tensors(reader), level, sources, on_progress, region)
             return
         # Rare, so simple: a song for a model of another rate is held in memory as a whole.
         song = torch.cat(list(_tensors(reader)), dim=-1)
+        region = region_of(start, end, samples=song.shape[-1])
         mixture = self._resample(song, SAMPLE_RATE, self.model.sample_rate)
         stretches = self._separated([mixture], Level.of([mixture]), sources, on_progress)
         estimates = torch.cat([stretch for _, stretch in stretches], dim=-1)
-        yield song, self._resample(estimates, self.model.sample_rate, SAMPLE_RATE)[..., : song.shape[-1]]
+        wanted = slice(region.start, region.stop)
+        yield song[..., wanted], self._resample(estimates, self.model.sample_rate, SAMPLE_RATE)[..., wanted]
 
     def _separated(
-        self, mixture: Iterable[Tensor], level: "Level", sources: Sequence[str], on_progress: OnProgress
+        self,
+        mixture: Iterable[Tensor],
+        level: "Level",
+        sources: Sequence[str],
+        on_progress: OnProgress,
+        region: range | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mixture (2, time) and the estimates (sources, 2, time) of stretches at the model's rate."""
         indexes = [self.model.sources.index(name) for name in sources]
-        stream = SegmentStream(self._engine.estimators, self.model.module.weights, level.samples, indexes)
+        stream = SegmentStream(self._engine.estimators, self.model.module.weights, level.samples, indexes, region)
         on_progress(0, len(stream))
         normalised = ((chunk - level.mean) / level.std for chunk in mixture)
         for stretch, estimates in stream.estimates(normalised, lambda done: on_progress(done, len(stream))):
