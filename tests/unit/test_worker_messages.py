@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from unmix.job import ModelCard, Ran
+from unmix.job import ModelCard, Ran, SeparationOptions
 from unmix_worker.environment import SETTINGS, child_environment
 from unmix_worker.messages import (
     Done,
@@ -59,6 +59,11 @@ def test_an_event_is_one_line_that_says_all_of_it(event: Event) -> None:
 def test_a_task_is_one_line_that_says_all_of_it() -> None:
     assert decode_task(encode(TASK)) == TASK
     assert decode_task(with_a_new_field(encode(TASK))) == TASK
+
+
+def test_the_task_of_a_job_asks_for_what_its_options_say() -> None:
+    options = SeparationOptions("demo", ("vocals",), "flac", None, True, bits=24, start=1.5, end=2.0)
+    assert SeparationTask.of(options, Path("/song"), Path("/out"), 256) == TASK
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", "7", "{}", '{"kind": []}', '{"kind": "Progress"}'])
