@@ -44,9 +44,10 @@ def estimated(
     *,
     sources: Sequence[int] = (),
     chunk: int = 7_001,
+    region: range | None = None,
 ) -> Tensor:
     """Return the estimates (sources, channels, time), all sources if none are named, in `mixture` (channels, time)."""
-    segments = SegmentStream(estimators, bag.weights, mixture.shape[-1], sources or range(len(bag.sources)))
+    segments = SegmentStream(estimators, bag.weights, mixture.shape[-1], sources or range(len(bag.sources)), region)
     with torch.inference_mode():
         stretches = segments.estimates(mixture.split(chunk, dim=-1), lambda done: None)
         return torch.cat([estimates for _, estimates in stretches], dim=-1)

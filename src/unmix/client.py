@@ -57,7 +57,16 @@ class Client:
         self._session = requests.Session()
 
     def submit(
-        self, song: Path, *, model: str | None = None, stems: list[str], format: str, mixture_consistency: bool = False
+        self,
+        song: Path,
+        *,
+        model: str | None = None,
+        stems: list[str],
+        format: str,
+        bits: int = 16,
+        mixture_consistency: bool = False,
+        start: float = 0.0,
+        end: float | None = None,
     ) -> str:
         """Send a song to be separated and return the id of its job."""
         fields: dict[str, Any] = {"format": format}
@@ -65,6 +74,12 @@ class Client:
             fields["model"] = model
         if stems:
             fields["stems"] = ",".join(stems)
+        if bits != 16:
+            fields["bits"] = str(bits)
+        if start:
+            fields["start"] = f"{start:f}"
+        if end is not None:
+            fields["end"] = f"{end:f}"
         if mixture_consistency:
             fields["mixture_consistency"] = "true"
         with song.open("rb") as file:

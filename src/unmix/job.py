@@ -49,6 +49,9 @@ class SeparationOptions(Part):
     format: str = "mp3"
     weights_sha256: str | None = None
     mixture_consistency: bool = False
+    bits: int = 16  # of a sample, as the format has them
+    start: float = 0.0  # in seconds; stems are of what lies between
+    end: float | None = None  # None: the end of the song
 
     def variant(self, defaults: "SeparationOptions") -> str:
         """Return the short digest of what differs from `defaults`, empty if nothing does."""
@@ -77,6 +80,9 @@ class SeparationOptions(Part):
             "stems": sorted(self.stems),
             "format": self.format,
             "mixture_consistency": self.mixture_consistency,
+            "bits": self.bits,
+            "start": self.start,
+            "end": self.end,
         }
 
 

@@ -1,7 +1,8 @@
-"""`unmix cancel` and `unmix failed`, against a real REST server in this process."""
+"""`unmix submit`, `unmix cancel` and `unmix failed`, against a real REST server in this process."""
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -43,6 +44,20 @@ def fail(rest: Rest, error: str = "it crashed", **options: str) -> str:
 
 def status(rest: Rest, job_id: str = JOB_ID) -> str:
     return str(rest.client.get(f"/apiv1/jobs/{job_id}").json["status"])
+
+
+def test_submit_asks_for_what_its_options_say(rest: Rest, url: str, tmp_path: Path) -> None:
+    song = tmp_path / "song.wav"
+    song.write_bytes(SONG)
+    options = ("--format", "flac", "--bits", "24", "--start", "0.25", "--end", "1.75", "--stems", "vocals")
+    assert unmix("submit", song, "--url", url, *options) == 0
+    ((job_id,), _) = rest.queue.views.waiting(limit=9)
+    request = rest.ledger.request(job_id)
+    assert request is not None
+    chosen = request.options
+    assert (chosen.format, chosen.bits, chosen.start, chosen.end, chosen.stems) == ("flac", 24, 0.25, 1.75, ("vocals",))
+    assert unmix("submit", song, "--url", url) == 0
+    assert rest.queue.views.waiting(limit=9)[0] == [job_id, JOB_ID]
 
 
 def test_cancel_says_nothing_if_all_went_well(rest: Rest, url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,27 @@ def test_only_the_asked_stems_come_and_in_the_asked_format(song: Path, tmp_path:
     assert measure(tmp_path / "out" / "song" / "vocals.flac").container == "flac"
 
 
+def test_stems_come_in_as_many_bits_as_asked_for(
+    song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for bits, codec in ((24, "pcm_s24le"), (32, "pcm_f32le")):
+        options = ("--stems", "vocals", "--format", "wav", "--bits", f"{bits}")
+        assert unmix("separate", song, "--model", "demo", "-o", tmp_path / f"{bits}", *options) == 0
+        assert measure(tmp_path / f"{bits}" / "song" / "vocals.wav").codec == codec
+    assert unmix("separate", song, "--model", "demo", "-o", tmp_path / "out", "--bits", "24") == 1
+    assert "(unknown_bits)" in capsys.readouterr().err
+
+
+def test_a_region_gives_stems_of_its_length_and_one_outside_of_the_song_is_an_error(
+    song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    region = ("--start", "1.5", "--end", "2.25")
+    assert unmix("separate", song, "--model", "demo", "-o", tmp_path / "out", "--stems", "vocals", *region) == 0
+    assert measure(tmp_path / "out" / "song" / "vocals.mp3").samples == 33_075
+    assert unmix("separate", song, "--model", "demo", "-o", tmp_path / "none", "--start", "3") == 1
+    assert "(bad_region)" in capsys.readouterr().err
+
+
 def test_the_stems_add_up_to_the_song_if_asked_to(song: Path, tmp_path: Path) -> None:
     asked = {
         "karaoke": ("--stems", "vocals,instrumental"),

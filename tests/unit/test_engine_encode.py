@@ -18,8 +18,8 @@ from unmix.errors import EngineError
 LENGTHS = [1, 2, 46, 47, 576, 1151, 1152, 1153, 1198, 1199, 2304, 2305, 2350, 2351, 44_100, 100_001, 123_456]
 
 
-def write(path: Path, samples: NDArray[np.float32], *, format: str, pieces: int = 1) -> StemWriter:
-    writer = StemWriter(path, format=format)
+def write(path: Path, samples: NDArray[np.float32], *, format: str, bits: int = 16, pieces: int = 1) -> StemWriter:
+    writer = StemWriter(path, format=format, bits=bits)
     for piece in np.array_split(samples, pieces, axis=1):
         writer.write(piece)
     writer.close()
@@ -78,6 +78,37 @@ def test_lossless_stems_are_the_nearest_16_bit_samples(format: str, tmp_path: Pa
     write(tmp_path / "stem", song, format=format)
     stem, _ = soundfile.read(tmp_path / "stem", dtype="int16")
     assert np.array_equal(stem.T, np.rint(song * 32_768))
+
+
+#: More than 24 bits are to be found in the samples of the songs.
+FINE = music(20_000) * np.float32(0.987654)
+
+
+@pytest.mark.parametrize("format", ["wav", "flac"])
+def test_stems_of_24_bits_are_the_nearest_samples_of_so_many(format: str, tmp_path: Path) -> None:
+    writer = write(tmp_path / "stem", FINE, format=format, bits=24, pieces=7)
+    assert soundfile.info(tmp_path / "stem").subtype == "PCM_24"
+    stem, _ = soundfile.read(tmp_path / "stem", dtype="int32")
+    assert np.array_equal(stem.T >> 8, np.rint(FINE.astype(np.float64) * 2**23))
+    assert np.abs(decoded(tmp_path / "stem") - FINE).max() <= 2**-24
+    assert writer.clipped == 0
+
+
+def test_stems_of_floating_point_are_the_samples_themselves_beyond_full_scale_too(tmp_path: Path) -> None:
+    writer = write(tmp_path / "stem", 9 * FINE, format="wav", bits=32, pieces=7)
+    assert soundfile.info(tmp_path / "stem").subtype == "FLOAT"
+    assert np.array_equal(decoded(tmp_path / "stem"), 9 * FINE)
+    assert writer.clipped == 0
+
+
+@pytest.mark.parametrize("format", ["wav", "flac"])
+def test_what_exceeds_full_scale_in_24_bits_is_clamped_and_counted(format: str, tmp_path: Path) -> None:
+    song = FINE.copy()
+    song[0, 100], song[1, 200:210] = 1.7, -3.0
+    writer = write(tmp_path / "stem", song, format=format, bits=24)
+    stem, _ = soundfile.read(tmp_path / "stem", dtype="int32")
+    assert writer.clipped == 11
+    assert (stem[100, 0] >> 8, stem[200, 1] >> 8) == (2**23 - 1, -(2**23))
 
 
 def test_what_exceeds_full_scale_is_clamped_and_counted_and_the_rest_keeps_its_level(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,65 @@ def test_a_model_of_the_full_size_comes_out_as_from_apply_model() -> None:
 def test_other_classes_of_demucs_come_out_as_from_apply_model(make: Callable[[], Any], samples: int) -> None:
     bag, mixture = BagOfModels([make()]), mixture_of(samples)
     assert sdr_db(reference(bag, mixture).numpy(), stream(bag, mixture).numpy()) > 100
+
+
+REGIONS = [
+    range(100_003),
+    range(1),
+    range(50_000, 50_001),
+    range(3 * STRIDE, 4 * STRIDE),
+    range(3 * STRIDE - 1, 4 * STRIDE + 1),
+    range(SEGMENT, SEGMENT + 1),
+    range(20_000, 77_777),
+    range(99_000, 100_003),
+    range(0, 30_000),
+]
+
+
+@pytest.mark.parametrize("region", REGIONS, ids=lambda region: f"{region.start}-{region.stop}")
+def test_a_region_comes_out_bit_by_bit_as_from_the_whole_song(region: range) -> None:
+    bag, mixture = BagOfModels([htdemucs()]), mixture_of(100_003)
+    part = stream(bag, mixture, region=region)
+    assert torch.equal(part, stream(bag, mixture)[..., region.start : region.stop])
+
+
+@pytest.mark.parametrize(("save", "name"), [(save_ft, "htdemucs_ft"), (save_mdx, "mdx")])
+@pytest.mark.parametrize("region", [range(20_000, 40_001), range(99_000, 100_003)], ids=["middle", "end"])
+def test_a_region_comes_out_of_a_bag_as_from_the_whole_song(
+    save: Callable[[Path], None], name: str, region: range, tmp_path: Path
+) -> None:
+    save(tmp_path)
+    bag, mixture = load_model(name, model_dir=tmp_path).module, mixture_of(100_003)
+    part = stream(bag, mixture, region=region)
+    assert torch.equal(part, stream(bag, mixture)[..., region.start : region.stop])
+
+
+def test_only_the_windows_that_touch_a_region_are_separated() -> None:
+    bag = BagOfModels([htdemucs()])
+
+    def windows(region: range) -> int:
+        return len(SegmentStream(estimators_of(bag), bag.weights, 100 * STRIDE, range(4), region))
+
+    assert windows(range(100 * STRIDE)) == 100
+    assert windows(range(0, 1)) == 1
+    assert windows(range(SEGMENT, 2 * STRIDE)) == 1  # where no other window reaches
+    assert windows(range(2 * STRIDE, 2 * STRIDE + 1)) == 2  # where two overlap
+    assert windows(range(50 * STRIDE, 53 * STRIDE)) == 4
+
+
+def test_of_the_song_behind_a_region_nothing_is_asked_for() -> None:
+    bag, mixture = BagOfModels([htdemucs()]), mixture_of(100_003)
+    segments = SegmentStream(estimators_of(bag), bag.weights, 100_003, range(4), range(0, 10_000))
+    asked = []
+
+    def chunks() -> Iterator[Tensor]:
+        for chunk in mixture.split(5_000, dim=-1):
+            asked.append(chunk.shape[-1])
+            yield chunk
+
+    with torch.inference_mode():
+        assert sum(part.shape[-1] for part, _ in segments.estimates(chunks(), lambda done: None)) == 10_000
+    assert sum(asked) < 35_000
 
 
 @pytest.mark.parametrize(("save", "name"), [(save_ft, "htdemucs_ft"), (save_mdx, "mdx")])

@@ -164,6 +164,64 @@ def test_an_unknown_stem_is_refused_by_naming_the_models_own(separator: Separato
     with pytest.raises(InputError) as caught:
         separator.separate_file(song, tmp_path / "out", format="exe")
     assert caught.value.code == "unknown_format"
+    for format, bits in (("mp3", 24), ("flac", 32), ("wav", 8)):
+        with pytest.raises(InputError, match=f"as {format}") as caught:
+            separator.separate_file(song, tmp_path / "out", format=format, bits=bits)
+        assert caught.value.code == "unknown_bits"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("format", ["wav", "flac"])
+def test_stems_of_24_bits_are_the_estimates_to_24_bits(
+    format: str, separator: Separator, song: Path, tmp_path: Path
+) -> None:
+    exact = separator.separate_file(song, tmp_path / "exact", format="wav", bits=32)
+    fine = separator.separate_file(song, tmp_path / "fine", format=format, bits=24)
+    for stem in FOUR:
+        estimates = decoded(exact.stems[stem]).astype(np.float64)
+        assert not np.array_equal(estimates, np.rint(estimates * 2**23) / 2**23)  # they have more
+        assert np.array_equal(decoded(fine.stems[stem]), np.rint(estimates * 2**23) / 2**23)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+@pytest.mark.parametrize(("start", "end"), [(0.3, 0.9), (1.0, None), (0.0, 60_001 / 44_100), (0.5, 0.50003)])
+def test_stems_of_a_region_are_the_samples_of_the_whole_song_there(
+    start: float, end: float | None, backend: Backend, song: Path, tmp_path: Path, cache_dir: Path
+) -> None:
+    separator = Separator(loaded(htdemucs(), tmp_path), backend=backend, cache_dir=cache_dir)
+    stems = [*FOUR, "instrumental"]
+    whole = separator.separate_file(song, tmp_path / "whole", format="wav", bits=32, stems=stems)
+    part = separator.separate_file(
+        song, tmp_path / "part", format="wav", bits=32, stems=stems, start=start, end=end, mixture_consistency=False
+    )
+    wanted = slice(round(start * 44_100), None if end is None else round(end * 44_100))
+    for stem in stems:
+        assert np.array_equal(decoded(part.stems[stem]), decoded(whole.stems[stem])[:, wanted])
+    assert part.samples == len(range(60_001)[wanted])
+    assert part.duration_seconds == whole.duration_seconds == 60_001 / 44_100
+    assert (part.segments < whole.segments) == (part.samples < 60_001)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (-0.1, 1.0),
+        (0.5, 0.5),
+        (0.9, 0.3),
+        (2.0, None),
+        (0.0, 1.4),
+        (float("nan"), None),
+        (0.0, float("inf")),
+        (0.5, 0.500001),
+    ],
+)
+def test_a_region_that_the_song_does_not_have_is_refused_and_leaves_no_file(
+    start: float, end: float | None, separator: Separator, song: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as caught:
+        separator.separate_file(song, tmp_path / "out", start=start, end=end)
+    assert caught.value.code == "bad_region"
+    assert not list((tmp_path / "out").iterdir())
 
 
 class Stopped(Exception):
@@ -270,15 +328,16 @@ from unmix.engine.models import load_model
 from unmix.engine.separator import Separator
 folder, cache_dir = map(Path, sys.argv[1:])
 separator = Separator(load_model("small", model_dir=folder), threads=1, cache_dir=cache_dir)
-for seconds in (10, 60):
-    separator.separate_file(folder / f"{seconds}.flac", folder / "out", format="wav")
+for seconds, start in ((10, 0), (60, 59), (60, 0)):
+    separator.separate_file(folder / f"{seconds}.flac", folder / "out", format="wav", start=start)
     (peak,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
     print(int(peak.split()[1]) // 1024)
 """
     command = [sys.executable, "-c", program, str(tmp_path), str(cache_dir)]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
-    short_mib, long_mib = map(int, run.stdout.splitlines()[-2:])
-    # The longer song has 17 MiB more of mixture and 67 MiB more of stems.
+    short_mib, part_mib, long_mib = map(int, run.stdout.splitlines()[-3:])
+    # The longer song has 17 MiB more of mixture, also before its last second, and 67 MiB more of stems.
+    assert part_mib - short_mib < 15
     assert long_mib - short_mib < 15
 
 
@@ -328,6 +387,15 @@ def test_a_model_of_another_rate_is_fed_resampled_songs(slow_separator: Separato
     vocals = resampled(estimates[3], 22_050, 44_100)[:, :60_001].numpy()
     assert separation.samples == 60_001
     assert sdr_db(vocals, decoded(separation.stems["vocals"])) > 40
+
+
+def test_a_region_of_a_model_of_another_rate_is_the_samples_of_the_whole_song_there(
+    slow_separator: Separator, song: Path, tmp_path: Path
+) -> None:
+    whole = slow_separator.separate_file(song, tmp_path / "whole", format="wav", bits=32)
+    part = slow_separator.separate_file(song, tmp_path / "part", format="wav", bits=32, start=0.3, end=0.9)
+    for stem in FOUR:
+        assert np.array_equal(decoded(part.stems[stem]), decoded(whole.stems[stem])[:, 13_230:39_690])
 
 
 def test_stems_of_a_model_of_another_rate_add_up_to_the_song_as_it_was_sent(

@@ -20,6 +20,9 @@ options = st.builds(
     model=st.sampled_from(["htdemucs", "demo"]),
     stems=st.lists(st.sampled_from(["vocals", "instrumental"]), unique=True).map(tuple),
     format=st.sampled_from(["mp3", "wav", "flac"]),
+    bits=st.sampled_from([16, 24]),
+    start=st.sampled_from([0.0, 1.5]),
+    end=st.sampled_from([None, 1.75]),
     mixture_consistency=st.booleans(),
 )
 
@@ -35,6 +38,8 @@ def test_a_job_with_default_options_is_named_by_its_song_alone() -> None:
         ({"stems": ("vocals",)}, "46e239f0"),
         ({"stems": ("vocals", "drums"), "format": "flac"}, "06ac1411"),
         ({"format": "wav"}, "3e60afc9"),
+        ({"start": 12.5}, "03e44482"),
+        ({"format": "wav", "bits": 24}, "811d5319"),
     ],
 )
 def test_jobs_keep_the_ids_under_which_clients_know_them(chosen: dict[str, Any], variant: str) -> None:
@@ -108,6 +113,8 @@ def test_a_request_reads_back_as_it_was_written() -> None:
 def test_a_request_from_before_an_option_existed_has_its_default() -> None:
     document = json.loads(JobRequest(SONG, DEFAULTS, "now").to_json())
     del document["options"]["mixture_consistency"]
+    for later in ("bits", "start", "end"):
+        del document["options"][later]
     assert JobRequest.from_json(json.dumps(document).encode()).options == DEFAULTS
 
 

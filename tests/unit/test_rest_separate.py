@@ -125,6 +125,78 @@ def test_mixture_consistency_makes_another_job_and_leaving_it_out_is_to_say_fals
     assert rest.post_form(SONG, mixture_consistency="False").json["hash"] == hash_song(SONG)
 
 
+def test_stems_of_24_bits_are_another_job_and_16_are_what_one_gets(rest: Rest) -> None:
+    fine = rest.post_json(SONG, format="flac", bits=24).json["hash"]
+    assert rest.post_form(SONG, format="flac", bits="24").json["hash"] == fine
+    assert rest.client.get(f"/apiv1/jobs/{fine}").json["options"]["bits"] == 24
+    plain = rest.post_form(SONG, format="flac", bits="16").json["hash"]
+    assert rest.post_json(SONG, format="flac").json["hash"] == plain != fine
+    assert rest.post_json(SONG, bits=16).json["hash"] == hash_song(SONG)
+    assert rest.post_json(SONG, format="wav", bits=32).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"bits": 24}, "unknown_bits"),
+        ({"bits": 24, "format": "mp3"}, "unknown_bits"),
+        ({"bits": 32, "format": "flac"}, "unknown_bits"),
+        ({"bits": 8, "format": "wav"}, "unknown_bits"),
+        ({"bits": -1, "format": "wav"}, "unknown_bits"),
+        ({"bits": 24.5, "format": "wav"}, "invalid_field"),
+        ({"bits": True, "format": "wav"}, "invalid_field"),
+        ({"bits": "many", "format": "wav"}, "invalid_field"),
+        ({"bits": [24], "format": "wav"}, "invalid_field"),
+        ({"bits": 10**400, "format": "wav"}, "invalid_field"),
+    ],
+)
+def test_bits_that_a_format_does_not_have_are_refused_and_nothing_is_stored(
+    rest: Rest, fields: dict[str, Any], code: str
+) -> None:
+    assert rest.post_json(SONG, **fields).json["code"] == code
+    if not isinstance(fields["bits"], list):
+        assert rest.post_form(SONG, **{name: str(value) for name, value in fields.items()}).json["code"] == code
+    assert rest.stored() == []
+
+
+def test_a_region_is_another_job_of_the_song(rest: Rest) -> None:
+    job_id = rest.post_json(SONG, start=0.5, end=1).json["hash"]
+    assert rest.post_form(SONG, start="0.50", end="1.0").json["hash"] == job_id != hash_song(SONG)
+    assert rest.post_form(SONG, start="0.5").json["hash"] not in (job_id, hash_song(SONG))
+    job = rest.client.get(f"/apiv1/jobs/{job_id}").json
+    assert (job["options"]["start"], job["options"]["end"], job["duration_seconds"]) == (0.5, 1.0, 2.0)
+    assert rest.post_json(SONG, start=0, end=None).json["hash"] == hash_song(SONG)
+    assert rest.post_json(SONG, start=0, end=2).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"start": "2"}, "bad_region"),
+        ({"start": "3", "end": "4"}, "bad_region"),
+        ({"end": "2.1"}, "bad_region"),
+        ({"start": "1", "end": "1"}, "bad_region"),
+        ({"start": "1", "end": "0.5"}, "bad_region"),
+        ({"start": "-1"}, "bad_region"),
+        ({"end": "0"}, "bad_region"),
+        ({"start": "nan"}, "invalid_field"),
+        ({"end": "inf"}, "invalid_field"),
+        ({"end": "1e999"}, "invalid_field"),
+        ({"start": "0:30"}, "invalid_field"),
+    ],
+)
+def test_a_region_that_the_song_does_not_have_is_refused_and_nothing_is_stored(
+    rest: Rest, fields: dict[str, str], code: str
+) -> None:
+    answer = rest.post_form(SONG, **fields)
+    assert (answer.status_code, answer.json["code"]) == (422, code)
+    in_json: dict[str, Any] = {}
+    for name, value in fields.items():
+        in_json[name] = float(value) if code == "bad_region" else [value]
+    assert rest.post_json(SONG, **in_json).json["code"] == code
+    assert rest.stored() == []
+
+
 def test_the_weights_that_workers_announce_stand_in_the_request(rest: Rest) -> None:
     rest.queue.models.announce(DEMO_CARD)
     request = rest.ledger.request(rest.post_form(SONG).json["hash"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from unmix.job import ModelCard, Ran, SongLevel
+from unmix.job import ModelCard, Ran, SeparationOptions, SongLevel
 from unmix_worker.environment import SETTINGS, child_environment
 from unmix_worker.messages import (
     Done,
@@ -27,7 +27,9 @@ from unmix_worker.messages import (
 
 ROOT = Path(__file__).parents[2]
 
-TASK = SeparationTask("/song", "/out", "demo", None, ("vocals",), "flac", 256, mixture_consistency=True)
+TASK = SeparationTask(
+    "/song", "/out", "demo", None, ("vocals",), "flac", 256, mixture_consistency=True, bits=24, start=1.5, end=2.0
+)
 LEVEL = SongLevel(44_100, -0.1, 0.3, "cd")
 RAN = Ran("demo", "ab" * 32, "cpu", 44_100, 1.0, 0.5, "torch", "exact", "a host", "a licence")
 EVENTS: list[Event] = [
@@ -67,6 +69,11 @@ def test_a_task_of_a_worker_that_knows_no_levels_has_none() -> None:
     values = json.loads(encode(replace(TASK, level=LEVEL)))
     del values["level"]
     assert decode_task(json.dumps(values)).level is None
+
+
+def test_the_task_of_a_job_asks_for_what_its_options_say() -> None:
+    options = SeparationOptions("demo", ("vocals",), "flac", None, True, bits=24, start=1.5, end=2.0)
+    assert SeparationTask.of(options, Path("/song"), Path("/out"), 256) == TASK
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", "7", "{}", '{"kind": []}', '{"kind": "Progress"}'])

@@ -66,10 +66,13 @@ def _separate(task: SeparationTask, separator: Separator, max_seconds: float, em
         Path(task.out),
         stems=task.stems,
         format=task.format,
+        bits=task.bits,
         bitrate_kbps=task.bitrate_kbps,
         max_seconds=max_seconds,  # REST has checked it, a foreign producer has not
         mixture_consistency=task.mixture_consistency,
         level=_level(task),
+        start=task.start,
+        end=task.end,
         on_progress=lambda done, total: emit(Progress(done, total)),
     )
     ran = Ran(

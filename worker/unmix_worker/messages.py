@@ -27,6 +27,9 @@ class SeparationTask:
     format: str
     bitrate_kbps: int
     mixture_consistency: bool
+    bits: int = 16
+    start: float = 0.0
+    end: float | None = None
     level: SongLevel | None = None  # of the song, if it is known
 
     @classmethod
@@ -49,6 +52,9 @@ class SeparationTask:
             options.format,
             bitrate_kbps,
             options.mixture_consistency,
+            options.bits,
+            options.start,
+            options.end,
             level,
         )
 

@@ -5,6 +5,7 @@ the song, then the request document, then the queue; only after all three the so
 from there; `unmix_rest.routes.jobs` tells how it goes.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
@@ -13,7 +14,8 @@ import structlog
 from flask import Response, request
 
 from unmix import names
-from unmix.audio.formats import MEDIA_TYPES
+from unmix.audio.formats import SAMPLE_RATE, check_format
+from unmix.audio.region import region_of
 from unmix.callbacks.address import check_callback_url
 from unmix.errors import InputError
 from unmix.job import Callback, JobRequest, JobStatus, SeparationOptions, SongLevel
@@ -28,6 +30,8 @@ log = structlog.get_logger()
 #: What other services let clients choose and this one decides itself, for the same song to give the same stems.
 FIXED_OPTIONS: Final = ("shifts", "segment", "segment_seconds", "overlap", "sample_rate")
 
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{1,12})?")
+
 
 def submit(services: Services) -> Response:
     """Take a song in."""
@@ -39,6 +43,7 @@ def _accept(upload: Upload, services: Services) -> dict[str, Any]:
     callback, warnings = _callback(upload, services.settings.callback_allow)
     options = _options(upload.fields, services)
     probed = services.probe.check(upload.path)
+    region_of(options.start, options.end, samples=round(probed.duration_seconds * SAMPLE_RATE))
     services.queue.ping()  # nothing is stored that could not be queued, unless Redis goes at this very moment
     wanted = JobRequest(
         job_id=options.job_id(upload.song_hash, services.settings.default_options),
@@ -95,8 +100,11 @@ def _options(fields: Mapping[str, Any], services: Services) -> SeparationOptions
         known = ", ".join(services.settings.allowed_models)
         raise InputError(f"the models of this service are: {known}", code="unknown_model")
     format = _text(fields, "format") or defaults.format
-    if format not in MEDIA_TYPES:
-        raise InputError(f"stems can be had as: {', '.join(MEDIA_TYPES)}", code="unknown_format")
+    bits = _number(fields, "bits")
+    bits = defaults.bits if bits is None else bits
+    if bits != int(bits):
+        raise InputError("the field bits has to be a whole number", code="invalid_field")
+    check_format(format, int(bits))
     stems = _stems(fields.get("stems"))
     card = services.queue.models.get(model)
     if card and not set(stems) <= set(offered := names.stems_of(card.sources)):
@@ -107,6 +115,9 @@ def _options(fields: Mapping[str, Any], services: Services) -> SeparationOptions
         format,
         weights_sha256=card.weights_sha256 if card else None,
         mixture_consistency=_flag(fields, "mixture_consistency"),
+        bits=int(bits),
+        start=_number(fields, "start") or 0.0,
+        end=_number(fields, "end"),
     )
 
 
@@ -147,6 +158,18 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise InputError(f"the field {name} has to be a string", code="invalid_field")
+
+
+def _number(fields: Mapping[str, Any], name: str) -> float | None:
+    """Read a finite number, which forms can only spell."""
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:
+        return float(value)
+    raise InputError(f"the field {name} has to be a number", code="invalid_field")
 
 
 def _flag(fields: Mapping[str, Any], name: str) -> bool:

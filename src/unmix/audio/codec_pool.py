@@ -71,7 +71,7 @@ class PooledReader:
                 answer, samples = song.ask("chunk")
                 if "info" in answer:
                     facts = answer["info"]
-                    self._info = AudioInfo(**facts | {"warnings": tuple(facts["warnings"])})
+                    self._info = AudioInfo(**facts | {name: tuple(facts[name]) for name in ("warnings", "notes")})
                     return
                 # A copy, as torch warns of arrays that cannot be written.
                 yield np.frombuffer(samples, np.float32).reshape(2, -1).copy()
@@ -90,7 +90,7 @@ class PooledWriter:
         """See `StemWriter`."""
         self._append(samples.astype(np.float32, copy=False))
 
-    def write_pcm(self, pcm: NDArray[np.int16], *, clipped: int) -> None:
+    def write_pcm(self, pcm: NDArray[Any], *, clipped: int) -> None:
         """See `StemWriter`."""
         self._append(pcm, clipped)
 

@@ -92,7 +92,7 @@ class CodecProcess:
 
     def _samples(self, number: int, *, samples: bytes, type: str, clipped: int) -> tuple[Message, bytes]:
         writer, array = self._writers[number], np.frombuffer(samples, type).reshape(2, -1)
-        if type == "int16":
+        if type.startswith("int"):
             writer.write_pcm(array, clipped=clipped)
         else:
             writer.write(array)

@@ -1,9 +1,9 @@
 """Stems as files: write samples piece by piece as mp3, or with FFmpeg through PyAV as wav or flac.
 
 Owns encoding and nothing of where files go: the engine separates into a `StemWriter` per stem; what an mp3 file is
-made of is `unmix.audio.mp3`'s. All three formats are fed the same 16-bit samples: every player opens them, and their
-rounding (98 dB below full scale) is far below what any separation model gets wrong. Samples beyond full scale are
-clamped and counted, never rescaled: a stem keeps its level in the song.
+made of is `unmix.audio.mp3`'s. Unless told otherwise all three formats are fed the same 16-bit samples: every player
+opens them, and their rounding (98 dB below full scale) is far below what any separation model gets wrong. Samples
+beyond full scale are clamped and counted, never rescaled: a stem keeps its level in the song.
 """
 
 from collections.abc import Iterator
@@ -24,24 +24,39 @@ from unmix.errors import EngineError
 #: LAME's quality of mp3 stems; docs/engine.md has the figures that chose it.
 MP3_QUALITY: Final = 5
 
-_FULL_SCALE: Final = 32_768
-
-#: FFmpeg's codec of every format that is written with it; the muxers have the names of the formats.
-_CODECS: Final = {"wav": "pcm_s16le", "flac": "flac"}
+#: FFmpeg's codec of every format and number of bits that is written with it, and what it is fed. The muxers have the
+#: names of the formats.
+_CODECS: Final = {
+    ("wav", 16): ("pcm_s16le", "s16"),
+    ("wav", 24): ("pcm_s24le", "s32"),
+    ("wav", 32): ("pcm_f32le", "flt"),
+    ("flac", 16): ("flac", "s16"),
+    ("flac", 24): ("flac", "s32"),
+}
 
 
 class StemWriter:
     """Encode one stem into `path` while it is being made; the decoded file has exactly the samples written.
 
-    `bitrate_kbps` and `mp3_quality` (LAME's: 0 takes longest, 9 is the worst) are an mp3's.
+    `bits` are those of `unmix.audio.formats`. `bitrate_kbps` and `mp3_quality` (LAME's: 0 takes longest, 9 is the
+    worst) are an mp3's.
 
     Raises:
         EngineError: `write_failed`: the file cannot be written, say because the disk is full.
     """
 
-    def __init__(self, path: Path, *, format: str, bitrate_kbps: int = 256, mp3_quality: int = MP3_QUALITY) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        format: str,
+        bits: int = 16,
+        bitrate_kbps: int = 256,
+        mp3_quality: int = MP3_QUALITY,
+    ) -> None:
         self.path = path
         self.samples = 0
+        self._bits = bits
         self.clipped = 0  # samples, of either channel, that were beyond full scale
         self._open = ExitStack()
         with write_errors(path):
@@ -52,16 +67,24 @@ class StemWriter:
             else:
                 options = {"rf64": "auto"} if format == "wav" else {}  # a wav of more than 4 GiB stays readable
                 output = self._open.enter_context(av.open(file, "w", format=format, options=options))
-                self._encoder = _LosslessEncoder(output, _CODECS[format])
+                self._encoder = _LosslessEncoder(output, *_CODECS[format, bits])
 
     def write(self, samples: Samples) -> None:
         """Append `samples`: float32 (2, time) at 44.1 kHz, full scale ±1."""
-        scaled = np.rint(samples * np.float32(_FULL_SCALE))
-        clamped = scaled.clip(-_FULL_SCALE, _FULL_SCALE - 1)
-        self.write_pcm(clamped.astype(np.int16), clipped=int((scaled != clamped).sum()))
+        if self._bits == 32:
+            self.write_pcm(samples, clipped=0)
+            return
+        full_scale = 1 << self._bits - 1
+        scaled = np.rint(samples * np.float32(full_scale))
+        clamped = scaled.clip(-full_scale, full_scale - 1)
+        pcm = clamped.astype(np.int16) if self._bits == 16 else clamped.astype(np.int32) << 8
+        self.write_pcm(pcm, clipped=int((scaled != clamped).sum()))
 
-    def write_pcm(self, pcm: NDArray[np.int16], *, clipped: int) -> None:
-        """Append `pcm` (2, time), samples that were rounded elsewhere, and `clipped` of them clamped."""
+    def write_pcm(self, pcm: NDArray[Any], *, clipped: int) -> None:
+        """Append `pcm` (2, time), of which `clipped` samples were clamped.
+
+        It is what the encoder takes: int16, 24 bits as the highest of int32, or float32.
+        """
         if not pcm.shape[1]:
             return
         self.clipped += clipped
@@ -83,8 +106,8 @@ class StemWriter:
 
 
 class _Encoder(Protocol):
-    def write(self, pcm: NDArray[np.int16]) -> None:
-        """Append `pcm`: (2, time) at 44.1 kHz."""
+    def write(self, pcm: NDArray[Any]) -> None:
+        """Append `pcm`: (2, time) at 44.1 kHz, of the type that was asked for."""
 
     def finish(self) -> None:
         """Write what is still missing; nothing is closed."""
@@ -93,15 +116,16 @@ class _Encoder(Protocol):
 class _LosslessEncoder:
     """Encode into an opened wav or flac."""
 
-    def __init__(self, output: Any, codec: str) -> None:
+    def __init__(self, output: Any, codec: str, sample_format: str) -> None:
         self._output = output
+        self._sample_format = sample_format
         self._stream = output.add_stream(codec, rate=SAMPLE_RATE, layout="stereo")
-        self._stream.codec_context.format = "s16"
+        self._stream.codec_context.format = sample_format
         self._samples = 0
 
-    def write(self, pcm: NDArray[np.int16]) -> None:
+    def write(self, pcm: NDArray[Any]) -> None:
         interleaved = np.ascontiguousarray(pcm.T).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(interleaved, format="s16", layout="stereo")
+        frame = av.AudioFrame.from_ndarray(interleaved, format=self._sample_format, layout="stereo")
         frame.sample_rate = SAMPLE_RATE
         frame.time_base = Fraction(1, SAMPLE_RATE)
         frame.pts = self._samples

@@ -9,18 +9,21 @@ from rich.progress import Progress
 
 from unmix.cli.options import (
     DEFAULT_URL,
+    Bits,
     Consistency,
+    End,
     Format,
     Jobs,
     Model,
     Output,
     Songs,
+    Start,
     Stems,
     Url,
     check_names,
     names_in,
 )
-from unmix.cli.output import complain, end, printable, progress_bars, tell
+from unmix.cli.output import complain, finish, printable, progress_bars, tell
 from unmix.errors import UnmixError
 
 if TYPE_CHECKING:
@@ -40,7 +43,10 @@ def submit(
     model: Model = None,
     stems: Stems = "",
     format: Format = "mp3",
+    bits: Bits = 16,
     mixture_consistency: Consistency = False,
+    start: Start = 0.0,
+    end: End = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the stems and save them.")] = False,
     output: Output = Path("stems"),
 ) -> None:
@@ -55,7 +61,14 @@ def submit(
         for song in songs:
             try:
                 job_id = client.submit(
-                    song, model=model, stems=names_in(stems), format=format, mixture_consistency=mixture_consistency
+                    song,
+                    model=model,
+                    stems=names_in(stems),
+                    format=format,
+                    bits=bits,
+                    mixture_consistency=mixture_consistency,
+                    start=start,
+                    end=end,
                 )
             except UnmixError as error:
                 failed = True
@@ -70,7 +83,7 @@ def submit(
                 except UnmixError as error:
                     failed = True
                     complain(error, song)
-    end(delivered, failed=failed)
+    finish(delivered, failed=failed)
 
 
 @commands.command()

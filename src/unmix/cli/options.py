@@ -17,6 +17,11 @@ Songs = Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Stems go to DIR/<song>/<stem>.")]
 Stems = Annotated[str, typer.Option(help="Stems, separated by commas, such as vocals,instrumental; none: all sources.")]
 Format = Annotated[Literal["mp3", "wav", "flac"], typer.Option(help="Format of the stems.")]
+Bits = Annotated[
+    int, typer.Option(help="Bits of a sample: 16, 24 (wav, flac), 32 (wav: floating point, nothing is clipped).")
+]
+Start = Annotated[float, typer.Option(help="Where in the song the stems begin, in seconds.")]
+End = Annotated[float | None, typer.Option(help="Where in the song the stems end, in seconds.", show_default="its end")]
 Consistency = Annotated[
     bool, typer.Option("--mixture-consistency", help="Make the stems add up to the song; estimates every source.")
 ]

@@ -31,7 +31,7 @@ def complain(error: UnmixError, about: Path | str = "") -> None:
     stderr.print(f"error: {where}{error.message} ({error.code})", markup=False)
 
 
-def end(files: list[Path], *, failed: bool) -> None:
+def finish(files: list[Path], *, failed: bool) -> None:
     """Name the delivered files, and end the command."""
     for file in files:
         typer.echo(str(file))

@@ -10,18 +10,21 @@ import typer
 from rich.progress import Progress, TaskID
 
 from unmix.cli.options import (
+    Bits,
     Consistency,
     Device,
+    End,
     Format,
     Model,
     Output,
     Songs,
+    Start,
     Stems,
     check_names,
     names_in,
     read_settings,
 )
-from unmix.cli.output import complain, end, progress_bars, tell
+from unmix.cli.output import complain, finish, progress_bars, tell
 from unmix.errors import InputError, UnmixError
 
 commands = typer.Typer()
@@ -34,8 +37,11 @@ def separate(
     model: Model = None,
     model_dir: Annotated[Path | None, typer.Option(help="Folder of your own models.")] = None,
     format: Format = "mp3",
+    bits: Bits = 16,
     stems: Stems = "",
     mixture_consistency: Consistency = False,
+    start: Start = 0.0,
+    end: End = None,
     device: Device = None,
     precision: Annotated[
         Literal["exact", "fast"] | None, typer.Option(help="How precisely.", show_default="fast")
@@ -62,8 +68,11 @@ def separate(
                 output / song.stem,
                 stems=names_in(stems),
                 format=format,
+                bits=bits,
                 bitrate_kbps=settings.mp3_bitrate_kbps,
                 mixture_consistency=mixture_consistency,
+                start=start,
+                end=end,
                 on_progress=partial(_advance, progress, task, stopped),
             )
             for song, task in zip(songs, tasks, strict=True)
@@ -83,7 +92,7 @@ def separate(
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    end(delivered, failed=failed)
+    finish(delivered, failed=failed)
 
 
 @commands.command()

@@ -39,6 +39,11 @@ class Window:
     stop: int
 
     @property
+    def end(self) -> int:
+        """The sample behind the segment."""
+        return self.offset + self.length
+
+    @property
     def span(self) -> int:
         """Samples of mixture that the model gets."""
         return self.stop - self.start
@@ -102,13 +107,17 @@ class SegmentStream:
         weights: Sequence[Sequence[float]],
         total: int,
         sources: Sequence[int],
+        region: range | None = None,
     ) -> None:
         """Prepare for a song of `total` samples and the sources with these indexes.
 
         `weights` has, for each model, its weight in every source. A model without weight in the asked ones is not run.
+        Of the song only `region` is estimated, with the windows that touch it: what comes out is what the whole song
+        would give there.
         """
+        self._region = region or range(total)
         self._lanes = [
-            _Lane(estimator, Plan(estimator.model, total), [own[source] for source in sources])
+            _Lane(estimator, Plan(estimator.model, total), self._region, [own[source] for source in sources])
             for estimator, own in zip(estimators, weights, strict=True)
             if any(own[source] for source in sources)
         ]
@@ -117,13 +126,14 @@ class SegmentStream:
         self._weight_sums = torch.tensor(weight_sums, device=self.device)[:, None, None]
         self._sources = sources
         self._total = total
+        self._windows = sum(len(lane.todo) for lane in self._lanes)
 
     def __len__(self) -> int:
         """Return how many windows there are to separate."""
-        return sum(len(lane.plan) for lane in self._lanes)
+        return self._windows
 
     def estimates(self, chunks: Iterable[Tensor], on_segment: Callable[[int], None]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the mixture (channels, time) and the estimates (sources, channels, time) of consecutive stretches.
+        """Yield mixture (channels, time) and estimates (sources, channels, time) of the region's consecutive stretches.
 
         `chunks` are the mixture on `device`, `total` samples in all, cut anywhere; `on_segment` is told how many
         windows are done.
@@ -132,20 +142,21 @@ class SegmentStream:
             EngineError: a window failed, or the chunks are not `total` samples long (`song_changed`).
         """
         mixture = _Mixture(self.device)
-        done = finished = 0
+        done, finished = 0, self._region.start
         for chunk in chunks:
             mixture.append(chunk)
+            mixture.forget(min([mixture.end, *(lane.todo[0].start for lane in self._lanes if lane.todo)]))
             while (lane := self._furthest_behind()) and (windows := self._batch(lane, mixture.end)):
                 stretches = [mixture.cut(window.start, window.stop) for window in windows]
                 for separated in separate_windows(lane.estimator, stretches, windows, self._sources):
                     lane.add(separated)
                 done += len(windows)
                 on_segment(done)
-                if length := min(lane.finished.shape[-1] for lane in self._lanes):
+                length = min(self._region.stop - finished, *(lane.finished.shape[-1] for lane in self._lanes))
+                if length:
                     estimates = sum(lane.take(length) for lane in self._lanes) / self._weight_sums
                     yield mixture.cut(finished, finished + length), estimates
                     finished += length
-                mixture.forget(min((lane.todo[0].start for lane in self._lanes if lane.todo), default=mixture.end))
         if mixture.end != self._total:
             raise EngineError("the song changed while it was read", code="song_changed", retryable=True)
 
@@ -165,10 +176,12 @@ class SegmentStream:
 class _Lane:
     """One model of a bag on its way through the song: the windows before it, the overlap-add of those behind."""
 
-    def __init__(self, estimator: Estimator, plan: Plan, weights: Sequence[float]) -> None:
+    def __init__(self, estimator: Estimator, plan: Plan, region: range, weights: Sequence[float]) -> None:
         self.estimator = estimator
         self.plan = plan
-        self.todo = deque(plan.window(index) for index in range(len(plan)))
+        windows = map(plan.window, range(len(plan)))
+        self.todo = deque(each for each in windows if each.offset < region.stop and region.start < each.end)
+        self._unwanted = region.start - self.todo[0].offset  # samples before the region
         device = estimator.device
         self.finished = torch.zeros(len(weights), 2, 0, device=device)
         self._weights = torch.tensor(weights, device=device)[:, None, None]
@@ -186,7 +199,9 @@ class _Lane:
         self._triangle_sum[:length] += self._triangle[:length]
         self.todo.popleft()
         ready = self.plan.stride if self.todo else length  # no later window reaches back there
-        self.finished = torch.cat([self.finished, self._sum[..., :ready] / self._triangle_sum[:ready]], dim=-1)
+        finished = self._sum[..., :ready] / self._triangle_sum[:ready]
+        self.finished = torch.cat([self.finished, finished[..., self._unwanted :]], dim=-1)
+        self._unwanted = max(0, self._unwanted - ready)
         self._sum = _shifted(self._sum, ready)
         self._triangle_sum = _shifted(self._triangle_sum, ready)
 

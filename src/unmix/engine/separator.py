@@ -14,15 +14,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from unmix.audio.codec_pool import CodecPool, PooledReader, PooledWriter
 from unmix.audio.encode import MP3_QUALITY, StemWriter, write_errors
-from unmix.audio.formats import MEDIA_TYPES
+from unmix.audio.formats import check_format
 from unmix.audio.level import Level
+from unmix.audio.region import region_of
 from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.audio.song_reader import SongReader
 from unmix.engine.backends import Backend, Precision, make_engine
@@ -32,7 +33,7 @@ from unmix.engine.segments import SegmentStream
 from unmix.engine.shared import SharedEstimator
 from unmix.engine.stems import plan_stems
 from unmix.engine.transfer import delivered, on_device
-from unmix.errors import EngineError, InputError
+from unmix.errors import EngineError
 
 #: Told how many of how many segments are done; may raise to stop the separation.
 OnProgress = Callable[[int, int], None]
@@ -46,7 +47,8 @@ class Separation:
     """What came of a song."""
 
     stems: dict[str, Path]
-    samples: int  # of the song and of every stem, per channel, at 44.1 kHz
+    samples: int  # of every stem, per channel, at 44.1 kHz
+    song_samples: int  # of the song, which may be longer
     clipped: dict[str, int]  # samples of each stem that were beyond full scale and clamped
     warnings: tuple[str, ...]  # what is wrong with the song or its stems
     notes: tuple[str, ...]  # what was done to the song and is as it should be
@@ -56,7 +58,7 @@ class Separation:
     @property
     def duration_seconds(self) -> float:
         """Length of the song."""
-        return self.samples / SAMPLE_RATE
+        return self.song_samples / SAMPLE_RATE
 
 
 class Separator:
@@ -123,28 +125,32 @@ class Separator:
         *,
         stems: Sequence[str] = (),
         format: str = "mp3",
+        bits: int = 16,
         bitrate_kbps: int = 256,
         mp3_quality: int = MP3_QUALITY,
         max_seconds: float = math.inf,
         mixture_consistency: bool = False,
+        start: float = 0.0,
+        end: float | None = None,
         level: Level | None = None,
         on_progress: OnProgress | None = None,
     ) -> Separation:
         """Separate `song` into `out_dir/<stem>.<format>`, all sources of the model if no stems are named.
 
         Either all files are there in the end or none. What exceeds full scale is clamped and counted. With
-        `mixture_consistency` the estimates of all sources are made to add up to the song first. The song's `level`
-        saves one of two decodes, and changes no sample; one that another version measured is not used.
+        `mixture_consistency` the estimates of all sources are made to add up to the song first. From `start` to `end`
+        in seconds the stems are what they would be there if the whole song was separated. The song's `level` saves one
+        of two decodes, and changes no sample; one that another version measured is not used.
 
         Raises:
-            InputError: a stem that the model cannot give (`unknown_stem`), or an `unknown_format`.
+            InputError: a stem that the model cannot give (`unknown_stem`), a format there is not (`unknown_format`,
+                `unknown_bits`), or a region that the song does not have (`bad_region`).
             AudioError: the song cannot be decoded.
             EngineError: the separation failed, or a file could not be written.
         """
         started = time.monotonic()
         plan = plan_stems(self.model, stems, mixture_consistency=mixture_consistency)
-        if format not in MEDIA_TYPES:
-            raise InputError(f"no format {format!r}; there are {', '.join(MEDIA_TYPES)}", code="unknown_format")
+        check_format(format, bits)
         reader = self._reader(song, max_seconds=max_seconds)
         segments = 0
 
@@ -157,21 +163,25 @@ class Separator:
         paths = [out_dir / f"{stem}.{format}" for stem in plan.names]
         with (
             torch.inference_mode(),
-            self._stem_writers(paths, format, bitrate_kbps, mp3_quality) as writers,
+            self._stem_writers(
+                paths, format=format, bits=bits, bitrate_kbps=bitrate_kbps, mp3_quality=mp3_quality
+            ) as writers,
             ThreadPoolExecutor(len(writers)) as pool,
         ):
             encoding: list[Future[None]] = []
-            estimates = self._estimates(reader, level, plan.sources, report)
-            for made in delivered(plan.stems(*stretch) for stretch in estimates):
+            estimates = self._estimates(reader, level, plan.sources, start, end, report)
+            for made in delivered((plan.stems(*stretch) for stretch in estimates), bits=bits):
                 _wait(encoding)  # no more than one stretch at a time, for memory's sake
                 encoding = [pool.submit(write, writer) for write, writer in zip(made, writers, strict=True)]
             _wait(encoding)
-            if any(writer.samples != reader.info.samples for writer in writers):
+            region = region_of(start, end, samples=reader.info.samples)
+            if any(writer.samples != len(region) for writer in writers):
                 raise EngineError("a stem has not the length of its song")
         clipped = {stem: writer.clipped for stem, writer in zip(plan.names, writers, strict=True)}
         return Separation(
             stems=dict(zip(plan.names, paths, strict=True)),
-            samples=reader.info.samples,
+            samples=len(region),
+            song_samples=reader.info.samples,
             clipped=clipped,
             warnings=(*reader.info.warnings, *_clip_warnings(clipped)),
             notes=reader.info.notes,
@@ -180,36 +190,48 @@ class Separator:
         )
 
     def _estimates(
-        self, reader: Iterable[Samples], level: Level | None, sources: Sequence[str], on_progress: OnProgress
+        self,
+        reader: Iterable[Samples],
+        level: Level | None,
+        sources: Sequence[str],
+        start: float,
+        end: float | None,
+        on_progress: OnProgress,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mixture (2, time) and the estimates (sources, 2, time) of consecutive stretches at 44.1 kHz."""
         if self._resample is None:
             if level is None or not level.is_of_this_version:
                 level = Level.of(reader)
-            yield from self._separated(_tensors(reader), level, sources, on_progress)
+            region = region_of(start, end, samples=level.samples)
+            yield from self._separated(_tensors(reader), level, sources, on_progress, region)
             return
         # Rare, so simple: a song for a model of another rate is held in memory as a whole.
         song = torch.cat(list(_tensors(reader)), dim=-1)
+        region = region_of(start, end, samples=song.shape[-1])
         mixture = self._resample(song, SAMPLE_RATE, self.model.sample_rate)
         stretches = self._separated([mixture], Level.of([mixture.numpy()]), sources, on_progress)
         estimates = torch.cat([stretch.cpu() for _, stretch in stretches], dim=-1)
-        yield song, self._resample(estimates, self.model.sample_rate, SAMPLE_RATE)[..., : song.shape[-1]]
+        wanted = slice(region.start, region.stop)
+        yield song[..., wanted], self._resample(estimates, self.model.sample_rate, SAMPLE_RATE)[..., wanted]
 
     def _separated(
-        self, mixture: Iterable[Tensor], level: Level, sources: Sequence[str], on_progress: OnProgress
+        self,
+        mixture: Iterable[Tensor],
+        level: Level,
+        sources: Sequence[str],
+        on_progress: OnProgress,
+        region: range | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mixture (2, time) and the estimates (sources, 2, time) of stretches at the model's rate."""
         indexes = [self.model.sources.index(name) for name in sources]
-        stream = SegmentStream(self._estimators, self.model.module.weights, level.samples, indexes)
+        stream = SegmentStream(self._estimators, self.model.module.weights, level.samples, indexes, region)
         on_progress(0, len(stream))
         normalised = ((on_device(chunk, stream.device) - level.mean) / level.std for chunk in mixture)
         for stretch, estimates in stream.estimates(normalised, lambda done: on_progress(done, len(stream))):
             yield stretch * level.std + level.mean, estimates * level.std + level.mean
 
     @contextmanager
-    def _stem_writers(
-        self, paths: Sequence[Path], format: str, bitrate_kbps: int, mp3_quality: int
-    ) -> Iterator[list[StemWriter | PooledWriter]]:
+    def _stem_writers(self, paths: Sequence[Path], **options: Any) -> Iterator[list[StemWriter | PooledWriter]]:
         """Open a writer for every path; give the files their names at the end, or leave none behind."""
         writers: list[StemWriter | PooledWriter] = []
         try:
@@ -217,7 +239,7 @@ class Separator:
                 with write_errors(path):
                     path.parent.mkdir(parents=True, exist_ok=True)
                 part = path.with_name(f".{path.name}.part")
-                writers.append(self._writer(part, format=format, bitrate_kbps=bitrate_kbps, mp3_quality=mp3_quality))
+                writers.append(self._writer(part, **options))
             yield writers
             for writer in writers:
                 writer.close()

@@ -1,12 +1,12 @@
 """Samples on their way to a device and back, so that neither CPU nor device waits for the other.
 
 A copy from or to pinned memory goes on while the CPU does something else. Pinned memory comes from torch, which gives a
-piece out again only when no copy needs it any more. Stems leave a device rounded, in half of the bytes.
+piece out again only when no copy needs it any more. Stems leave a device rounded: most
+formats want half of the bytes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Final
 
 import torch
 from torch import Tensor
@@ -18,8 +18,6 @@ from unmix.errors import EngineError
 #: Writes a stretch of a stem.
 Write = Callable[[StemWriter | PooledWriter], None]
 
-_FULL_SCALE: Final = 32_768
-
 
 def on_device(samples: Tensor, device: torch.device) -> Tensor:
     """Return `samples`, which are on the CPU, on `device`; they may still be on their way."""
@@ -28,8 +26,8 @@ def on_device(samples: Tensor, device: torch.device) -> Tensor:
     return samples.to(device, non_blocking=True)
 
 
-def delivered(stretches: Iterable[Sequence[Tensor]]) -> Iterator[list[Write]]:
-    """Yield, for each stretch of all stems, float32 (channels, time) each, what writes each of them.
+def delivered(stretches: Iterable[Sequence[Tensor]], *, bits: int = 16) -> Iterator[list[Write]]:
+    """Yield, for each stretch of all stems, float32 (channels, time) each, what writes each of them with so many bits.
 
     From a device a stretch is delivered when the next one was ordered there: while the one is fetched and encoded, the
     device computes the other.
@@ -42,22 +40,28 @@ def delivered(stretches: Iterable[Sequence[Tensor]]) -> Iterator[list[Write]]:
         if stems[0].is_cpu:
             yield [partial(_write, stem) for stem in stems]
             continue
-        sent, underway = underway, _Parcel(*rounded(stems))
+        sent, underway = underway, _Parcel(*rounded(stems, bits))
         if sent is not None:
             yield sent.writes()
     if underway is not None:
         yield underway.writes()
 
 
-def rounded(stems: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Round `stems`, float32 (channels, time) each, to 16 bits where they are, as `StemWriter` does.
+def rounded(stems: Sequence[Tensor], bits: int = 16) -> tuple[Tensor, Tensor, Tensor]:
+    """Round `stems`, float32 (channels, time) each, where they are, as `StemWriter` does; 32 bits stay as they are.
 
-    Returns int16 (stems, channels, time); how many samples of each stem were beyond full scale, and are clamped;
-    whether all were finite.
+    Returns (stems, channels, time), as `StemWriter.write_pcm` takes it; how many samples of each stem were beyond full
+    scale, and are clamped; whether all were finite.
     """
-    scaled = (torch.stack(list(stems)) * _FULL_SCALE).round()
-    clamped = scaled.clamp(-_FULL_SCALE, _FULL_SCALE - 1)
-    return clamped.to(torch.int16), (scaled != clamped).sum((1, 2)), scaled.isfinite().all()
+    samples = torch.stack(list(stems))
+    finite = samples.isfinite().all()
+    if bits == 32:
+        return samples, samples.new_zeros(len(samples), dtype=torch.int64), finite
+    full_scale = 1 << bits - 1
+    scaled = (samples * full_scale).round()
+    clamped = scaled.clamp(-full_scale, full_scale - 1)
+    pcm = clamped.to(torch.int16) if bits == 16 else clamped.to(torch.int32) << 8
+    return pcm, (scaled != clamped).sum((1, 2)), finite
 
 
 class _Parcel:
