@@ -3,16 +3,20 @@
 The engine itself reads no settings; whoever wants others than those of the environment passes a changed copy.
 """
 
+from unmix.engine.faults import faults_named
 from unmix.engine.models import load_model
 from unmix.engine.separator import Separator
 from unmix.settings import Settings
 
 
+@faults_named()
 def make_separator(model: str, settings: Settings) -> Separator:
     """Load `model`, and convert it if its backend wants that.
 
     Raises:
         ModelUnavailableError: the weights cannot be had.
+        OutOfMemoryError: the model does not fit.
+        DeviceError: the device has failed.
         EngineError: what the settings ask for cannot be had on this machine; see `Separator`.
     """
     return Separator(

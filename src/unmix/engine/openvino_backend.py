@@ -21,6 +21,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from unmix.engine import hybrid
+from unmix.engine.faults import fault_of
 from unmix.engine.hybrid import HybridNetwork
 from unmix.engine.sdr import sdr_db
 from unmix.errors import EngineError
@@ -83,7 +84,7 @@ class OpenVinoEstimator:
         try:
             self._request = self._compiled(self._graph, bf16=self._bf16)
         except RuntimeError as error:
-            raise EngineError(
+            raise fault_of(error) or EngineError(
                 f"OpenVINO cannot load {self._graph}; if that file is damaged, remove it: {error}",
                 code="conversion_failed",
             ) from error
@@ -155,7 +156,7 @@ class OpenVinoEstimator:
         try:
             self._request.infer([spectrum.numpy(), wave.numpy()], share_inputs=True, share_outputs=True)
         except RuntimeError as error:
-            raise EngineError(f"the model failed: {error}") from error
+            raise fault_of(error) or EngineError(f"the model failed: {error}") from error
         folded, waves = (torch.from_numpy(self._request.get_output_tensor(index).data) for index in range(2))
         return folded, waves
 

@@ -23,6 +23,7 @@ from unmix.audio.formats import MEDIA_TYPES
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import SongReader
 from unmix.engine.backends import Backend, Precision, make_engine
+from unmix.engine.faults import faults_named
 from unmix.engine.models import LoadedModel
 from unmix.engine.resample import torchaudio_resample
 from unmix.engine.segments import SegmentStream
@@ -101,6 +102,7 @@ class Separator:
         """What really runs: `exact` or `fast`."""
         return self._engine.precision
 
+    @faults_named()
     def separate_file(
         self,
         song: Path,
@@ -122,6 +124,8 @@ class Separator:
         Raises:
             InputError: a stem that the model cannot give (`unknown_stem`), or an `unknown_format`.
             AudioError: the song cannot be decoded.
+            OutOfMemoryError: there was too little memory.
+            DeviceError: the device failed; nothing more can be separated in this process.
             EngineError: the separation failed, or a file could not be written.
         """
         started = time.monotonic()
