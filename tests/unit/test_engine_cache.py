@@ -15,7 +15,8 @@ from torch import Tensor
 
 from demucs_models import tiny_htdemucs
 from engine_support import engine_of, estimated, loaded, mixture_of, reference
-from unmix.engine import hybrid
+from unmix.engine import openvino_backend
+from unmix.engine.conversion import converted_apart
 from unmix.engine.models import LoadedModel
 from unmix.engine.sdr import sdr_db
 from unmix.errors import EngineError
@@ -153,10 +154,10 @@ def test_a_process_that_is_killed_in_the_middle_leaves_nothing_that_is_taken_for
 
 
 def test_a_conversion_that_gives_something_else_is_refused_and_not_kept(
-    model: LoadedModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+    model: LoadedModel, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unfolded = hybrid._unfolded_wave
-    monkeypatch.setattr(hybrid, "_unfolded_wave", lambda x, fold: unfolded(x, fold).flip(-1))
+    other = loaded(tiny_htdemucs(1), tmp_path, "other").module.models[0]
+    monkeypatch.setattr(openvino_backend, "converted_apart", lambda model, inputs: converted_apart(other, inputs))
     with pytest.raises(EngineError, match="UNMIX_BACKEND=torch") as caught:
         start(model, cache)
     assert caught.value.code == "conversion_failed"
@@ -184,3 +185,41 @@ def test_a_damaged_network_that_was_removed_is_made_again(model: LoadedModel, fi
         estimates, logs = start(model, filled)
         assert logs == expected
         assert is_right(model, estimates)
+
+
+def converting_instead(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Let this program run in place of the process that converts."""
+    run = subprocess.run
+    monkeypatch.setattr(
+        "unmix.engine.conversion.subprocess.run",
+        lambda command, **options: run([sys.executable, "-c", code, command[-1]], **options),
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "expected", "said"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "conversion_failed", "SIGKILL"),
+        ("raise ValueError('no such operation')", "conversion_failed", "no such operation"),
+        ("raise MemoryError", "out_of_memory", "memory"),
+        ("raise RuntimeError('std::bad_alloc')", "out_of_memory", "bad_alloc"),
+    ],
+)
+def test_a_conversion_that_dies_is_an_error_that_says_why_and_keeps_nothing(
+    code: str, expected: str, said: str, model: LoadedModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converting_instead(monkeypatch, code)
+    with pytest.raises(EngineError, match=said) as caught:
+        start(model, cache)
+    assert caught.value.code == expected
+    assert networks(cache) == []
+
+
+def test_a_conversion_leaves_nothing_behind(
+    model: LoadedModel, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    assert is_right(model, start(model, cache)[0])
+    assert list(temporary.iterdir()) == []

@@ -5,12 +5,11 @@ separate it window by window into encoders that write as it goes. So memory does
 come from and go to in the service is the worker's; the windows are `segments`'.
 """
 
-import ctypes
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -24,6 +23,7 @@ from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import SongReader
 from unmix.engine.backends import Backend, Precision, make_engine
 from unmix.engine.faults import faults_named
+from unmix.engine.memory import give_back, needed_mb
 from unmix.engine.models import LoadedModel
 from unmix.engine.resample import torchaudio_resample
 from unmix.engine.segments import SegmentStream
@@ -101,6 +101,11 @@ class Separator:
     def precision(self) -> str:
         """What really runs: `exact` or `fast`."""
         return self._engine.precision
+
+    @property
+    def needed_mb(self) -> int:
+        """How many MiB this process needs to separate all stems; 0: not known."""
+        return needed_mb(self.model, self.device)
 
     @faults_named()
     def separate_file(
@@ -217,8 +222,7 @@ class Level:
 def _release_weights(model: LoadedModel) -> None:
     """Give the memory of the weights back to the system; what would still compute with them fails."""
     model.module.to("meta")
-    with suppress(AttributeError, OSError):  # only glibc has to be told
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
 
 
 def _wait(futures: Iterable[Future[None]]) -> None:
