@@ -1,4 +1,7 @@
-"""Converted models are kept: made once, by one process, whole or not at all, and only if they are right."""
+"""Converted models are kept: made once, by one process, whole or not at all, and only if they are right.
+
+Most tests convert in this process: another takes ten seconds to start.
+"""
 
 import shutil
 import signal
@@ -16,7 +19,7 @@ from torch import Tensor
 from demucs_models import tiny_htdemucs
 from engine_support import engine_of, estimated, loaded, mixture_of, reference
 from unmix.engine import openvino_backend
-from unmix.engine.conversion import converted_apart
+from unmix.engine.conversion import converted, converted_apart
 from unmix.engine.models import LoadedModel
 from unmix.engine.sdr import sdr_db
 from unmix.errors import EngineError
@@ -41,6 +44,11 @@ def filled(model: LoadedModel, cache_dir: Path, cache: Path) -> Path:
     """A cache of the test's own, where `model` is kept."""
     engine_of(model, cache_dir)
     return Path(shutil.copytree(cache_dir, cache))
+
+
+@pytest.fixture(autouse=True)
+def converting_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_backend, "converted_apart", converted)
 
 
 def start(model: LoadedModel, cache: Path) -> tuple[Tensor, list[str]]:
@@ -129,6 +137,9 @@ from pathlib import Path
 from unmix.engine.models import load_model
 from unmix.engine.separator import Separator
 import openvino
+from unmix.engine import conversion, openvino_backend
+
+openvino_backend.converted_apart = conversion.converted
 
 def save_half_and_die(graph, path, **options):
     path.write_bytes(b"<net")
@@ -157,7 +168,7 @@ def test_a_conversion_that_gives_something_else_is_refused_and_not_kept(
     model: LoadedModel, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = loaded(tiny_htdemucs(1), tmp_path, "other").module.models[0]
-    monkeypatch.setattr(openvino_backend, "converted_apart", lambda model, inputs: converted_apart(other, inputs))
+    monkeypatch.setattr(openvino_backend, "converted_apart", lambda model, inputs: converted(other, inputs))
     with pytest.raises(EngineError, match="UNMIX_BACKEND=torch") as caught:
         start(model, cache)
     assert caught.value.code == "conversion_failed"
@@ -189,6 +200,7 @@ def test_a_damaged_network_that_was_removed_is_made_again(model: LoadedModel, fi
 
 def converting_instead(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Let this program run in place of the process that converts."""
+    monkeypatch.setattr(openvino_backend, "converted_apart", converted_apart)
     run = subprocess.run
     monkeypatch.setattr(
         "unmix.engine.conversion.subprocess.run",
@@ -215,9 +227,10 @@ def test_a_conversion_that_dies_is_an_error_that_says_why_and_keeps_nothing(
     assert networks(cache) == []
 
 
-def test_a_conversion_leaves_nothing_behind(
+def test_a_conversion_in_a_process_of_its_own_is_right_and_leaves_nothing_behind(
     model: LoadedModel, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(openvino_backend, "converted_apart", converted_apart)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))

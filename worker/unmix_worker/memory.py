@@ -2,7 +2,7 @@
 
 In a container whose cgroup kills as a whole (`memory.oom.group`, which Kubernetes sets with cgroup v2) a process that
 takes too much takes its worker along, and the song's lease lapses as if a machine had gone. So the parent looks first.
-Why it looks rather than sets `RLIMIT_DATA`: docs/reliability.md.
+Why it does not have the kernel limit its data instead: docs/reliability.md.
 """
 
 import os

@@ -66,18 +66,26 @@ def main() -> None:
     """Convert the model in the folder that the argument names."""
     if sys.platform == "linux":  # nobody else would end it when nobody waits for it any more
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    import openvino
-
-    import unmix.engine.backends  # noqa: F401  (keeps OpenVINO from reporting its use)
+    import unmix.engine.backends  # noqa: F401  (keeps OpenVINO, when it is imported, from reporting its use)
 
     folder = Path(sys.argv[1])
     model, inputs = torch.load(folder / _MODEL, weights_only=False, mmap=True)  # our parent has just written it
+    import openvino
+
+    openvino.save_model(converted(model, inputs), folder / _NETWORK, compress_to_fp16=False)
+
+
+@torch.no_grad()
+def converted(model: Any, inputs: tuple[Tensor, Tensor]) -> Any:
+    """Convert as `converted_apart` does, in this process."""
+    import openvino
+
     # Exported, which computes nothing, rather than traced: a third of the memory and half of the time.
-    with torch.no_grad(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, of its own insides
         graph = openvino.convert_model(torch.export.export(HybridNetwork(model), inputs))
     graph.reshape({index: openvino.PartialShape(list(value.shape)) for index, value in enumerate(inputs)})
-    openvino.save_model(graph, folder / _NETWORK, compress_to_fp16=False)
+    return graph
 
 
 if __name__ == "__main__":
