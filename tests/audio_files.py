@@ -90,3 +90,15 @@ def wav(
     return (
         b"RIFF" + struct.pack("<I", 4 + len(fmt) + 8 + size) + b"WAVE" + fmt + b"data" + struct.pack("<I", size) + data
     )
+
+
+def matroska_of_one_block(samples: NDArray[np.int16], *, sample_rate: int = 44_100) -> bytes:
+    """Return (channels, time) as PCM in a Matroska file whose only block has all of it."""
+    buffer = BytesIO()
+    with av.open(buffer, "w", format="matroska") as output:
+        layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(samples)]
+        stream: Any = output.add_stream("pcm_s16le", rate=sample_rate, layout=layout)
+        packet = av.Packet(samples.T.tobytes())
+        packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, sample_rate)
+        output.mux(packet)
+    return buffer.getvalue()

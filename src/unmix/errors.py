@@ -12,7 +12,9 @@
     ├── CallbackError         the end of a job could not be reported
     └── EngineError           the separation itself failed
         ├── ModelUnavailableError
-        └── AudioError        the bytes cannot be decoded as audio
+        ├── AudioError        the bytes cannot be decoded as audio
+        ├── OutOfMemoryError  there was too little memory, on the device or beside it
+        └── DeviceError       the device that computes has failed
 
 An error knows its stable `code` (snake_case, part of the API) and whether the same work may succeed later
 (`retryable`). It knows nothing of HTTP: `unmix_rest.http.problems` holds the one table from codes to statuses.
@@ -110,3 +112,17 @@ class AudioError(EngineError):
     """The bytes cannot be decoded as audio; the code says why."""
 
     code = "undecodable"
+
+
+class OutOfMemoryError(EngineError):
+    """There was too little memory, on the device that computes or beside it."""
+
+    code = "out_of_memory"
+    retryable = True
+
+
+class DeviceError(EngineError):
+    """The device that computes has failed; the process that met this can compute nothing any more."""
+
+    code = "device_failed"
+    retryable = True

@@ -3,17 +3,21 @@
 The engine itself reads no settings; whoever wants others than those of the environment passes a changed copy.
 """
 
+from unmix.engine.faults import faults_named
 from unmix.engine.models import load_model
 from unmix.engine.separator import Separator
 from unmix.resources import usable_processors
 from unmix.settings import Settings
 
 
+@faults_named()
 def make_separator(model: str, settings: Settings, *, at_once: int = 1) -> Separator:
     """Load `model`, and convert it if its backend wants that; for so many songs at once.
 
     Raises:
         ModelUnavailableError: the weights cannot be had.
+        OutOfMemoryError: the model does not fit.
+        DeviceError: the device has failed.
         EngineError: what the settings ask for cannot be had on this machine; see `Separator`.
     """
     return Separator(

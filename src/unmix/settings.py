@@ -108,6 +108,9 @@ class Settings(BaseSettings):
         60, ge=0, description="How long a worker waits for the object store before it gives the job back."
     )
     scratch_dir: Path | None = Field(None, description="Folder for a worker's temporary files; none: the system's.")
+    worker_memory_mb: int = Field(
+        0, ge=0, description="Memory of one worker in MiB, its processes together; 0: what its cgroup allows."
+    )
     worker_heartbeat: Path | None = Field(None, description="File that a live worker touches, for liveness probes.")
     janitor_heartbeat: Path | None = Field(None, description="File that a live janitor touches, for liveness probes.")
 

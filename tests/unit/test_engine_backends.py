@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from unmix.engine.backends import Backend, Precision
 from unmix.engine.models import DEMO, LoadedModel, load_model
 from unmix.engine.sdr import sdr_db
 from unmix.engine.separator import Separator
-from unmix.errors import EngineError
+from unmix.errors import EngineError, OutOfMemoryError
 from unmix.job import SeparationOptions
 from unmix_worker import messages
 from unmix_worker.messages import Done, Failed, SeparationTask, decode_event
@@ -233,6 +234,7 @@ def test_a_process_survives_a_signal_after_its_engines_are_gone(small: LoadedMod
     program = """
 import gc, os, signal, sys
 from pathlib import Path
+from types import SimpleNamespace
 import torch
 from unmix.engine.backends import make_engine
 from unmix.engine.models import load_model
@@ -253,3 +255,37 @@ os.kill(os.getpid(), signal.SIGUSR1)
 """
     run = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True)
     assert (run.returncode, run.stdout.splitlines()[-1:]) == (0, ["alive"])
+
+
+def test_memory_that_runs_out_in_openvino_is_named_and_no_damage_is_suspected(
+    small: LoadedModel, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> Any:
+        raise RuntimeError(
+            "Check 'ptr' failed at src/plugins/intel_cpu/src/cpu_memory.cpp:257:\nFailed to allocate 7 …"
+        )
+
+    engine = engine_of(small, cache_dir)
+    estimator: Any = engine.estimators[0]
+    estimator._request = SimpleNamespace(infer=fail)
+    with pytest.raises(OutOfMemoryError):
+        estimated(engine.estimators, small.module, mixture_of(10_001))
+    monkeypatch.setattr(openvino_backend.OpenVinoEstimator, "_compiled", fail)
+    with pytest.raises(OutOfMemoryError):
+        engine_of(small, cache_dir)
+
+
+def test_memory_that_runs_out_anywhere_in_a_separation_is_named(
+    small: LoadedModel, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    song = tmp_path / "song"
+    song.write_bytes(encode("flac", music(30_000)))
+    separator = Separator(small, backend="torch", cache_dir=cache_dir)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("unmix.audio.encode.StemWriter.write", fail)
+    with pytest.raises(OutOfMemoryError):
+        separator.separate_file(song, tmp_path / "stems", format="wav")
+    assert list((tmp_path / "stems").iterdir()) == []

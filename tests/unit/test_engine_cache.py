@@ -1,4 +1,7 @@
-"""Converted models are kept: made once, by one process, whole or not at all, and run only if they are right."""
+"""Converted models are kept: made once, by one process, whole or not at all, and run only if they are right.
+
+Most tests convert in this process: another takes ten seconds to start.
+"""
 
 import re
 import shutil
@@ -16,8 +19,9 @@ from torch import Tensor
 
 from demucs_models import save_bag, tiny_htdemucs
 from engine_support import engine_of, estimated, loaded, mixture_of, reference
-from unmix.engine import hybrid, openvino_backend
+from unmix.engine import openvino_backend
 from unmix.engine.backends import Engine
+from unmix.engine.conversion import converted, converted_apart
 from unmix.engine.models import LoadedModel, load_model
 from unmix.engine.sdr import sdr_db
 from unmix.errors import EngineError
@@ -42,6 +46,11 @@ def filled(model: LoadedModel, cache_dir: Path, cache: Path) -> Path:
     """A cache of the test's own, where `model` is kept."""
     engine_of(model, cache_dir)
     return Path(shutil.copytree(cache_dir, cache))
+
+
+@pytest.fixture(autouse=True)
+def converting_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_backend, "converted_apart", converted)
 
 
 def start(model: LoadedModel, cache: Path) -> tuple[Tensor, list[str]]:
@@ -130,6 +139,9 @@ from pathlib import Path
 from unmix.engine.models import load_model
 from unmix.engine.separator import Separator
 import openvino
+from unmix.engine import conversion, openvino_backend
+
+openvino_backend.converted_apart = conversion.converted
 
 def save_half_and_die(graph, path, **options):
     path.write_bytes(b"<net")
@@ -156,10 +168,10 @@ def test_a_process_that_is_killed_in_the_middle_leaves_nothing_that_is_taken_for
 
 
 def test_a_conversion_that_gives_something_else_is_refused_and_not_kept(
-    model: LoadedModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+    model: LoadedModel, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unfolded = hybrid._unfolded_wave
-    monkeypatch.setattr(hybrid, "_unfolded_wave", lambda x, fold: unfolded(x, fold).flip(-1))
+    other = loaded(tiny_htdemucs(1), tmp_path, "other").module.models[0]
+    monkeypatch.setattr(openvino_backend, "converted_apart", lambda model, inputs: converted(other, inputs))
     with pytest.raises(EngineError, match="UNMIX_BACKEND=torch") as caught:
         start(model, cache)
     assert caught.value.code == "conversion_failed"
@@ -296,3 +308,43 @@ def test_every_model_of_a_bag_is_checked_before_it_runs(bag: LoadedModel, cache_
         with pytest.raises(EngineError) as caught:
             asked(engine, bag, [3])
         assert_refused(caught.value, f"remove {voice}")
+
+
+def converting_instead(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Let this program run in place of the process that converts."""
+    monkeypatch.setattr(openvino_backend, "converted_apart", converted_apart)
+    run = subprocess.run
+    monkeypatch.setattr(
+        "unmix.engine.conversion.subprocess.run",
+        lambda command, **options: run([sys.executable, "-c", code, command[-1]], **options),
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "expected", "said"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "conversion_failed", "SIGKILL"),
+        ("raise ValueError('no such operation')", "conversion_failed", "no such operation"),
+        ("raise MemoryError", "out_of_memory", "memory"),
+        ("raise RuntimeError('std::bad_alloc')", "out_of_memory", "bad_alloc"),
+    ],
+)
+def test_a_conversion_that_dies_is_an_error_that_says_why_and_keeps_nothing(
+    code: str, expected: str, said: str, model: LoadedModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converting_instead(monkeypatch, code)
+    with pytest.raises(EngineError, match=said) as caught:
+        start(model, cache)
+    assert caught.value.code == expected
+    assert networks(cache) == []
+
+
+def test_a_conversion_in_a_process_of_its_own_is_right_and_leaves_nothing_behind(
+    model: LoadedModel, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_backend, "converted_apart", converted_apart)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    assert is_right(model, start(model, cache)[0])
+    assert list(temporary.iterdir()) == []

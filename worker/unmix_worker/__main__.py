@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from unmix.errors import UnmixError
 from unmix.runtime.connect import connect_queue, connect_store, wait_for_services
+from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.logs import configure_logs
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
@@ -21,7 +22,7 @@ log = structlog.get_logger()
 
 
 def main() -> int:
-    """Serve the queue until SIGTERM; the exit status is 1 if a setting, a service or the model is wrong or missing."""
+    """Serve the queue until SIGTERM; the exit status is 1 if a setting, a service, the model or the device fails."""
     try:
         settings = Settings()
     except ValidationError as error:
@@ -29,6 +30,8 @@ def main() -> int:
         return 1
     queue = connect_queue(settings)
     configure_logs("worker", settings, queue)
+    heartbeat = Heartbeat(settings.worker_heartbeat)
+    heartbeat.end()  # of a worker that was killed here before
     process = SeparationProcess(settings)
     worker_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(2)}"
     try:
@@ -43,6 +46,7 @@ def main() -> int:
         return 1
     finally:
         process.close()
+        heartbeat.end()
     log.info("worker stopped")
     return 0
 

@@ -1,7 +1,8 @@
 """The separating child: holds torch and one loaded model, and separates the songs that its parent names.
 
 It reads one task per line on standard input and answers with events on standard output; `messages` says which. It ends
-when its parent does. It knows files only: no Redis, no store, no lease.
+when its parent does, or when the device on which it computes has failed. It knows files only: no Redis, no store, no
+lease.
 """
 
 import os
@@ -12,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unmix.audio.level import Level
+from unmix.engine.memory import give_back
 from unmix.engine.separator import Separator
-from unmix.errors import EngineError, UnmixError
+from unmix.errors import DeviceError, EngineError, UnmixError
 from unmix.job import ModelCard, Ran
 from unmix.separating import make_separator
 from unmix.settings import Settings
@@ -27,22 +29,33 @@ def main() -> None:
     emit = _take_over_stdout()
     lines = _read_lines()
     settings = Settings()
+    separator: Separator | None
     try:
         separator = make_separator(settings.model, settings)
     except UnmixError as error:
         emit(_failed(error))
+        _end_after(error)
         return
-    emit(Ready(_card(separator), separator.backend, separator.precision))
+    emit(Ready(_card(separator), separator.backend, separator.precision, separator.needed_mb))
     while True:
         line = lines.get()
         try:
             task = _task(line)
-            if separator.model.name != task.model:  # one model at a time, for memory's sake
+            if separator is None or separator.model.name != task.model:
+                separator = None  # one model at a time, for memory's sake: this one goes before the next one comes
+                give_back()
                 separator = make_separator(task.model, settings)
             emit(Loaded())
             emit(_separate(task, separator, settings.max_song_seconds, emit))
         except UnmixError as error:
             emit(_failed(error))
+            _end_after(error)
+
+
+def _end_after(error: UnmixError) -> None:
+    """End at once if the device has failed: its context is lost, and tidying up would hang over it."""
+    if isinstance(error, DeviceError):
+        os._exit(1)
 
 
 def _task(line: str) -> SeparationTask:

@@ -61,11 +61,15 @@ class SeparationTask:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The default model is loaded; `backend` and `precision` are what really runs."""
+    """The default model is loaded; `backend` and `precision` are what really runs.
+
+    `needed_mb` is how many MiB the child needs to separate with it; 0: not known.
+    """
 
     card: ModelCard
     backend: str
     precision: str
+    needed_mb: int = 0
 
 
 @dataclass(frozen=True, slots=True)

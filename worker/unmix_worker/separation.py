@@ -1,10 +1,13 @@
 """The parent's side of the separating child: starts it, feeds it songs, watches it, and survives it.
 
 The child (`unmix_worker.child`) holds torch and the loaded model; `messages` has what both say over the pipes. A child
-that crashes, runs out of memory or hangs takes no worker with it: the parent keeps the lease and decides what happens.
+that crashes, takes too much memory or hangs takes no worker with it: the parent keeps the lease and decides what
+happens.
 """
 
+import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -16,13 +19,14 @@ from typing import Final
 
 import structlog
 
-from unmix.errors import EngineError, ModelUnavailableError
+from unmix.errors import DeviceError, EngineError, ModelUnavailableError, OutOfMemoryError
 from unmix.job import ModelCard, Ran
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix_worker.environment import child_environment
 from unmix_worker.lease import Lease, Released
+from unmix_worker.memory import MemoryWatch, cgroup_limit_bytes, room_for_child_bytes
 from unmix_worker.messages import Done, Event, Failed, Loaded, Progress, Ready, SeparationTask, decode_event, encode
 
 log = structlog.get_logger()
@@ -31,6 +35,8 @@ log = structlog.get_logger()
 TICK_SECONDS: Final = 0.2
 #: What must be left of the grace after the expected end, in seconds: for upload, commit and finish.
 DRAIN_RESERVE_SECONDS: Final = 10
+#: Errors that the child names by their codes, and that are told apart here.
+_KINDS: Final = {kind.code: kind for kind in (ModelUnavailableError, OutOfMemoryError, DeviceError)}
 
 
 class CrashedError(EngineError):
@@ -59,6 +65,9 @@ class SeparationProcess:
         self._child: subprocess.Popen[str] | None = None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._card: ModelCard | None = None
+        limit = settings.worker_memory_mb << 20 if settings.worker_memory_mb else cgroup_limit_bytes()
+        self._room_bytes = room_for_child_bytes(limit)
+        self._watch: MemoryWatch | None = None
 
     def ensure_ready(self, shutdown: Shutdown) -> ModelCard:
         """Start the child if none runs, wait until the default model is loaded, and return what it is.
@@ -66,13 +75,15 @@ class SeparationProcess:
         Raises:
             ModelUnavailableError: the weights cannot be had; no use to go on.
             CrashedError: the child ended while it loaded.
-            EngineError: the model was not loaded in time.
+            DeviceError: the device has failed.
+            EngineError: the model was not loaded in time, or needs more memory than there is (`memory_too_small`).
             Released: the shutdown came first.
         """
         if self._child is None or self._child.poll() is not None or self._card is None:
             self.close()
             self._start()
             ready = self._wait_until_ready(shutdown)
+            self._refuse_too_little_memory(ready)
             self._card = ready.card
             log.info(
                 "model loaded",
@@ -88,7 +99,8 @@ class SeparationProcess:
 
         Raises:
             EngineError: the engine refused the song or failed, or the model was not loaded in time.
-            CrashedError: the child died, or made no progress for too long and was killed.
+            CrashedError: the child died, or was killed as it made no progress for too long or took too much memory.
+            DeviceError: the device failed; the child has ended.
             LeaseLostError: somebody else owns the job now; the child was stopped.
             Released: there is not enough time left before the shutdown; the child was stopped.
         """
@@ -118,7 +130,7 @@ class SeparationProcess:
                 elif pace.stalled(self._settings.stall_seconds):
                     raise CrashedError("no segment was finished for too long", code="stalled")
         except EngineError as error:
-            if isinstance(error, CrashedError):
+            if isinstance(error, CrashedError | DeviceError):
                 self.close()
             raise
         except BaseException:
@@ -127,8 +139,11 @@ class SeparationProcess:
 
     def close(self) -> None:
         """End the child."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         if self._child is not None:
-            self._child.kill()
+            _kill(self._child)
             self._child.wait()
             assert self._child.stdin is not None
             with suppress(OSError):  # what it did not read any more
@@ -148,6 +163,9 @@ class SeparationProcess:
             start_new_session=True,
         )
         threading.Thread(target=_read_lines, args=(self._child, self._lines), daemon=True).start()
+        if self._room_bytes is not None:
+            child = self._child
+            self._watch = MemoryWatch(child.pid, self._room_bytes, lambda: _kill(child))
 
     def _send(self, task: SeparationTask) -> None:
         assert self._child is not None
@@ -169,6 +187,16 @@ class SeparationProcess:
                 raise Released
             self._refuse_endless_load(started_at)
 
+    def _refuse_too_little_memory(self, ready: Ready) -> None:
+        """Take no songs that the child would be killed over, one after the other."""
+        if self._room_bytes is not None and ready.needed_mb << 20 > self._room_bytes:
+            self.close()
+            raise EngineError(
+                f"{ready.card.name} needs {ready.needed_mb} MiB, and the memory limit of this worker leaves "
+                f"{self._room_bytes >> 20} MiB to its separating process: raise the limit",
+                code="memory_too_small",
+            )
+
     def _refuse_endless_load(self, began_at: float) -> None:
         """End a child that loads its model for too long; it is no crash, as the song is not to blame."""
         if time.monotonic() - began_at > self._settings.load_seconds:
@@ -186,16 +214,23 @@ class SeparationProcess:
         except queue.Empty:
             return None
         if line is None:
-            assert self._child is not None
-            raise CrashedError(f"the separating process ended with status {self._child.wait()}")
+            raise self._crashed()
         try:
             event = decode_event(line)
         except ValueError as error:
             raise CrashedError(f"the separating process said what nobody understands: {error}") from error
         if isinstance(event, Failed):
-            kind = ModelUnavailableError if event.code == ModelUnavailableError.code else EngineError
-            raise kind(event.message, code=event.code, retryable=event.retryable)
+            raise _KINDS.get(event.code, EngineError)(event.message, code=event.code, retryable=event.retryable)
         return event
+
+    def _crashed(self) -> CrashedError:
+        """Return why the child has ended."""
+        assert self._child is not None
+        if self._watch is not None and self._watch.exceeded:
+            assert self._room_bytes is not None
+            message = f"the separating process took more than {self._room_bytes >> 20} MiB of memory and was ended"
+            return CrashedError(message, code="memory_exceeded")
+        return CrashedError(f"the separating process ended with status {self._child.wait()}")
 
 
 class _Pace:
@@ -231,3 +266,10 @@ def _read_lines(child: subprocess.Popen[str], lines: "queue.SimpleQueue[str | No
         for line in child.stdout:
             lines.put(line)
     lines.put(None)
+
+
+def _kill(child: subprocess.Popen[str]) -> None:
+    """Kill the child and what it has started; it leads a session, and so a group, of its own."""
+    if child.returncode is None:  # else the number may be another's
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only a zombie is left
+            os.killpg(child.pid, signal.SIGKILL)

@@ -13,9 +13,11 @@ import structlog
 
 from unmix import names
 from unmix.errors import (
+    DeviceError,
     EngineError,
     LeaseLostError,
     ObjectMissingError,
+    OutOfMemoryError,
     QueueError,
     StoreError,
     SupersededError,
@@ -43,6 +45,9 @@ log = structlog.get_logger()
 INPUT_MISSING_ATTEMPTS: Final = 4
 #: Pause after Redis failed, in seconds.
 QUEUE_PAUSE_SECONDS: Final = 2
+#: After so many attempts in a row that failed for the device or for want of memory, and not for their songs, the worker
+#: ends: it would use up the tries of one song after the other, and faster than workers whose devices work.
+MOST_DEVICE_FAILURES: Final = 3
 
 
 class Worker:
@@ -65,9 +70,15 @@ class Worker:
         self._scratch = scratch
         self._worker_id = worker_id
         self._heartbeat = Heartbeat(settings.worker_heartbeat)
+        self._device_failures = 0  # in a row
 
     def run(self, shutdown: Shutdown) -> None:
-        """Serve the queue until `shutdown` is requested. Redis being away is waited out."""
+        """Serve the queue until `shutdown` is requested. Redis being away is waited out.
+
+        Raises:
+            EngineError: the model cannot be had, or not with this much memory.
+            DeviceError: the device has failed, at the start or over several songs in a row.
+        """
         while not shutdown.requested:
             try:
                 card = self._process.ensure_ready(shutdown)
@@ -108,6 +119,15 @@ class Worker:
                 log.warning("job lost", job_id=claim.job_id, reason=error.message)
             except (EngineError, StoreError, QueueError) as error:
                 self._fail(request, claim, error)
+                self._count_device_failure(error)
+
+    def _count_device_failure(self, error: UnmixError) -> None:
+        """Raise if this was one too many: whoever starts the worker again may give it another device, or more time."""
+        if isinstance(error, DeviceError | OutOfMemoryError):
+            self._device_failures += 1
+            if self._device_failures >= MOST_DEVICE_FAILURES:
+                message = f"{self._device_failures} attempts in a row failed on this worker; the last: {error.message}"
+                raise DeviceError(message, code=error.code)
 
     def _request(self, push: PushedJob, claim: Claim, ledger: Ledger) -> JobRequest:
         """Return what the store says of the job; a foreign push is written there, as it has no request yet.
@@ -141,6 +161,7 @@ class Worker:
                     level=request.level,
                 )
                 separated = self._process.separate(task, lease, shutdown)
+                self._device_failures = 0
                 stems = _upload(request, claim, ledger, separated)
             lease.check()
             # REST has checked the song before, and said the same of it.

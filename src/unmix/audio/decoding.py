@@ -25,6 +25,8 @@ _MIN_DAMAGED_SECONDS: Final = 1.0
 #: A file that lacks more than this of what its header promises gets a warning; encoders' padding is far below.
 _MAX_MISSING_SECONDS: Final = 0.5
 _CHUNK_SAMPLES: Final = 65_536
+#: Six minutes of a CD in one piece, which nobody writes; what is decoded from one may take four times its memory.
+_MAX_PACKET_BYTES: Final = 64 << 20
 
 
 class Decoding:
@@ -123,11 +125,17 @@ class Decoding:
                 packet = next(packets)
             except StopIteration:
                 return
+            except av.error.MemoryError:
+                raise
             except av.error.FFmpegError:  # the container itself breaks off here
                 self._broken_packets += 1
                 return
+            if packet.size > _MAX_PACKET_BYTES:
+                raise AudioError(f"the file has a block of {packet.size >> 20} MiB", code="undecodable")
             try:
                 frames = packet.decode()
+            except av.error.MemoryError:  # nothing is wrong with the packet
+                raise
             except av.error.FFmpegError:
                 # Zeros are no frame, unless frames follow: then they stand where some were.
                 is_empty = not bytes(packet).strip(b"\0")
@@ -138,7 +146,8 @@ class Decoding:
                 self._good_packets += 1
                 self._broken_packets += zeros
                 zeros = 0
-            yield from frames
+            for frame in frames:
+                yield from _cut(frame)
 
 
 def _promised_seconds(file: BinaryIO, container: str, opened: Opened) -> float:
@@ -149,6 +158,25 @@ def _promised_seconds(file: BinaryIO, container: str, opened: Opened) -> float:
         wav = read_wav_header(file)
         return wav.seconds if wav else 0.0
     return (opened.container.duration or 0) / av.time_base if container in _STATE_THEIR_LENGTH else 0.0
+
+
+def _cut(frame: Any) -> Iterator[Any]:
+    """Yield a frame in pieces of no more than `_CHUNK_SAMPLES`: each later step copies what it gets.
+
+    A codec's frame has a few thousand samples, but a block of PCM has as many as its file says.
+    """
+    if frame.samples <= _CHUNK_SAMPLES:
+        yield frame
+        return
+    per_sample = frame.format.bytes * (1 if frame.format.is_planar else frame.layout.nb_channels)
+    planes: list[Any] = [memoryview(plane) for plane in frame.planes]
+    for start in range(0, frame.samples, _CHUNK_SAMPLES):
+        stop = min(start + _CHUNK_SAMPLES, frame.samples)
+        piece = av.AudioFrame(format=frame.format.name, layout=frame.layout, samples=stop - start)
+        piece.sample_rate = frame.sample_rate
+        for plane, whole in zip(piece.planes, planes, strict=True):
+            plane.update(whole[start * per_sample : stop * per_sample])
+        yield piece
 
 
 def _joined(chunks: Iterator[Samples]) -> Iterator[Samples]:

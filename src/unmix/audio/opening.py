@@ -81,6 +81,8 @@ def open_part(part: Window, container: str) -> Opened:
             "codec_whitelist": ",".join(sorted(CODECS)),
         }
         opened = av.open(cast(Any, part), format=demuxer, options=options, metadata_errors="replace")
+    except av.error.MemoryError:
+        raise
     except (av.error.FFmpegError, ValueError) as error:
         code = "no_audio_frames" if container in ("mp3", "aac", "ac3", "eac3") else "undecodable"
         raise AudioError(f"the {container} file cannot be opened", code=code) from error

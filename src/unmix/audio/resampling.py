@@ -106,6 +106,8 @@ def _graph(first: Any) -> Graph:
     filters.append(graph.add("abuffersink"))
     try:
         graph.link_nodes(*filters).configure()
+    except av.error.MemoryError:
+        raise
     except av.error.FFmpegError as error:
         raise AudioError("the meaning of the file's channels is not known", code="bad_channels") from error
     return graph

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from unmix.engine.device_network import DeviceNetwork
 from unmix.engine.estimators import TorchEstimator
+from unmix.engine.faults import fault_of
 
 log = structlog.get_logger()
 
@@ -60,9 +61,10 @@ class DeviceEstimator(TorchEstimator):
         self._recorded = 0
         try:
             self.network.record(self.batch)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:  # slower, but right without
+        except RuntimeError as error:
+            if fault_of(error):
+                raise
+            # Slower, but right without.
             self._can_record = False
             log.warning("the network cannot be recorded as a CUDA graph", error=str(error))
         else:

@@ -12,12 +12,15 @@ import structlog
 import torch
 from torch import Tensor
 
-from unmix.errors import EngineError
+from unmix.engine.faults import fault_of
+from unmix.errors import EngineError, OutOfMemoryError
 
 log = structlog.get_logger()
 
 #: Windows that a GPU is given at once, until its memory says otherwise; a CPU gains nothing from more than one.
 _GPU_BATCH: Final = 8
+#: So many calls must go well before a batch that was halved is doubled again; each time twice as many as before.
+_PATIENCE: Final = 32
 
 
 class Estimator(Protocol):
@@ -42,7 +45,9 @@ class Estimator(Protocol):
         `device`. The windows beside a window change its estimates by no more than rounding.
 
         Raises:
-            EngineError: the device ran out of memory (`out_of_memory`), or the model failed.
+            OutOfMemoryError: there is too little memory for one window.
+            DeviceError: the device failed, and will fail again.
+            EngineError: the model failed.
         """
 
 
@@ -52,6 +57,9 @@ class TorchEstimator:
     def __init__(self, model: Any, *, device: str, bf16: bool) -> None:
         self.model = model.to(device)
         self.batch = 1 if device == "cpu" else _GPU_BATCH
+        self._most = 0  # the batch that was halved first
+        self._good_calls = 0  # since the batch last changed
+        self._patience = _PATIENCE
         self._device = torch.device(device)
         self._bf16 = bf16
         torch.backends.cudnn.deterministic = True
@@ -64,21 +72,44 @@ class TorchEstimator:
         return torch.device("cpu")
 
     def __call__(self, mixtures: Tensor, sources: Sequence[int]) -> Tensor:
-        """See `Estimator`. Halves its batch when the device has too little memory for it."""
+        """See `Estimator`. Halves its batch when there is too little memory for it, and doubles it again later."""
         estimates: list[Tensor] = []
         while (done := sum(map(len, estimates))) < len(mixtures):
             batch = mixtures[done : done + self.batch]
-            try:
-                estimates.append(self._estimated(batch, sources).to(self.device))
-            except torch.OutOfMemoryError as error:
-                if len(batch) == 1:
-                    message = f"{self._device} has too little memory for one window"
-                    raise EngineError(message, code="out_of_memory", retryable=True) from error
-                self.batch = len(batch) // 2
-                log.warning("too little memory on the device, halving the batch", batch=self.batch)
-            except (RuntimeError, ValueError) as error:
-                raise EngineError(f"the model failed: {error}") from error
+            tried = self._tried(batch, sources)
+            if tried is None:
+                self._halve(len(batch))
+            else:
+                estimates.append(tried)
+        self._grow()
         return torch.cat(estimates)
+
+    def _tried(self, mixtures: Tensor, sources: Sequence[int]) -> Tensor | None:
+        """Estimate the sources in a batch; None if there is too little memory for it and a smaller one may do."""
+        try:
+            return self._estimated(mixtures, sources).to(self.device)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            fault = fault_of(error) or EngineError(f"the model failed: {error}")
+            if isinstance(fault, OutOfMemoryError) and len(mixtures) > 1:
+                return None
+            raise fault from error
+
+    def _halve(self, batch: int) -> None:
+        """Learn that `batch` windows are too many. Called when nothing holds on to those that were tried."""
+        self._most = max(self._most, self.batch)
+        self._good_calls = 0
+        self.batch = batch // 2
+        log.warning("too little memory, halving the batch", batch=self.batch)
+        if self._device.type != "cpu":  # what torch keeps for itself, cuFFT and its like cannot have
+            torch.get_device_module(self._device).empty_cache()
+
+    def _grow(self) -> None:
+        """Try a batch that was halved once more when all went well for long: others may have used the memory."""
+        self._good_calls += 1
+        if self.batch < self._most and self._good_calls >= self._patience:
+            self._good_calls = 0
+            self._patience *= 2
+            self.batch = min(2 * self.batch, self._most)
 
     def _estimated(self, mixtures: Tensor, sources: Sequence[int]) -> Tensor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):

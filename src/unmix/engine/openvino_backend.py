@@ -6,7 +6,6 @@ normalisation stay in torch, in float32.
 """
 
 import functools
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,9 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from unmix.engine.conversion import converted_apart
 from unmix.engine.converted import Converted, Kept, revision
+from unmix.engine.faults import fault_of
 from unmix.engine.hybrid import HybridNetwork
 from unmix.engine.known_window import KnownWindow
 from unmix.errors import EngineError
@@ -93,7 +94,7 @@ class OpenVinoEstimator:
                 window = KnownWindow.load(window)
             self._request = self._compiled(graph, bf16=self._bf16)
         except (RuntimeError, OSError, ValueError) as error:
-            raise EngineError(
+            raise fault_of(error) or EngineError(
                 f"OpenVINO cannot load {graph}; if that file is damaged, remove it: {error}",
                 code="conversion_failed",
                 retryable=True,
@@ -146,11 +147,7 @@ class OpenVinoEstimator:
         model = self.model
         window = KnownWindow.of(model, self._samples)
         inputs = (_normalised(model._magnitude(model._spec(window.mixture)))[0], _normalised(window.mixture)[0])
-        # Exported, which computes nothing, rather than traced: a third of the memory and half of the time.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, of its own insides
-            graph = openvino.convert_model(torch.export.export(self._network, inputs))
-        graph.reshape({index: openvino.PartialShape(list(value.shape)) for index, value in enumerate(inputs)})
+        graph = converted_apart(model, inputs)
         self._request = self._compiled(graph, bf16=False)
         snr = window.snr_db(self)
         self._request = None
@@ -189,7 +186,7 @@ class OpenVinoEstimator:
         try:
             self._request.infer([spectrum.numpy(), wave.numpy()], share_inputs=True, share_outputs=True)
         except RuntimeError as error:
-            raise EngineError(f"the model failed: {error}") from error
+            raise fault_of(error) or EngineError(f"the model failed: {error}") from error
         folded, waves = (torch.from_numpy(self._request.get_output_tensor(index).data) for index in range(2))
         return folded, waves
 

@@ -5,13 +5,12 @@ it before; and to separate it window by window into encoders that write as it go
 song. Where files come from and go to in the service is the worker's; the windows are `segments`'.
 """
 
-import ctypes
 import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +26,8 @@ from unmix.audio.region import region_of
 from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.audio.song_reader import SongReader
 from unmix.engine.backends import Backend, Precision, make_engine
+from unmix.engine.faults import faults_named
+from unmix.engine.memory import give_back, needed_mb
 from unmix.engine.models import LoadedModel
 from unmix.engine.resample import torchaudio_resample
 from unmix.engine.segments import SegmentStream
@@ -118,6 +119,12 @@ class Separator:
         """What really runs: `exact` or `fast`."""
         return self._engine.precision
 
+    @property
+    def needed_mb(self) -> int:
+        """How many MiB this process needs to separate all stems; 0: not known."""
+        return needed_mb(self.model, self.device)
+
+    @faults_named()
     def separate_file(
         self,
         song: Path,
@@ -146,6 +153,8 @@ class Separator:
             InputError: a stem that the model cannot give (`unknown_stem`), a format there is not (`unknown_format`,
                 `unknown_bits`), or a region that the song does not have (`bad_region`).
             AudioError: the song cannot be decoded.
+            OutOfMemoryError: there was too little memory.
+            DeviceError: the device failed; nothing more can be separated in this process.
             EngineError: the separation failed, or a file could not be written.
         """
         started = time.monotonic()
@@ -255,8 +264,7 @@ class Separator:
 def _release_weights(model: LoadedModel) -> None:
     """Give the memory of the weights back to the system; what would still compute with them fails."""
     model.module.to("meta")
-    with suppress(AttributeError, OSError):  # only glibc has to be told
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
 
 
 def _wait(futures: Iterable[Future[None]]) -> None:

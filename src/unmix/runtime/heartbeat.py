@@ -18,3 +18,8 @@ class Heartbeat:
         """Say that the process is alive."""
         if self._path is not None:
             self._path.touch()
+
+    def end(self) -> None:
+        """Say that the process is not alive, or not yet: what a probe would still take for young goes away."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

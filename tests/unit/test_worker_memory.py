@@ -1,0 +1,194 @@
+"""How much memory a worker may take, and what becomes of a separating process that takes more: a real one, which does.
+
+The limits are made up: none of the machine's is changed.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from support import eventually, is_alive
+from unmix.errors import EngineError
+from unmix.job import ModelCard, SeparationOptions
+from unmix.names import hash_song
+from unmix.queue.job_queue import JobQueue
+from unmix.runtime.shutdown import Shutdown
+from unmix.settings import Settings
+from unmix_worker import separation
+from unmix_worker.lease import Lease
+from unmix_worker.memory import RESERVE_BYTES, MemoryWatch, cgroup_limit_bytes, room_for_child_bytes, taken_bytes
+from unmix_worker.messages import Loaded, Ready, SeparationTask, encode
+from unmix_worker.separation import CrashedError, SeparationProcess
+
+MB = 1 << 20
+JOB_ID = hash_song(b"a song")
+READY = Ready(ModelCard("demo", "ab" * 32, ("vocals",), 44_100), "torch", "exact")
+TASK = SeparationTask.of(SeparationOptions(model="demo"), Path("/song"), Path("/out"), 256)
+
+#: A child that takes 10 MB more again and again, over a song or already while it loads.
+GREEDY = """
+def take():
+    kept = []
+    while True:
+        kept.append(b"x" * (10 << 20))
+"""
+
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to ask")
+
+
+@pytest.mark.parametrize(
+    ("own", "file", "limit"),
+    [
+        ("0::/", "memory.max", "2147483648"),
+        ("0::/pods/one", "pods/one/memory.max", "2147483648"),
+        ("0::/pods/one", "pods/memory.max", "2147483648"),
+        ("4:cpu,cpuacct:/a\n3:memory:/docker/one\n0::/", "memory/docker/one/memory.limit_in_bytes", "2147483648"),
+        ("3:hugetlb,memory:/docker/one", "memory/memory.limit_in_bytes", "2147483648"),
+    ],
+    ids=["v2, a namespace", "v2", "v2, one above", "v1", "v1, the path is the host's"],
+)
+def test_the_limit_is_read_from_either_kind_of_cgroup(own: str, file: str, limit: str, tmp_path: Path) -> None:
+    (tmp_path / "own").write_text(own + "\n")
+    path = tmp_path / "cgroup" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(limit + "\n")
+    assert cgroup_limit_bytes(tmp_path / "cgroup", tmp_path / "own") == 2048 * MB
+
+
+def test_the_least_limit_counts(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("0::/pods/one\n")
+    (tmp_path / "pods" / "one").mkdir(parents=True)
+    for folder, limit in (("pods", "1000"), ("pods/one", "max"), (".", "2000")):
+        (tmp_path / folder / "memory.max").write_text(f"{limit}\n")
+    assert cgroup_limit_bytes(tmp_path, tmp_path / "own") == 1000
+
+
+def test_no_limit_is_none(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    assert cgroup_limit_bytes(tmp_path, own) is None
+    own.write_text("3:memory:/\n0::/\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
+    assert cgroup_limit_bytes(tmp_path, own) is None
+    assert room_for_child_bytes(None) is None
+
+
+@needs_proc
+def test_of_the_limit_the_worker_and_the_kernel_get_their_part() -> None:
+    room = room_for_child_bytes(4096 * MB)
+    assert room is not None
+    assert 0 < room < 4096 * MB - RESERVE_BYTES
+    assert room_for_child_bytes(MB) == 0
+
+
+@needs_proc
+def test_what_a_process_has_started_counts_as_its_own_and_what_it_maps_does_not(tmp_path: Path) -> None:
+    mapped = tmp_path / "mapped"
+    mapped.write_bytes(bytes(100 * MB))
+    own = f"import mmap; f = open({str(mapped)!r}, 'r+b'); m = mmap.mmap(f.fileno(), 0); n = sum(m[::4096])"
+    other = "import sys; kept = b'x' * (100 << 20); print('there', flush=True); sys.stdin.read()"
+    code = f"import subprocess, sys; {own}; subprocess.run([sys.executable, '-c', {other!r}])"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        taken = taken_bytes(process.pid)
+        assert taken is not None
+        assert 100 * MB < taken < 170 * MB
+        process.communicate()
+    assert taken_bytes(process.pid) is None
+
+
+@needs_proc
+def test_a_process_that_ends_within_its_limit_ends_the_watch() -> None:
+    ended: list[bool] = []
+    with subprocess.Popen([sys.executable, "-c", "kept = b'x' * (20 << 20)"]) as process:
+        watch = MemoryWatch(process.pid, 1000 * MB, lambda: ended.append(True))
+        process.wait()
+        watch.close()
+    assert not ended
+    assert not watch.exceeded
+
+
+MakeProcess = Callable[..., SeparationProcess]
+
+
+@pytest.fixture
+def process_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MakeProcess]:
+    """Make a process whose child runs a program, and may take so many MiB."""
+    made: list[SeparationProcess] = []
+
+    def make(program: str, room_mb: int) -> SeparationProcess:
+        def start(_: list[str], **options: object) -> "subprocess.Popen[str]":
+            child: subprocess.Popen[str] = subprocess.Popen([sys.executable, "-c", program], **options)  # type: ignore[call-overload]
+            (tmp_path / "pid").write_text(str(child.pid))
+            return child
+
+        monkeypatch.setattr(separation, "subprocess", SimpleNamespace(Popen=start, PIPE=subprocess.PIPE))
+        monkeypatch.setattr(separation, "room_for_child_bytes", lambda limit: room_mb * MB)
+        made.append(SeparationProcess(Settings(model="demo")))
+        return made[-1]
+
+    yield make
+    for process in made:
+        process.close()
+
+
+@pytest.fixture
+def lease(queue: JobQueue) -> Iterator[Lease]:
+    queue.submit(JOB_ID, "g")
+    claim = queue.claim(str(queue.take(block_seconds=1)), JOB_ID, "worker-1")
+    assert claim is not None
+    with Lease(queue, claim, 0.1) as lease:
+        yield lease
+
+
+@needs_proc
+def test_a_child_that_takes_too_much_over_a_song_is_ended_and_the_next_one_serves(
+    process_of: MakeProcess, lease: Lease, tmp_path: Path
+) -> None:
+    said = encode(READY), encode(Loaded())
+    program = (
+        f"{GREEDY}\nprint({said[0]!r}, end='', flush=True); input(); print({said[1]!r}, end='', flush=True); take()"
+    )
+    process = process_of(program, 200)
+    process.ensure_ready(Shutdown(60))
+    first = int((tmp_path / "pid").read_text())
+    with pytest.raises(CrashedError, match="more than 200 MiB") as caught:
+        process.separate(TASK, lease, Shutdown(60))
+    assert (caught.value.code, caught.value.retryable) == ("memory_exceeded", True)
+    assert not is_alive(first)
+    process.ensure_ready(Shutdown(60))
+    assert is_alive(int((tmp_path / "pid").read_text()))
+
+
+@needs_proc
+def test_a_child_that_takes_too_much_while_it_loads_is_ended_with_what_it_has_started(
+    process_of: MakeProcess, tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+    greedy = f"import os; open({str(started)!r}, 'w').write(str(os.getpid()))\n{GREEDY}\ntake()"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {greedy!r}])"
+    process = process_of(program, 200)
+    with pytest.raises(CrashedError) as caught:
+        process.ensure_ready(Shutdown(60))
+    assert caught.value.code == "memory_exceeded"
+    process.close()
+    eventually(lambda: not is_alive(int(started.read_text())), "what it had started is gone too")
+
+
+def test_a_model_that_needs_more_than_there_is_ends_the_worker_before_it_takes_a_song(
+    process_of: MakeProcess, tmp_path: Path
+) -> None:
+    ready = Ready(READY.card, READY.backend, READY.precision, needed_mb=1131)
+    program = f"import time; print({encode(ready)!r}, end='', flush=True); time.sleep(3600)"
+    with pytest.raises(EngineError, match=r"demo needs 1131 MiB.* leaves 1130 MiB") as caught:
+        process_of(program, 1130).ensure_ready(Shutdown(60))
+    assert (caught.value.code, caught.value.retryable) == ("memory_too_small", False)
+    assert not is_alive(int((tmp_path / "pid").read_text()))
+    assert process_of(program, 1131).ensure_ready(Shutdown(60)) == READY.card

@@ -1,0 +1,118 @@
+"""How much memory a worker may take, and the watch that ends its separating process before the kernel ends them all.
+
+In a container whose cgroup kills as a whole (`memory.oom.group`, which Kubernetes sets with cgroup v2) a process that
+takes too much takes its worker along, and the song's lease lapses as if a machine had gone. So the parent looks first.
+Why it does not have the kernel limit its data instead: docs/reliability.md.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+#: Of the limit, what is left to the kernel's own (page tables, sockets) and to what comes between two looks.
+RESERVE_BYTES: Final = 128 << 20
+#: Faster than this no process fills memory that the kernel has to clear first; so long until the next look is safe.
+_FASTEST_BYTES_PER_SECOND: Final = 8 << 30
+_SHORTEST_PAUSE_SECONDS: Final = 0.005
+_LONGEST_PAUSE_SECONDS: Final = 0.2
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+#: cgroup v1 says "no limit" by a number that no machine has.
+_NO_LIMIT_BYTES: Final = 1 << 60
+
+
+def cgroup_limit_bytes(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
+    """Return the least memory limit of this process' cgroup (v1 or v2) and those above it; None if there is none.
+
+    Where a container sees its own cgroup as the root of the mount, although `own` names a path on the host, the
+    root's limit is found as that of the last one above.
+    """
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:  # no Linux
+        return None
+    limits: list[int] = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            mount, name = root, "memory.max"
+        elif "memory" in controllers.split(","):
+            mount, name = root / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        folder = mount / path.lstrip("/")
+        limits += [limit for each in (folder, *folder.parents) if (limit := _number_in(each / name)) is not None]
+    return min((limit for limit in limits if limit < _NO_LIMIT_BYTES), default=None)
+
+
+def room_for_child_bytes(limit_bytes: int | None) -> int | None:
+    """Return how much of the limit the separating process may take, beside this one; None if there is no limit."""
+    if limit_bytes is None:
+        return None
+    return max(0, limit_bytes - RESERVE_BYTES - (_own_bytes(Path("/proc/self")) or 0))
+
+
+def taken_bytes(pid: int) -> int | None:
+    """Return the memory that a process and those that it started take and nobody can take from them; None if it ended.
+
+    What is mapped from files does not count: the kernel drops that when it needs the room.
+    """
+    process = Path("/proc") / str(pid)
+    taken = _own_bytes(process)
+    if taken is None:
+        return None
+    try:
+        children = (process / "task" / str(pid) / "children").read_text().split()
+    except OSError:
+        children = []
+    return taken + sum(taken_bytes(int(child)) or 0 for child in children)
+
+
+class MemoryWatch:
+    """Looks at what a process takes, from a thread of its own, until the process ends or takes more than `most_bytes`.
+
+    The more room there is, the longer it waits until the next look.
+    """
+
+    def __init__(self, pid: int, most_bytes: int, end: Callable[[], None]) -> None:
+        """Begin; `end` is called once if the process takes too much."""
+        self.exceeded = False
+        self._pid = pid
+        self._most_bytes = most_bytes
+        self._end = end
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="memory", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more. To be called before the process is waited for: its number may be another's then."""
+        self._closed.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while (taken := taken_bytes(self._pid)) is not None:
+            if taken > self._most_bytes:
+                self.exceeded = True
+                self._end()
+                return
+            pause = (self._most_bytes - taken) / _FASTEST_BYTES_PER_SECOND
+            if self._closed.wait(min(max(pause, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)):
+                return
+
+
+def _own_bytes(process: Path) -> int | None:
+    try:
+        _, resident, of_files, *_ = (process / "statm").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return (int(resident) - int(of_files)) * _PAGE_BYTES
+
+
+def _number_in(file: Path) -> int | None:
+    try:
+        text = file.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if re.fullmatch(r"\d+", text) else None  # v2 says "max"
