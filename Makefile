@@ -156,7 +156,7 @@ PEERS := audio-separator==0.47.1 "demucs-infer[mp3]==4.4.0" "demucs-onnx[mp3]==0
 
 $(VENV)-peers/.installed: constraints.txt | $(VENV)-peers/bin/python
 	$(VENV)-peers/bin/pip install --quiet $(PINNED) $(TORCH)
-	$(VENV)-peers/bin/pip install --quiet $(PINNED) $(TORCH) $(PEERS)
+	$(VENV)-peers/bin/pip install --quiet $(PINNED) $(PEERS)
 	@touch $@
 
 $(VENV)/bin/python $(VENV)-rest/bin/python $(VENV)-peers/bin/python $(VENV)-constraints/bin/python:
