@@ -2,6 +2,7 @@
 
 import struct
 import zipfile
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from io import BytesIO
 from pathlib import Path
@@ -192,6 +193,29 @@ def test_an_mp3_of_any_rate_promises_what_it_holds(sample_rate: int) -> None:
     assert promised_seconds(BytesIO(song)) == pytest.approx(3, abs=0.2)
     assert not accepted(song).warnings
     assert promised_seconds(BytesIO(song[len(song) // 2 :])) == 0
+
+
+def caf(labels: Sequence[int]) -> bytes:
+    """A second of silence whose file has an order of channels of its own, by Apple's labels: 1 is left, 2 is right."""
+    count = len(labels)
+    description = b"lpcm" + struct.pack(">5I", 0, 2 * count, 1, count, 16)
+    order = struct.pack(">3I", 0, 0, count) + b"".join(struct.pack(">II3f", label, 0, 0, 0, 0) for label in labels)
+    samples = bytes(4 + 2 * 44_100 * count)
+    chunks = [(b"desc", struct.pack(">d", 44_100) + description), (b"chan", order), (b"data", samples)]
+    return b"caff\0\1\0\0" + b"".join(name + struct.pack(">q", len(data)) + data for name, data in chunks)
+
+
+@pytest.mark.parametrize("labels", [[2, 1], [1, 1], [0xFFFFFFFF, 0]])
+def test_two_channels_are_left_and_right_in_whatever_order_the_file_says(labels: list[int]) -> None:
+    for _ in range(3):  # PyAV would free such an order more than once
+        info = accepted(caf(labels))
+        assert (info.channels, info.samples, info.warnings, info.notes) == (2, 44_100, (), ())
+
+
+@pytest.mark.parametrize("labels", [[3, 2, 1], [2, 1, 3, 4, 6, 5], [2] * 5])
+def test_more_channels_in_an_order_of_their_own_are_refused(labels: list[int]) -> None:
+    for _ in range(3):
+        assert code_of(caf(labels)) == "bad_channels"
 
 
 def test_a_truncated_song_is_accepted_with_a_warning() -> None:

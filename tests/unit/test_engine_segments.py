@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -116,21 +116,6 @@ def test_only_the_windows_that_touch_a_region_are_separated() -> None:
     assert windows(range(SEGMENT, 2 * STRIDE)) == 1  # where no other window reaches
     assert windows(range(2 * STRIDE, 2 * STRIDE + 1)) == 2  # where two overlap
     assert windows(range(50 * STRIDE, 53 * STRIDE)) == 4
-
-
-def test_of_the_song_behind_a_region_nothing_is_asked_for() -> None:
-    bag, mixture = BagOfModels([htdemucs()]), mixture_of(100_003)
-    segments = SegmentStream(estimators_of(bag), bag.weights, 100_003, range(4), range(0, 10_000))
-    asked = []
-
-    def chunks() -> Iterator[Tensor]:
-        for chunk in mixture.split(5_000, dim=-1):
-            asked.append(chunk.shape[-1])
-            yield chunk
-
-    with torch.inference_mode():
-        assert sum(part.shape[-1] for part, _ in segments.estimates(chunks(), lambda done: None)) == 10_000
-    assert sum(asked) < 35_000
 
 
 @pytest.mark.parametrize(("save", "name"), [(save_ft, "htdemucs_ft"), (save_mdx, "mdx")])

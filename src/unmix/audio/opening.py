@@ -106,9 +106,25 @@ def _checked_stream(opened: Any) -> Any:
         raise AudioError("the file holds no audio frames", code="no_audio_frames")
     if codec.sample_rate > _MAX_SAMPLE_RATE:
         raise AudioError(f"a sample rate of {codec.sample_rate} Hz", code="bad_sample_rate")
-    if not 0 < codec.channels <= _MAX_CHANNELS:
-        raise AudioError(f"{codec.channels or 'an impossible number of'} channels", code="bad_channels")
+    _settle_channels(codec)
     return stream
+
+
+def _settle_channels(codec: Any) -> None:
+    """Take two channels for left and right, whatever the file says, and refuse more in an order of the file's own.
+
+    Such an order is a piece of memory, which PyAV frees as often as it was asked for it, once with every frame. So it
+    is asked once, and the decoder gets an order that needs no memory.
+    """
+    layout = codec.layout
+    count = layout.nb_channels
+    if not 0 < count <= _MAX_CHANNELS:
+        raise AudioError(f"{count or 'an impossible number of'} channels", code="bad_channels")
+    name = {1: "mono", 2: "stereo"}.get(count, layout.name)
+    is_own_order = " channels (" in name
+    codec.layout = "mono" if is_own_order else name
+    if is_own_order:
+        raise AudioError(f"the file has {name}, an order that is not read", code="bad_channels")
 
 
 def _check_header(part: Window, container: str) -> None:

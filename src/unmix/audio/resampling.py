@@ -68,6 +68,8 @@ class Resampler:
     def _stereo(self, frames: Iterator[Any]) -> Iterator[Samples]:
         for frame in frames:
             samples: Samples = frame.to_ndarray()[:, : -(-self._given * SAMPLE_RATE // self._rate) - self._made]
+            if not samples.shape[1]:
+                continue
             if not np.isfinite(samples).all():
                 raise AudioError("the file holds samples that are not finite", code="bad_samples")
             self._made += samples.shape[1]
