@@ -19,7 +19,8 @@ def test_a_waiting_job_tells_its_place(rest: Rest) -> None:
     job = rest.client.get(f"/apiv1/jobs/{JOB_ID}").json
     assert (job["hash"], job["songhash"], job["status"]) == (JOB_ID, JOB_ID, "queued")
     assert (job["position"], job["progress"], job["attempt"]) == (2, 0.0, 0)
-    assert job["options"] == {"model": "demo", "stems": [], "format": "mp3", "mixture_consistency": False}
+    usual = {"format": "mp3", "bits": 16, "mixture_consistency": False, "start": 0.0, "end": None}
+    assert job["options"] == {"model": "demo", "stems": [], **usual}
     assert job["stems"] == {}
     assert job["ran"] is None
 
