@@ -62,6 +62,11 @@ def processor(machine: dict[str, Any]) -> str:
     return f"{machine['cpu']} ({generation})" if generation else str(machine["cpu"])
 
 
+def has_bfloat16(machine: dict[str, Any]) -> bool:
+    """Say whether a machine has instructions for bfloat16; without them `fast` computes in float32."""
+    return any(flag in machine["flags"] for flag in ("avx512_bf16", "amx_bf16"))
+
+
 def _cpu() -> dict[str, str]:
     """Return what /proc/cpuinfo says of the first processor."""
     first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks import gpu_table, tables, targets
-from benchmarks.machine import conditions, processor
+from benchmarks.machine import conditions, has_bfloat16, processor
 from benchmarks.tables import Record
 
 #: Names of the plots beside the page.
@@ -187,7 +187,7 @@ def _targets(records: Mapping[str, Record]) -> str:
     bench = records["bench"]
     machine = bench["machine"]
     here = f"This is {processor(machine)} ({', '.join(machine['flags'])}), {_peaks(tables.peaks(bench))}"
-    here += "." if targets.has_bfloat16(bench) else ": they are not for it, as `fast` computes in float32 here."
+    here += "." if has_bfloat16(machine) else ": they are not for it, as `fast` computes in float32 here."
     same = {kind: record for kind, record in records.items() if processor(record["machine"]) == processor(machine)}
     return f"{_TARGETS.format(here=here)}\n\n{targets.table(same)}"
 

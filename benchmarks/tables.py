@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.machine import processor
+from benchmarks.machine import has_bfloat16, processor
 
 #: Everything is compared with demucs' command line as its users call it.
 BASELINE: Final = "demucs --mp3"
@@ -149,7 +149,7 @@ def work(record: Record, model: Record) -> str:
                 f"{median(reference[number] / own[number] for number in own):.2f}",
                 f"{gflops:.0f}",
                 f"{gflops / peak['float32']:.0%}",
-                f"{gflops / peak['bfloat16']:.0%}",
+                f"{gflops / peak['bfloat16']:.0%}" if has_bfloat16(record["machine"]) else "–",
             ]
         )
     head = ["separation alone", "runs", "song", "wall s", "times as fast", "GFLOP/s"]

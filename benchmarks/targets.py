@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from benchmarks import tables
+from benchmarks.machine import has_bfloat16
 from benchmarks.tables import BASELINE, Record, ratio, share_of_peak
 
 _SONG_SECONDS: Final = 180.0
@@ -18,11 +19,6 @@ def table(records: Records) -> str:
     return tables.markdown(["", "target", "measured"], rows)
 
 
-def has_bfloat16(record: Record) -> bool:
-    """Say whether the machine multiplies bfloat16, which `fast` is made for and its targets suppose."""
-    return any(flag in record["machine"]["flags"] for flag in ("avx512_bf16", "amx_bf16"))
-
-
 def _command(contestant: str) -> Callable[[Records], str | None]:
     def measured(records: Records) -> str | None:
         bench = records["bench"]
@@ -35,7 +31,7 @@ def _command(contestant: str) -> Callable[[Records], str | None]:
 def _share(contestant: str) -> Callable[[Records], str | None]:
     def measured(records: Records) -> str | None:
         bench = records["bench"]
-        dtype = "bfloat16" if has_bfloat16(bench) else "float32"
+        dtype = "bfloat16" if has_bfloat16(bench["machine"]) else "float32"
         share = share_of_peak(bench, bench["models"][0], contestant, dtype)
         return None if share is None else f"{share:.0%} of {dtype}"
 
