@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.job": {"unmix.names", "unmix.document"},
     "unmix.settings": {"unmix.job"},
     "unmix.audio": {"unmix.errors"},
-    "unmix.engine": {"unmix.errors", "unmix.names", "unmix.audio"},
+    "unmix.engine": {"unmix.errors", "unmix.names", "unmix.resources", "unmix.audio"},
     "unmix.store": {"unmix.errors", "unmix.names"},
     "unmix.queue": {"unmix.errors", "unmix.job"},
     "unmix.ledger": {"unmix.errors", "unmix.names", "unmix.job", "unmix.store"},

@@ -6,7 +6,6 @@ song. Where files come from and go to in the service is the worker's; the window
 """
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,6 +34,7 @@ from unmix.engine.shared import SharedEstimator
 from unmix.engine.stems import plan_stems
 from unmix.engine.transfer import delivered, on_device
 from unmix.errors import EngineError
+from unmix.resources import usable_processors
 
 #: Told how many of how many segments are done; may raise to stop the separation.
 OnProgress = Callable[[int, int], None]
@@ -104,7 +104,7 @@ class Separator:
         self._writer: type[StemWriter] | Callable[..., PooledWriter] = StemWriter
         if at_once > 1:
             self._estimators = [SharedEstimator(estimator) for estimator in self._estimators]
-            codecs = CodecPool(os.cpu_count() or 1)
+            codecs = CodecPool(usable_processors())
             self._reader, self._writer = codecs.reader, codecs.writer
         if not self._engine.needs_weights:
             _release_weights(model)
