@@ -1,5 +1,6 @@
 """Fixtures for all tests; `conftest.py` loads them once the environment is the same everywhere."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from unmix.store.file import FileStore
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where tests, and the processes that they start, keep converted models: each is converted once."""
-    folder = tmp_path_factory.mktemp("cache")
+    """Where tests, and the processes that they start, keep converted models: each is converted once in a run."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the folder above is that of all who run tests beside each other
+        folder = folder.parent
+    folder = folder / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNMIX_CACHE_DIR", str(folder))
         yield folder
