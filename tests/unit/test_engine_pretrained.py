@@ -196,7 +196,7 @@ def test_a_model_that_does_not_run_with_these_settings_is_not_called_ready(
     assert unmix("fetch", "demo", "--model-dir", tmp_path) == 1
     output = capsys.readouterr()
     assert "ready" not in output.out
-    assert "there is no device 'abacus'" in output.err
+    assert "the device 'abacus' is not available: there is none of this name" in output.err
 
 
 def test_a_fetched_bag_keeps_its_weights_and_its_segment(
