@@ -24,8 +24,13 @@ def usable_processors() -> int:
 
 def usable_memory() -> int:
     """Return how many bytes this process and all beside it may use: not what is free now."""
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return int(min(machine, memory_limit(_ROOT)))
+    return memory_limit_bytes() or _machine_bytes()
+
+
+def memory_limit_bytes() -> int | None:
+    """Return how many bytes the cgroups allow this process and all beside it; None if they do not limit it."""
+    limit = memory_limit(_ROOT)
+    return int(limit) if limit < _machine_bytes() else None
 
 
 def processors_of(allowed: Iterable[int], root: Path) -> int:
@@ -42,6 +47,10 @@ def processors_of(allowed: Iterable[int], root: Path) -> int:
 def memory_limit(root: Path) -> float:
     """Return the least limit of memory, in bytes, of the cgroups that /proc and /sys below `root` describe."""
     return min((_memory(folder) for folder in _cgroups("memory", root)), default=math.inf)
+
+
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _siblings(number: int, root: Path) -> str:

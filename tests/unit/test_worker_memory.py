@@ -20,7 +20,7 @@ from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix_worker import separation
 from unmix_worker.lease import Lease
-from unmix_worker.memory import RESERVE_BYTES, MemoryWatch, cgroup_limit_bytes, room_for_child_bytes, taken_bytes
+from unmix_worker.memory import RESERVE_BYTES, MemoryWatch, room_for_child_bytes, taken_bytes
 from unmix_worker.messages import Loaded, Ready, SeparationTask, encode
 from unmix_worker.separation import CrashedError, SeparationProcess
 
@@ -40,41 +40,7 @@ def take():
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to ask")
 
 
-@pytest.mark.parametrize(
-    ("own", "file", "limit"),
-    [
-        ("0::/", "memory.max", "2147483648"),
-        ("0::/pods/one", "pods/one/memory.max", "2147483648"),
-        ("0::/pods/one", "pods/memory.max", "2147483648"),
-        ("4:cpu,cpuacct:/a\n3:memory:/docker/one\n0::/", "memory/docker/one/memory.limit_in_bytes", "2147483648"),
-        ("3:hugetlb,memory:/docker/one", "memory/memory.limit_in_bytes", "2147483648"),
-    ],
-    ids=["v2, a namespace", "v2", "v2, one above", "v1", "v1, the path is the host's"],
-)
-def test_the_limit_is_read_from_either_kind_of_cgroup(own: str, file: str, limit: str, tmp_path: Path) -> None:
-    (tmp_path / "own").write_text(own + "\n")
-    path = tmp_path / "cgroup" / file
-    path.parent.mkdir(parents=True)
-    path.write_text(limit + "\n")
-    assert cgroup_limit_bytes(tmp_path / "cgroup", tmp_path / "own") == 2048 * MB
-
-
-def test_the_least_limit_counts(tmp_path: Path) -> None:
-    (tmp_path / "own").write_text("0::/pods/one\n")
-    (tmp_path / "pods" / "one").mkdir(parents=True)
-    for folder, limit in (("pods", "1000"), ("pods/one", "max"), (".", "2000")):
-        (tmp_path / folder / "memory.max").write_text(f"{limit}\n")
-    assert cgroup_limit_bytes(tmp_path, tmp_path / "own") == 1000
-
-
-def test_no_limit_is_none(tmp_path: Path) -> None:
-    own = tmp_path / "own"
-    assert cgroup_limit_bytes(tmp_path, own) is None
-    own.write_text("3:memory:/\n0::/\n")
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory").mkdir()
-    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
-    assert cgroup_limit_bytes(tmp_path, own) is None
+def test_without_a_limit_nobody_is_watched() -> None:
     assert room_for_child_bytes(None) is None
 
 

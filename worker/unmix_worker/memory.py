@@ -6,7 +6,6 @@ Why it does not have the kernel limit its data instead: docs/reliability.md.
 """
 
 import os
-import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,32 +18,6 @@ _FASTEST_BYTES_PER_SECOND: Final = 8 << 30
 _SHORTEST_PAUSE_SECONDS: Final = 0.005
 _LONGEST_PAUSE_SECONDS: Final = 0.2
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
-#: cgroup v1 says "no limit" by a number that no machine has.
-_NO_LIMIT_BYTES: Final = 1 << 60
-
-
-def cgroup_limit_bytes(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """Return the least memory limit of this process' cgroup (v1 or v2) and those above it; None if there is none.
-
-    Where a container sees its own cgroup as the root of the mount, although `own` names a path on the host, the
-    root's limit is found as that of the last one above.
-    """
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:  # no Linux
-        return None
-    limits: list[int] = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            mount, name = root, "memory.max"
-        elif "memory" in controllers.split(","):
-            mount, name = root / "memory", "memory.limit_in_bytes"
-        else:
-            continue
-        folder = mount / path.lstrip("/")
-        limits += [limit for each in (folder, *folder.parents) if (limit := _number_in(each / name)) is not None]
-    return min((limit for limit in limits if limit < _NO_LIMIT_BYTES), default=None)
 
 
 def room_for_child_bytes(limit_bytes: int | None) -> int | None:
@@ -108,11 +81,3 @@ def _own_bytes(process: Path) -> int | None:
     except (OSError, ValueError):
         return None
     return (int(resident) - int(of_files)) * _PAGE_BYTES
-
-
-def _number_in(file: Path) -> int | None:
-    try:
-        text = file.read_text().strip()
-    except OSError:
-        return None
-    return int(text) if re.fullmatch(r"\d+", text) else None  # v2 says "max"

@@ -21,12 +21,13 @@ import structlog
 
 from unmix.errors import DeviceError, EngineError, ModelUnavailableError, OutOfMemoryError
 from unmix.job import ModelCard, Ran
+from unmix.resources import memory_limit_bytes
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix_worker.environment import child_environment
 from unmix_worker.lease import Lease, Released
-from unmix_worker.memory import MemoryWatch, cgroup_limit_bytes, room_for_child_bytes
+from unmix_worker.memory import MemoryWatch, room_for_child_bytes
 from unmix_worker.messages import Done, Event, Failed, Loaded, Progress, Ready, SeparationTask, decode_event, encode
 
 log = structlog.get_logger()
@@ -65,7 +66,7 @@ class SeparationProcess:
         self._child: subprocess.Popen[str] | None = None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._card: ModelCard | None = None
-        limit = settings.worker_memory_mb << 20 if settings.worker_memory_mb else cgroup_limit_bytes()
+        limit = settings.worker_memory_mb << 20 if settings.worker_memory_mb else memory_limit_bytes()
         self._room_bytes = room_for_child_bytes(limit)
         self._watch: MemoryWatch | None = None
 
