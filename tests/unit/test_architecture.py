@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix_worker": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.audio", "unmix.engine"),
         *("unmix.separating", "unmix.store", "unmix.queue", "unmix.ledger", "unmix.callbacks", "unmix.runtime"),
+        "unmix.resources",
     },
 }
 

@@ -53,7 +53,7 @@ def promised_seconds(file: BinaryIO) -> float:
     """Return how long an mp3 is as its Xing, Info or VBRI frame says; 0 if it has none, or no number in it."""
     file.seek(0)
     file.seek(id3_size(file.read(10)))
-    head = file.read(_MAX_FRAME_BYTES)
+    head = file.read(_MAX_FRAME_BYTES).ljust(64, b"\0")  # the file may end within the frame
     for mark in (b"Xing", b"Info", b"VBRI"):
         at = head.find(mark)
         start = at - (36 if mark == b"VBRI" else 4 + _side_bytes(head[:4]))
