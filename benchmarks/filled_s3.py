@@ -4,18 +4,19 @@ Through S3 a million objects would take hours. So they are laid out in a folder 
 brings into the buckets; from then on everything goes through S3.
 """
 
+import random
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from benchmarks import past
 from benchmarks.processes import started, wait_until
 from unmix.errors import StoreError
-from unmix.local.local import free_port
 from unmix.names import OUTPUT_BUCKET, QUEUE_BUCKET, ObjectName
 from unmix.store.s3 import MinioStore
 
@@ -24,6 +25,7 @@ SECRET_KEY: Final = "not-a-secret-of-anyone"
 
 _WEED: Final = Path(sys.executable).with_name("weed")
 _COPIES_AT_ONCE: Final = 16
+_PORTS: Final = range(20_000, 32_000)
 #: Servers inside the one process; each has a port for HTTP and one for gRPC.
 _INNER: Final = ("master", "volume", "filer", "s3")
 
@@ -48,7 +50,7 @@ class _Folders:
 @contextmanager
 def filled_s3(folder: Path, jobs: int) -> Iterator[tuple[str, MinioStore]]:
     """Run a server in `folder` that holds finished jobs, numbered from 0; yields its `host:port` and a client."""
-    ports = {name: free_port() for name in (*_INNER, *(f"{name}.grpc" for name in _INNER))}
+    ports = dict(zip((*_INNER, *(f"{name}.grpc" for name in _INNER)), _free_ports(), strict=False))
     data = folder / "weed"
     data.mkdir()
     command = [
@@ -65,6 +67,14 @@ def filled_s3(folder: Path, jobs: int) -> Iterator[tuple[str, MinioStore]]:
         wait_until(lambda: _is_ready(store), "the S3 server answers")
         _fill(folder / "objects", f"http://127.0.0.1:{ports['filer']}.{ports['filer.grpc']}/buckets/", jobs)
         yield endpoint, store
+
+
+def _free_ports() -> Iterator[int]:
+    """Yield ports that nobody listens on, below those that the system gives to connections: its own would take them."""
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            yield port
 
 
 def _fill(objects: Path, buckets: str, jobs: int) -> None:
