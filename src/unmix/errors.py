@@ -8,7 +8,8 @@
     ├── SupersededError       the job was removed or submitted anew: this outcome of it counts no more
     ├── StoreError            the object store is away or refused
     │   ├── ObjectMissingError
-    │   └── ObjectChangedError    a conditional put met another object than it expected
+    │   ├── ObjectChangedError    a conditional put met another object than it expected
+    │   └── PartDamagedError      a part of a song is not what its document says
     ├── CallbackError         the end of a job could not be reported
     └── EngineError           the separation itself failed
         ├── ModelUnavailableError
@@ -87,6 +88,12 @@ class ObjectChangedError(StoreError):
 
     code = "object_changed"
     retryable = False
+
+
+class PartDamagedError(StoreError):
+    """A part of a song is not what its document says; it has to be made again."""
+
+    code = "part_damaged"
 
 
 class CallbackError(UnmixError):

@@ -191,6 +191,44 @@ class StemFile(Part):
 
 
 @dataclass(frozen=True, slots=True)
+class SongPart(Part):
+    """The document of a part: a stretch of the song that is separated, as one FLAC per stem.
+
+    Written once, after its files; whoever makes the part a second time leaves the first one alone. Never a result.
+    """
+
+    index: int  # from 0, in the order of the song
+    start: int  # first sample, per channel, at the rate of the stems
+    samples: int
+    stems: dict[str, StemFile]
+    worker: str  # who made it
+    clipped: dict[str, int] = field(default_factory=dict)  # samples of each stem that were clamped
+    schema: int = SCHEMA
+
+    def to_json(self) -> bytes:
+        """Return the document's bytes."""
+        return json.dumps(self.to_fields(), sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, folder: str) -> Self:
+        """Read the document back; `folder` is what the keys of its files have to begin with.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError, RecursionError: the bytes are not such a document.
+        """
+        given = load(data)
+        part = cls.from_fields(
+            {**given, "stems": {name: StemFile.from_fields(stem) for name, stem in given["stems"].items()}}
+        )
+        if min(part.index, part.start, part.samples - 1) < 0 or not all(
+            names.is_stem(stem) and file.key.startswith(folder) and _WORD.fullmatch(file.key.removeprefix(folder))
+            for stem, file in part.stems.items()
+        ):
+            raise ValueError("it names files that cannot be its own")
+        return part
+
+
+@dataclass(frozen=True, slots=True)
 class Ran(Part):
     """What really ran, as the worker saw it."""
 

@@ -142,6 +142,26 @@ def attempt_object(job_id: str, token: str, stem: str, extension: str) -> Object
     return ObjectName(OUTPUT_BUCKET, f"{attempt_prefix(job_id)}{token}/{stem}.{extension}")
 
 
+def parts_prefix(job_id: str) -> str:
+    """Return what every key of this job's parts in the bucket `output` begins with; no token of an attempt does."""
+    return f"{attempt_prefix(job_id)}parts."
+
+
+def part_folder(job_id: str, generation: str, kind: str) -> str:
+    """Return what the keys of those parts begin with that may be joined: of one submission, made in one way."""
+    return f"{parts_prefix(job_id)}{generation}.{kind}/"
+
+
+def part_object(folder: str, index: int) -> ObjectName:
+    """Name the document of part number `index` in a `part_folder`: once it exists, the part is there."""
+    return ObjectName(OUTPUT_BUCKET, f"{folder}{index:05}.json")
+
+
+def part_file_object(folder: str, index: int, token: str, stem: str) -> ObjectName:
+    """Name a stem of a part; the token makes it unique: of two who make it neither writes over the other."""
+    return ObjectName(OUTPUT_BUCKET, f"{folder}{index:05}.{token}.{stem}.flac")
+
+
 def stem_object(job_id: str, stem: str, extension: str) -> ObjectName:
     """Name the copy of a stem that clients of the contract look for."""
     return ObjectName(OUTPUT_BUCKET, f"{job_id}-{stem}.{extension}")

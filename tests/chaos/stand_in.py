@@ -16,7 +16,8 @@ from chaos.points import Passage
 from unmix.runtime.shutdown import Shutdown
 from unmix_worker import separation
 from unmix_worker.lease import Lease
-from unmix_worker.messages import Event, Progress, SeparationTask
+from unmix_worker.messages import Event, PartsTask, Progress, SeparationTask
+from unmix_worker.parts import PartsExchange
 from unmix_worker.separation import Separated, SeparationProcess
 
 MODEL: Final = "stand-in"
@@ -33,11 +34,14 @@ def install(passage: Passage) -> type[SeparationProcess]:
     class StandInProcess(SeparationProcess):
         """Notes each separation under its token, and passes the point `while_separating`."""
 
-        def separate(self, task: SeparationTask, lease: Lease, shutdown: Shutdown) -> Separated:
+        def separate(
+            self, task: SeparationTask | PartsTask, lease: Lease, shutdown: Shutdown, parts: PartsExchange | None = None
+        ) -> Separated:
             passage.note("separating")
             assert passage.claim is not None
-            Path(task.song).with_name("token").write_text(passage.claim.token)
-            return super().separate(task, lease, shutdown)
+            song = task.separation.song if isinstance(task, PartsTask) else task.song
+            Path(song).with_name("token").write_text(passage.claim.token)
+            return super().separate(task, lease, shutdown, parts)
 
         def _next_event(self) -> Event | None:
             event = super()._next_event()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unmix.job import ModelCard, Ran
-from unmix_worker.messages import Done, Event, Loaded, Progress, Ready, SeparationTask, decode_task, encode
+from unmix_worker.messages import Done, Event, Loaded, PartsTask, Progress, Ready, SeparationTask, decode_order, encode
 
 SOURCES = ("other", "vocals")
 WEIGHTS_SHA256 = "5d" * 32
@@ -23,8 +23,12 @@ WEIGHTS_SHA256 = "5d" * 32
 def main(model: str) -> None:
     emit(Ready(ModelCard(model, WEIGHTS_SHA256, SOURCES, 44_100), backend="stand-in", precision="exact"))
     for line in iter(sys.stdin.readline, ""):
-        emit(Loaded())
-        emit(separate(decode_task(line)))
+        order = decode_order(line)
+        if isinstance(order, PartsTask):
+            order = order.separation  # one that separates nothing has no parts
+        if isinstance(order, SeparationTask):
+            emit(Loaded())
+            emit(separate(order))
 
 
 def separate(task: SeparationTask) -> Done:

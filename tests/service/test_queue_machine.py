@@ -116,7 +116,7 @@ class Engine:
     def ensure_ready(self, shutdown: Shutdown) -> ModelCard:
         return CARD
 
-    def separate(self, task: SeparationTask, lease: Lease, shutdown: Shutdown) -> Separated:
+    def separate(self, task: SeparationTask, lease: Lease, shutdown: Shutdown, parts: None) -> Separated:
         actor = Actor.current()
         assert actor is not None
         actor.stand_before("separate")

@@ -19,6 +19,7 @@ from unmix.local.embedded_redis import USERS_FILE, roles, server_command, write_
 from unmix.local.local import LocalPlan, running
 from unmix.queue.job_queue import JobQueue, QueuePolicy
 from unmix.queue.records import Claim
+from unmix.queue.runs import PartsOfJob, Run
 from unmix.settings import Settings
 
 START = Path(__file__).parents[2] / "redis" / "start.sh"
@@ -105,11 +106,26 @@ def work_of_a_worker(logins: Logins) -> None:
     for number, end in enumerate(ends):
         claim = _claim(logins, f"g{number}")
         worker.renew(claim, progress=0.5)
+        _share(worker, PartsOfJob(JOB_ID, f"g{number}", "exact-1", 3, {}), claim)
         end(claim)
     logins.queue("rest").submit(JOB_ID, "blpop")
     assert worker.take(block_seconds=1, fetch="blpop") == JOB_ID
     assert worker.guard.first_commit(JOB_ID, "blpop", b"{}") == b"{}"
     worker.log_list.push("node.worker.info:done", max_lines=10)
+
+
+def _share(worker: JobQueue, parts: PartsOfJob, claim: Claim) -> None:
+    """Lead and help with a job that falls into parts."""
+    assert not worker.has_waiting()
+    assert worker.runs.ask_help(claim, parts, there=())
+    assert worker.runs.wanted(parts.kind) == parts
+    run = worker.runs.take(parts)
+    assert isinstance(run, Run)
+    assert worker.runs.renew(parts, run)
+    worker.runs.note_there(parts, 0)
+    worker.runs.note_missing(parts, 1)
+    assert worker.runs.there(parts) == {0}
+    worker.runs.give_back(parts, run)
 
 
 def work_of_the_janitor(logins: Logins) -> None:

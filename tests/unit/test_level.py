@@ -113,5 +113,5 @@ def test_the_child_separates_with_the_level_of_its_task(tmp_path: Path, monkeypa
     for level, expected in ((known, Level(3, 0.25, 0.5, "ab")), (None, None)):
         task = SeparationTask.of(SeparationOptions(model="small"), tmp_path, tmp_path, 192, level=level)
         with pytest.raises(Told):
-            child._separate(task, separator, 60, lambda event: None)
+            child._as_a_whole(task, separator, 60, lambda event: None)
         assert told["level"] == expected

@@ -17,11 +17,19 @@ from unmix_worker.messages import (
     Event,
     Failed,
     Loaded,
+    MakeRun,
+    NoMoreRuns,
+    Order,
+    PartMade,
+    PartsBegun,
+    PartsTask,
     Progress,
     Ready,
+    RunWanted,
     SeparationTask,
+    UsePart,
     decode_event,
-    decode_task,
+    decode_order,
     encode,
 )
 
@@ -38,6 +46,15 @@ EVENTS: list[Event] = [
     Progress(1, 3),
     Done({"vocals": "/out/vocals.flac"}, RAN, ("cut",), ("resampled",)),
     Failed("undecodable", "two\nlines", retryable=False),
+    PartsBegun(9, "exact-1", LEVEL),
+    RunWanted(4),
+    PartMade(4, 1000, 500, {"vocals": "/out/parts/4.vocals.flac"}, {"vocals": 3}),
+]
+ORDERS: list[Order] = [
+    PartsTask(replace(TASK, level=LEVEL), join=True, least_seconds=30.0),
+    MakeRun(4, 8),
+    UsePart(2, {"vocals": "/found/2.vocals.flac"}, {"vocals": 0}),
+    NoMoreRuns(),
 ]
 
 
@@ -58,17 +75,25 @@ def test_an_event_is_one_line_that_says_all_of_it(event: Event) -> None:
     assert decode_event(with_a_new_field(line)) == event
 
 
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: type(order).__name__)
+def test_an_order_is_one_line_that_says_all_of_it(order: Order) -> None:
+    assert decode_order(encode(order)) == order
+    assert decode_order(with_a_new_field(encode(order))) == order
+
+
 @pytest.mark.parametrize("level", [None, LEVEL])
 def test_a_task_is_one_line_that_says_all_of_it(level: SongLevel | None) -> None:
     task = replace(TASK, level=level)
-    assert decode_task(encode(task)) == task
-    assert decode_task(with_a_new_field(encode(task))) == task
+    assert decode_order(encode(task)) == task
+    assert decode_order(with_a_new_field(encode(task))) == task
 
 
 def test_a_task_of_a_worker_that_knows_no_levels_has_none() -> None:
     values = json.loads(encode(replace(TASK, level=LEVEL)))
     del values["level"]
-    assert decode_task(json.dumps(values)).level is None
+    order = decode_order(json.dumps(values))
+    assert isinstance(order, SeparationTask)
+    assert order.level is None
 
 
 def test_the_task_of_a_job_asks_for_what_its_options_say() -> None:
@@ -85,8 +110,8 @@ def test_what_is_no_message_is_a_value_error(line: str) -> None:
 def test_a_task_is_no_event_and_an_event_is_no_task() -> None:
     with pytest.raises(ValueError, match="no event"):
         decode_event(encode(TASK))
-    with pytest.raises(ValueError, match="no task"):
-        decode_task(encode(Loaded()))
+    with pytest.raises(ValueError, match="no order"):
+        decode_order(encode(Loaded()))
 
 
 def test_an_event_that_only_another_version_knows_is_nothing() -> None:

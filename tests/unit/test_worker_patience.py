@@ -263,7 +263,7 @@ class Process:
     def ensure_ready(self, shutdown: Shutdown) -> ModelCard:
         return CARD
 
-    def separate(self, task: SeparationTask, lease: Lease, shutdown: Shutdown) -> Separated:
+    def separate(self, task: SeparationTask, lease: Lease, shutdown: Shutdown, parts: None) -> Separated:
         self.tasks.append(task)
         self._shutdown.request()
         vocals = Path(task.out) / "vocals.mp3"

@@ -39,7 +39,9 @@ CHILD = """
 from types import SimpleNamespace
 from unmix_worker import child
 model = SimpleNamespace(name="demo", weights_sha256="", sources=(), sample_rate=44_100)
-child.make_separator = lambda *_: SimpleNamespace(model=model, backend="torch", precision="exact", needed_mb=0)
+child.make_separator = lambda *_: SimpleNamespace(
+    model=model, device="cpu", backend="torch", precision="exact", needed_mb=0
+)
 child.main()
 """
 

@@ -9,6 +9,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,20 @@ from unmix.errors import DeviceError, EngineError, UnmixError
 from unmix.job import ModelCard, Ran
 from unmix.separating import make_separator
 from unmix.settings import Settings
-from unmix_worker.messages import Done, Event, Failed, Loaded, Progress, Ready, SeparationTask, decode_task, encode
+from unmix_worker.messages import (
+    Done,
+    Event,
+    Failed,
+    Loaded,
+    Order,
+    PartsTask,
+    Progress,
+    Ready,
+    SeparationTask,
+    decode_order,
+    encode,
+)
+from unmix_worker.part_work import part_work, parts_kind
 
 Emit = Callable[[Event], None]
 
@@ -36,17 +50,26 @@ def main() -> None:
         emit(_failed(error))
         _end_after(error)
         return
-    emit(Ready(_card(separator), separator.backend, separator.precision, separator.needed_mb))
+    kind = parts_kind(separator)
+    emit(Ready(_card(separator), separator.backend, separator.precision, separator.needed_mb, kind))
     while True:
-        line = lines.get()
         try:
-            task = _task(line)
+            order = _order(lines.get())
+            if not isinstance(order, SeparationTask | PartsTask):
+                continue  # of a song that is over
+            task = order.separation if isinstance(order, PartsTask) else order
             if separator is None or separator.model.name != task.model:
                 separator = None  # one model at a time, for memory's sake: this one goes before the next one comes
                 give_back()
                 separator = make_separator(task.model, settings)
             emit(Loaded())
-            emit(_separate(task, separator, settings.max_song_seconds, emit))
+            _refuse_other_weights(task, separator)
+            if isinstance(order, PartsTask):
+                done = _in_parts(order, separator, settings.max_song_seconds, emit, lambda: _order(lines.get()))
+            else:
+                done = _as_a_whole(task, separator, settings.max_song_seconds, emit)
+            if done is not None:
+                emit(done)
         except UnmixError as error:
             emit(_failed(error))
             _end_after(error)
@@ -58,14 +81,14 @@ def _end_after(error: UnmixError) -> None:
         os._exit(1)
 
 
-def _task(line: str) -> SeparationTask:
+def _order(line: str) -> Order:
     try:
-        return decode_task(line)
+        return decode_order(line)
     except ValueError as error:
         raise EngineError(f"the worker is of another version: {error}", code="bad_task", retryable=True) from error
 
 
-def _separate(task: SeparationTask, separator: Separator, max_seconds: float, emit: Emit) -> Done:
+def _refuse_other_weights(task: SeparationTask, separator: Separator) -> None:
     model = separator.model
     if task.weights_sha256 not in (None, model.weights_sha256):
         # Another worker may have the weights that were promised when the song was accepted.
@@ -74,6 +97,9 @@ def _separate(task: SeparationTask, separator: Separator, max_seconds: float, em
             code="weights_changed",
             retryable=True,
         )
+
+
+def _as_a_whole(task: SeparationTask, separator: Separator, max_seconds: float, emit: Emit) -> Done:
     separation = separator.separate_file(
         Path(task.song),
         Path(task.out),
@@ -88,20 +114,41 @@ def _separate(task: SeparationTask, separator: Separator, max_seconds: float, em
         end=task.end,
         on_progress=lambda done, total: emit(Progress(done, total)),
     )
-    ran = Ran(
+    stems = {stem: str(path) for stem, path in separation.stems.items()}
+    ran = _ran(separator, separation.duration_seconds, separation.seconds)
+    return Done(stems, ran, separation.warnings, separation.notes)
+
+
+def _in_parts(
+    order: PartsTask, separator: Separator, max_seconds: float, emit: Emit, receive: Callable[[], Order]
+) -> Done | None:
+    """Make parts of a song, and its stems if they are to be joined."""
+    started, task = time.monotonic(), order.separation
+    work = part_work(separator, task, _level(task), max_seconds=max_seconds, least_seconds=order.least_seconds)
+    if work is None:
+        return _as_a_whole(task, separator, max_seconds, emit)
+    if not order.join:
+        work.help(emit, receive)
+        return None
+    stems, warnings = work.join(emit, receive)
+    ran = _ran(separator, work.duration_seconds, time.monotonic() - started)
+    return Done({stem: str(path) for stem, path in stems.items()}, ran, warnings, work.notes)
+
+
+def _ran(separator: Separator, duration_seconds: float, seconds: float) -> Ran:
+    model = separator.model
+    return Ran(
         model=model.name,
         weights_sha256=model.weights_sha256,
         device=separator.device,
         backend=separator.backend,
         precision=separator.precision,
         sample_rate=model.sample_rate,
-        duration_seconds=separation.duration_seconds,
-        processing_seconds=round(separation.seconds, 3),
+        duration_seconds=duration_seconds,
+        processing_seconds=round(seconds, 3),
         weights_source=model.weights_source,
         weights_licence=model.weights_licence,
     )
-    stems = {stem: str(path) for stem, path in separation.stems.items()}
-    return Done(stems, ran, separation.warnings, separation.notes)
 
 
 def _level(task: SeparationTask) -> Level | None:

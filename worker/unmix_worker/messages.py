@@ -3,6 +3,10 @@
 The parent sends a `SeparationTask` for each song. The child answers with events: `Ready` once the default model is
 loaded; per task `Loaded`, `Progress`…, then `Done` or `Failed`.
 
+A song in parts begins with a `PartsTask`. After `PartsBegun` the child asks for each run (`RunWanted`) and tells of
+each part (`PartMade`); the parent answers with `MakeRun`, hands over parts that others made (`UsePart`), or says that
+no more is wanted (`NoMoreRuns`).
+
 Where a package is replaced under a running worker, the next child that it starts is of another version. So a field or
 an event that the reader does not know is ignored, and a task that lacks something is answered with `Failed`.
 """
@@ -60,16 +64,78 @@ class SeparationTask:
 
 
 @dataclass(frozen=True, slots=True)
+class PartsTask:
+    """One song for the child in parts: all of it and its stems (`join`), or whatever runs it is asked for.
+
+    To be joined, a song of less than `least_seconds`, or for a model that hears it as a whole, is separated as a whole.
+    """
+
+    separation: SeparationTask
+    join: bool
+    least_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MakeRun:
+    """Make the parts `[first, stop)`."""
+
+    first: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsePart:
+    """A part that somebody else made, as FLACs by stem, which the child removes."""
+
+    index: int
+    files: dict[str, str]
+    clipped: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class NoMoreRuns:
+    """Nobody wants more of this song."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartsBegun:
+    """The song has so many parts; only those of this kind can be joined with them."""
+
+    count: int
+    parts_kind: str
+    level: SongLevel
+
+
+@dataclass(frozen=True, slots=True)
+class RunWanted:
+    """The child has nothing to do; the run that begins with this part would cost it least."""
+
+    wished: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartMade:
+    """A part is there, as FLACs by stem, which the parent removes."""
+
+    index: int
+    start: int  # first sample
+    samples: int
+    files: dict[str, str]
+    clipped: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """The default model is loaded; `backend` and `precision` are what really runs.
 
-    `needed_mb` is how many MiB the child needs to separate with it; 0: not known.
+    `needed_mb` is how many MiB the child needs to separate with it; 0: not known. `parts_kind` is that of `PartsBegun`.
     """
 
     card: ModelCard
     backend: str
     precision: str
     needed_mb: int = 0
+    parts_kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,27 +170,30 @@ class Failed:
     retryable: bool
 
 
-Event: TypeAlias = Ready | Loaded | Progress | Done | Failed
+Order: TypeAlias = SeparationTask | PartsTask | MakeRun | UsePart | NoMoreRuns
+Event: TypeAlias = Ready | Loaded | Progress | PartsBegun | RunWanted | PartMade | Done | Failed
 
-_KINDS: Final = {kind.__name__: kind for kind in (SeparationTask, Ready, Loaded, Progress, Done, Failed)}
+_ORDERS: Final = (SeparationTask, PartsTask, MakeRun, UsePart, NoMoreRuns)
+_EVENTS: Final = (Ready, Loaded, Progress, PartsBegun, RunWanted, PartMade, Done, Failed)
+_KINDS: Final = {kind.__name__: kind for kind in (*_ORDERS, *_EVENTS)}
 #: Fields that are values of classes themselves.
-_PARTS: Final = {"card": ModelCard, "ran": Ran, "level": SongLevel}
+_PARTS: Final = {"card": ModelCard, "ran": Ran, "level": SongLevel, "separation": SeparationTask}
 
 
-def encode(message: SeparationTask | Event) -> str:
+def encode(message: Order | Event) -> str:
     """Return the line that says `message`."""
     return json.dumps({"kind": type(message).__name__, **asdict(message)}) + "\n"
 
 
-def decode_task(line: str) -> SeparationTask:
+def decode_order(line: str) -> Order:
     """Read what the parent says.
 
     Raises:
-        ValueError: that is no task.
+        ValueError: that is no order.
     """
     message = _decode(line)
-    if not isinstance(message, SeparationTask):
-        raise ValueError(f"no task: {line[:200]!r}")
+    if not isinstance(message, _ORDERS):
+        raise ValueError(f"no order: {line[:200]!r}")
     return message
 
 
@@ -135,16 +204,16 @@ def decode_event(line: str) -> Event | None:
         ValueError: that is no event.
     """
     message = _decode(line)
-    if isinstance(message, SeparationTask):
+    if isinstance(message, _ORDERS):
         raise ValueError(f"no event: {line[:200]!r}")
     return message
 
 
-def _decode(line: str) -> SeparationTask | Event | None:
+def _decode(line: str) -> Order | Event | None:
     try:
         values = json.loads(line)
         kind = _KINDS.get(values["kind"])
-        message: SeparationTask | Event | None = None if kind is None else _made(kind, values)
+        message: Order | Event | None = None if kind is None else _made(kind, values)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"no message: {line[:200]!r}") from error
     return message

@@ -28,7 +28,20 @@ from unmix.settings import Settings
 from unmix_worker.environment import child_environment
 from unmix_worker.lease import Lease, Released
 from unmix_worker.memory import MemoryWatch, room_for_child_bytes
-from unmix_worker.messages import Done, Event, Failed, Loaded, Progress, Ready, SeparationTask, decode_event, encode
+from unmix_worker.messages import (
+    Done,
+    Event,
+    Failed,
+    Loaded,
+    Order,
+    PartsTask,
+    Progress,
+    Ready,
+    SeparationTask,
+    decode_event,
+    encode,
+)
+from unmix_worker.parts import PartsExchange, PartsHelp
 
 log = structlog.get_logger()
 
@@ -66,6 +79,7 @@ class SeparationProcess:
         self._child: subprocess.Popen[str] | None = None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._card: ModelCard | None = None
+        self.parts_kind = ""  # of the parts that the child makes with its default model
         limit = settings.worker_memory_mb << 20 if settings.worker_memory_mb else memory_limit_bytes()
         self._room_bytes = room_for_child_bytes(limit)
         self._watch: MemoryWatch | None = None
@@ -86,6 +100,7 @@ class SeparationProcess:
             ready = self._wait_until_ready(shutdown)
             self._refuse_too_little_memory(ready)
             self._card = ready.card
+            self.parts_kind = ready.parts_kind
             log.info(
                 "model loaded",
                 model=self._card.name,
@@ -95,8 +110,10 @@ class SeparationProcess:
             )
         return self._card
 
-    def separate(self, task: SeparationTask, lease: Lease, shutdown: Shutdown) -> Separated:
-        """Separate one song and keep the lease's progress up to date.
+    def separate(
+        self, task: SeparationTask | PartsTask, lease: Lease, shutdown: Shutdown, parts: PartsExchange | None = None
+    ) -> Separated:
+        """Separate one song, in `parts` if it has any, and keep the lease's progress up to date.
 
         Raises:
             EngineError: the engine refused the song or failed, or the model was not loaded in time.
@@ -122,6 +139,12 @@ class SeparationProcess:
                 elif isinstance(event, Progress) and pace:
                     pace.advance(event.done, event.total)
                     lease.progress = event.done / event.total
+                if parts is not None:
+                    for order in parts.orders(event):
+                        self._send(order)
+                        if pace:
+                            pace.go_on()  # the work of others is progress, too
+                    lease.progress = parts.progress or lease.progress
                 # After every event and tick: segments may come faster than ticks.
                 lease.check()
                 if shutdown.requested and not (pace and pace.ends_within(shutdown.seconds_left)):
@@ -136,6 +159,36 @@ class SeparationProcess:
             raise
         except BaseException:
             self.close()  # the child would go on with a song that is not ours any more
+            raise
+
+    def help(self, task: PartsTask, parts: PartsHelp, shutdown: Shutdown) -> None:
+        """Make parts of a song that another worker has claimed, until there is nothing to do or to stop.
+
+        Raises:
+            EngineError, CrashedError, DeviceError: as `separate`.
+            Released: the shutdown came first; the child was stopped.
+        """
+        self.ensure_ready(shutdown)
+        self._send(task)
+        pace = _Pace()
+        try:
+            while not parts.is_idle:
+                event = self._next_event()
+                if event is not None:
+                    self._heartbeat.beat()
+                    pace.go_on()
+                for order in parts.orders(event):
+                    self._send(order)
+                if shutdown.requested:
+                    raise Released
+                if pace.stalled(max(self._settings.stall_seconds, self._settings.load_seconds)):
+                    raise CrashedError("no part was finished for too long", code="stalled")
+        except EngineError as error:
+            if isinstance(error, CrashedError | DeviceError):
+                self.close()
+            raise
+        except BaseException:
+            self.close()
             raise
 
     def close(self) -> None:
@@ -168,14 +221,14 @@ class SeparationProcess:
             child = self._child
             self._watch = MemoryWatch(child.pid, self._room_bytes, lambda: _kill(child))
 
-    def _send(self, task: SeparationTask) -> None:
+    def _send(self, order: Order) -> None:
         assert self._child is not None
         assert self._child.stdin is not None
         try:
-            self._child.stdin.write(encode(task))
+            self._child.stdin.write(encode(order))
             self._child.stdin.flush()
         except OSError as error:
-            raise CrashedError("the separating process ended before the song began") from error
+            raise CrashedError("the separating process has ended") from error
 
     def _wait_until_ready(self, shutdown: Shutdown) -> Ready:
         started_at = time.monotonic()
@@ -245,6 +298,10 @@ class _Pace:
     def advance(self, done: int, total: int) -> None:
         self._last = time.monotonic()
         self._done, self._total = done, total
+
+    def go_on(self) -> None:
+        """Note a sign of progress that is no segment."""
+        self._last = time.monotonic()
 
     @property
     def _segment_seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""A worker, top to bottom: take, claim, fetch, separate, upload, commit, publish, finish.
+"""A worker, top to bottom: take, claim, fetch, separate, upload, commit, publish, finish; help, if there is nothing.
 
 The worker owns no state that matters: a job is in Redis until it is finished, and its outcome is in the store before
 that, so a worker may die between any two lines. It does not import torch: Demucs runs in a supervised child process
@@ -11,12 +11,10 @@ from typing import Final
 
 import structlog
 
-from unmix import names
 from unmix.errors import (
     DeviceError,
     EngineError,
     LeaseLostError,
-    ObjectMissingError,
     OutOfMemoryError,
     QueueError,
     StoreError,
@@ -32,8 +30,10 @@ from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
 from unmix_worker.elements import PushedJob, parse_element
+from unmix_worker.helper import Helper, fetch
 from unmix_worker.lease import Lease, Released
 from unmix_worker.messages import SeparationTask
+from unmix_worker.parts import PartsLead
 from unmix_worker.patience import Patience
 from unmix_worker.scratch import Scratch
 from unmix_worker.separation import CrashedError, Separated, SeparationProcess
@@ -70,6 +70,9 @@ class Worker:
         self._scratch = scratch
         self._worker_id = worker_id
         self._heartbeat = Heartbeat(settings.worker_heartbeat)
+        self._helper = Helper(settings, queue, store, process, scratch, worker_id=worker_id)
+        # Whoever has nothing to do looks every second whether help is wanted.
+        self._block_seconds = min(settings.take_seconds, 1) if settings.parts else settings.take_seconds
         self._device_failures = 0  # in a row
 
     def run(self, shutdown: Shutdown) -> None:
@@ -84,9 +87,11 @@ class Worker:
                 card = self._process.ensure_ready(shutdown)
                 self._heartbeat.beat()  # first here, so that the file's existence means that the model is loaded
                 self._queue.models.announce(card)  # again and again: Redis may have lost it
-                element = self._queue.take(block_seconds=self._settings.take_seconds, fetch=self._settings.fetch)
+                element = self._queue.take(block_seconds=self._block_seconds, fetch=self._settings.fetch)
                 if element is not None:
                     self._serve(element, shutdown)
+                elif self._settings.parts:
+                    self._helper.help(shutdown)
             except QueueError as error:
                 log.warning("queue away", error=error.message)
                 shutdown.wait(QUEUE_PAUSE_SECONDS)
@@ -152,7 +157,7 @@ class Worker:
             if isinstance(request, DamagedRequest):
                 raise EngineError("the document that says what to do is damaged", code="bad_document")
             with self._scratch.song() as scratch:
-                song_path = _fetch(request, ledger, scratch)
+                song_path = fetch(request, ledger, scratch)
                 task = SeparationTask.of(
                     request.options,
                     song_path,
@@ -160,7 +165,12 @@ class Worker:
                     self._settings.mp3_bitrate_kbps,
                     level=request.level,
                 )
-                separated = self._process.separate(task, lease, shutdown)
+                lead = self._lead(request, claim, scratch)
+                try:
+                    separated = self._process.separate(lead.task(task) if lead else task, lease, shutdown, lead)
+                finally:
+                    if lead:
+                        lead.give_back()
                 self._device_failures = 0
                 stems = _upload(request, claim, ledger, separated)
             lease.check()
@@ -173,6 +183,23 @@ class Worker:
                 ledger.discard(stems)
         ledger.publish(outcome)
         self._finish(request, claim, outcome)
+
+    def _lead(self, request: JobRequest, claim: Claim, scratch: Path) -> PartsLead | None:
+        """Return who leads the work on a song in parts; None if it is separated as a whole."""
+        options = request.options
+        whole = (options.start, options.end) == (0.0, None) and options.bits < 32  # what is kept are whole numbers
+        if not self._settings.parts or not whole:
+            return None
+        return PartsLead(
+            self._queue,
+            Ledger(self._store),  # nobody waits for the store here
+            request,
+            claim,
+            scratch,
+            worker_id=self._worker_id,
+            renew_seconds=self._settings.renew_seconds,
+            least_seconds=self._settings.parts_least_seconds,
+        )
 
     def _refuse_if_spent(self, claim: Claim) -> None:
         """Raise how the job ends if its tries are used up: whoever used the last one died before it said so."""
@@ -226,17 +253,6 @@ class Worker:
         except (StoreError, QueueError) as failure:
             # Nothing is lost: the lease lapses, and the job is taken again.
             log.error("failure not recorded", job_id=claim.job_id, error=failure.message)
-
-
-def _fetch(request: JobRequest, ledger: Ledger, scratch: Path) -> Path:
-    path = scratch / "song"
-    try:
-        ledger.fetch_song(request.song_hash, path)
-    except ObjectMissingError as error:
-        raise EngineError("the song is not in the store", code="input_missing", retryable=True) from error
-    if names.hash_file(path) != request.song_hash:
-        raise EngineError("the stored bytes do not match the song hash", code="hash_mismatch")
-    return path
 
 
 def _upload(request: JobRequest, claim: Claim, ledger: Ledger, separated: Separated) -> dict[str, StemFile]:

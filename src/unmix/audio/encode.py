@@ -6,7 +6,7 @@ opens them, and their rounding (98 dB below full scale) is far below what any se
 beyond full scale are clamped and counted, never rescaled: a stem keeps its level in the song.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -103,6 +103,47 @@ class StemWriter:
         with suppress(OSError, av.error.FFmpegError):  # the disk may be what failed
             self._open.close()
         self.path.unlink(missing_ok=True)
+
+
+class Writer(Protocol):
+    """What a stem is written with: `StemWriter`, or one in another process."""
+
+    path: Path
+    samples: int
+    clipped: int
+
+    def write(self, samples: Samples) -> None:
+        """See `StemWriter`."""
+
+    def write_pcm(self, pcm: NDArray[Any], *, clipped: int) -> None:
+        """See `StemWriter`."""
+
+    def close(self) -> None:
+        """See `StemWriter`."""
+
+    def discard(self) -> None:
+        """See `StemWriter`."""
+
+
+@contextmanager
+def stem_writers(paths: Sequence[Path], open_writer: Callable[..., Writer], **options: Any) -> Iterator[list[Writer]]:
+    """Open a writer for every path; give the files their names at the end, or leave none behind."""
+    writers: list[Writer] = []
+    try:
+        for path in paths:
+            with write_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            writers.append(open_writer(path.with_name(f".{path.name}.part"), **options))
+        yield writers
+        for writer in writers:
+            writer.close()
+        for writer, path in zip(writers, paths, strict=True):
+            with write_errors(path):
+                writer.path.replace(path)
+    except BaseException:  # an interrupted separation must not leave parts of stems either
+        for writer in writers:
+            writer.discard()
+        raise
 
 
 class _Encoder(Protocol):

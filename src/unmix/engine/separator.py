@@ -9,16 +9,15 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from unmix.audio.codec_pool import CodecPool, PooledReader, PooledWriter
-from unmix.audio.encode import MP3_QUALITY, StemWriter, write_errors
+from unmix.audio.codec_pool import CodecPool, PooledReader
+from unmix.audio.encode import MP3_QUALITY, StemWriter, Writer, stem_writers
 from unmix.audio.formats import check_format
 from unmix.audio.level import Level
 from unmix.audio.region import region_of
@@ -101,7 +100,7 @@ class Separator:
         )
         self._estimators = self._engine.estimators
         self._reader: type[SongReader] | Callable[..., PooledReader] = SongReader
-        self._writer: type[StemWriter] | Callable[..., PooledWriter] = StemWriter
+        self._writer: Callable[..., Writer] = StemWriter
         if at_once > 1:
             self._estimators = [SharedEstimator(estimator) for estimator in self._estimators]
             codecs = CodecPool(usable_processors())
@@ -172,8 +171,8 @@ class Separator:
         paths = [out_dir / f"{stem}.{format}" for stem in plan.names]
         with (
             torch.inference_mode(),
-            self._stem_writers(
-                paths, format=format, bits=bits, bitrate_kbps=bitrate_kbps, mp3_quality=mp3_quality
+            stem_writers(
+                paths, self._writer, format=format, bits=bits, bitrate_kbps=bitrate_kbps, mp3_quality=mp3_quality
             ) as writers,
             ThreadPoolExecutor(len(writers)) as pool,
         ):
@@ -192,7 +191,7 @@ class Separator:
             samples=len(region),
             song_samples=reader.info.samples,
             clipped=clipped,
-            warnings=(*reader.info.warnings, *_clip_warnings(clipped)),
+            warnings=(*reader.info.warnings, *clip_warnings(clipped)),
             notes=reader.info.notes,
             segments=segments,
             seconds=time.monotonic() - started,
@@ -212,18 +211,18 @@ class Separator:
             if level is None or not level.is_of_this_version:
                 level = Level.of(reader)
             region = region_of(start, end, samples=level.samples)
-            yield from self._separated(_tensors(reader), level, sources, on_progress, region)
+            yield from self.stretches(_tensors(reader), level, sources, on_progress, region)
             return
         # Rare, so simple: a song for a model of another rate is held in memory as a whole.
         song = torch.cat(list(_tensors(reader)), dim=-1)
         region = region_of(start, end, samples=song.shape[-1])
         mixture = self._resample(song, SAMPLE_RATE, self.model.sample_rate)
-        stretches = self._separated([mixture], Level.of([mixture.numpy()]), sources, on_progress)
+        stretches = self.stretches([mixture], Level.of([mixture.numpy()]), sources, on_progress)
         estimates = torch.cat([stretch.cpu() for _, stretch in stretches], dim=-1)
         wanted = slice(region.start, region.stop)
         yield song[..., wanted], self._resample(estimates, self.model.sample_rate, SAMPLE_RATE)[..., wanted]
 
-    def _separated(
+    def stretches(
         self,
         mixture: Iterable[Tensor],
         level: Level,
@@ -239,27 +238,6 @@ class Separator:
         for stretch, estimates in stream.estimates(normalised, lambda done: on_progress(done, len(stream))):
             yield stretch * level.std + level.mean, estimates * level.std + level.mean
 
-    @contextmanager
-    def _stem_writers(self, paths: Sequence[Path], **options: Any) -> Iterator[list[StemWriter | PooledWriter]]:
-        """Open a writer for every path; give the files their names at the end, or leave none behind."""
-        writers: list[StemWriter | PooledWriter] = []
-        try:
-            for path in paths:
-                with write_errors(path):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                part = path.with_name(f".{path.name}.part")
-                writers.append(self._writer(part, **options))
-            yield writers
-            for writer in writers:
-                writer.close()
-            for writer, path in zip(writers, paths, strict=True):
-                with write_errors(path):
-                    writer.path.replace(path)
-        except BaseException:  # an interrupted separation must not leave parts of stems either
-            for writer in writers:
-                writer.discard()
-            raise
-
 
 def _release_weights(model: LoadedModel) -> None:
     """Give the memory of the weights back to the system; what would still compute with them fails."""
@@ -273,7 +251,8 @@ def _wait(futures: Iterable[Future[None]]) -> None:
         future.result()
 
 
-def _clip_warnings(clipped: Mapping[str, int]) -> Iterator[str]:
+def clip_warnings(clipped: Mapping[str, int]) -> Iterator[str]:
+    """Say of each stem how many of its samples were clipped, if any were."""
     for stem, samples in clipped.items():
         if samples:
             yield f"{samples} samples of {stem} were beyond full scale and clipped"

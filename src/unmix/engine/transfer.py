@@ -11,12 +11,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from unmix.audio.codec_pool import PooledWriter
-from unmix.audio.encode import StemWriter
+from unmix.audio.encode import Writer
 from unmix.errors import EngineError
 
 #: Writes a stretch of a stem.
-Write = Callable[[StemWriter | PooledWriter], None]
+Write = Callable[[Writer], None]
 
 
 def on_device(samples: Tensor, device: torch.device) -> Tensor:
@@ -83,9 +82,9 @@ def _copied(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
 
-def _write(samples: Tensor, writer: StemWriter | PooledWriter) -> None:
+def _write(samples: Tensor, writer: Writer) -> None:
     writer.write(samples.numpy())
 
 
-def _write_pcm(pcm: Tensor, clipped: int, writer: StemWriter | PooledWriter) -> None:
+def _write_pcm(pcm: Tensor, clipped: int, writer: Writer) -> None:
     writer.write_pcm(pcm.numpy(), clipped=clipped)

@@ -95,7 +95,7 @@ def _reason(job: StoredJob) -> str | None:
     Copies alone are none of ours: an older service made them, and a removal takes ours before the attempts.
     """
     if job.request is None:
-        return "left over of a removed job" if job.outcome or job.attempts else None
+        return "left over of a removed job" if job.outcome or job.attempts or job.parts else None
     if job.outcome is None:
         return "owed"
     files = [info.name.key.split("/")[1:] for info in job.attempts]  # token and file, of each stem

@@ -79,7 +79,13 @@ def audit(settings: Settings) -> Audited:
 
 def audit_of(settings: Settings, queue: JobQueue, ledger: Ledger) -> Audit:
     """Return the audit that `settings` ask for."""
-    retention = Retention(queue, ledger, songs_hours=settings.keep_songs_hours, stems_days=settings.keep_stems_days)
+    retention = Retention(
+        queue,
+        ledger,
+        songs_hours=settings.keep_songs_hours,
+        stems_days=settings.keep_stems_days,
+        parts_hours=settings.keep_parts_hours,
+    )
     return Audit(queue, ledger, retention)
 
 

@@ -1,8 +1,8 @@
 """Retention: songs and stems go when their time is over, and never what is still owed.
 
 The times are an operator's to choose; by default everything is kept for ever. A song goes some hours after the last
-of its jobs was over, its stems and all documents some days after that, the request first. What may go is seen by the
-age of the documents as they are listed; only then they are read.
+of its jobs was over, its stems and all documents some days after that, the request first. Parts go some hours after
+their job was over. What may go is seen by the age of the documents as they are listed; only then they are read.
 """
 
 import time
@@ -31,6 +31,7 @@ class Retention:
     ledger: Ledger
     songs_hours: float
     stems_days: float
+    parts_hours: float = 0  # for these, 0 is until the next audit
 
     def apply(self, stored: StoredSong, snapshot: QueueSnapshot) -> int:
         """Remove what may go of one song, and return how many things that were."""
@@ -40,6 +41,7 @@ class Retention:
             if names.retired_since_ns(retired.name) < time.time_ns() - LONGEST_REMOVAL_NS:
                 self.ledger.removal.drop_retired(retired.name)
         gone = sum(self._retire_job(job) for job in stored.jobs.values()) if self.stems_days else 0
+        gone += sum(self._retire_parts(job) for job in stored.jobs.values())
         if self.songs_hours and self._is_song_over(stored, snapshot) and not self._waits(stored):
             gone += self.ledger.removal.retire_song(stored.song_hash)
         return gone
@@ -59,6 +61,15 @@ class Retention:
         self.ledger.removal.remove_job(job.job_id)
         log.info("job retired", job_id=job.job_id)
         return True
+
+    def _retire_parts(self, job: StoredJob) -> bool:
+        """Remove the parts of a job that is over: its stems are there."""
+        if not job.parts or job.request is None or job.outcome is None:
+            return False
+        if job.outcome.modified_at >= time.time() - 3600 * self.parts_hours:
+            return False
+        _, outcome = self.ledger.end(job.job_id)
+        return outcome is not None and self.ledger.removal.remove_parts(job) > 0
 
     def _is_song_over(self, stored: StoredSong, snapshot: QueueSnapshot) -> bool:
         """Tell whether nobody has needed the song for long; one that was only pushed has no request yet."""

@@ -5,7 +5,7 @@ outcome a failure. So such a job ends where everybody sees it, and whoever goes 
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from unmix import names
 from unmix.errors import ObjectChangedError, ObjectMissingError
@@ -15,7 +15,7 @@ from unmix.store.protocol import ObjectStore
 Wanted = TypeVar("Wanted", JobRequest, JobRequest | None)
 
 #: What a document raises that is none.
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+DAMAGE: Final = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class Documents:
@@ -37,7 +37,7 @@ class Documents:
         try:
             outcome = Outcome.from_json(data)
             return (outcome if outcome.job_id == job_id else DamagedOutcome.of(job_id)), etag
-        except _DAMAGE:
+        except DAMAGE:
             return DamagedOutcome.of(job_id), etag
 
     def outcome_of(self, request: JobRequest) -> Outcome | None:
@@ -80,5 +80,5 @@ class Documents:
         try:
             request = JobRequest.from_json(data)
             return (request if request.job_id == job_id else DamagedRequest.of(job_id, data)), etag
-        except _DAMAGE:
+        except DAMAGE:
             return DamagedRequest.of(job_id, data), etag

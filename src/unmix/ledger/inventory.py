@@ -17,6 +17,7 @@ class StoredJob:
     request: ObjectInfo | None = None
     outcome: ObjectInfo | None = None
     attempts: list[ObjectInfo] = field(default_factory=list)  # their stems
+    parts: list[ObjectInfo] = field(default_factory=list)  # their files and documents
     copies: set[str] = field(default_factory=set)  # keys of the contract's names
 
 
@@ -89,6 +90,8 @@ def _file_under(stored: StoredSong, info: ObjectInfo) -> None:
         stored.job(job_id).request = info
     elif info.name == names.outcome_object(job_id):
         stored.job(job_id).outcome = info
+    elif key.startswith(names.parts_prefix(job_id)):
+        stored.job(job_id).parts.append(info)
     elif key.startswith(names.attempt_prefix(job_id)):
         stored.job(job_id).attempts.append(info)
     else:

@@ -19,6 +19,7 @@ from unmix.job import DamagedOutcome, DamagedRequest, Delivery, JobRequest, JobS
 from unmix.ledger.documents import Documents, Wanted
 from unmix.ledger.inventory import Inventory
 from unmix.ledger.open_marks import OpenMarks
+from unmix.ledger.parts import Parts
 from unmix.ledger.removal import Removal
 from unmix.store.protocol import ObjectStore
 
@@ -198,6 +199,10 @@ class Ledger:
         except ObjectMissingError:
             self.removal.put_back(song_hash)
             self._store.get_file(name, path)
+
+    def parts(self, request: JobRequest, kind: str) -> Parts:
+        """Return the parts of one submission that are made in the way that `kind` names."""
+        return Parts(self._store, request.job_id, request.generation, kind)
 
     def put_stem(self, job_id: str, token: str, stem: str, extension: str, path: Path) -> StemFile:
         """Store a stem of an attempt under a name that no other attempt uses."""

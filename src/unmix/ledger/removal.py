@@ -34,8 +34,8 @@ class Removal:
         """Remove all that is stored of a job; the request first, so that nothing here becomes owed again."""
         self._open_marks.put(job_id, "removed")  # until the janitor has seen that nothing is left
         known, _ = self._documents.outcome(job_id)
-        # What a done job has can be named, and the janitor finds what is left of other attempts.
-        listed = [] if known and known.stems else self._files_of(job_id)
+        # The stems of a done job can be named, and the janitor finds what is left of other attempts.
+        listed = self._files_of(job_id, names.parts_prefix(job_id) if known and known.stems else job_id)
         self._store.remove(names.request_object(job_id))
         outcome, _ = self._documents.outcome(job_id)  # until here a worker could commit one
         self.retire_song(names.song_hash_of(job_id), keep_for_jobs=True)
@@ -95,13 +95,19 @@ class Removal:
         return False
 
     def remove_losers(self, listed: StoredJob, outcome: Outcome) -> int:
-        """Remove the files of attempts that came too late or failed, and return how many there were.
+        """Remove the files of attempts and submissions that came too late or failed, and return how many there were.
 
-        `listed` has to be older than the look at `outcome`: no attempt at a later submission is among it then.
+        `listed` has to be older than the look at `outcome`: nothing of a later submission is among it then.
         """
         winner = names.attempt_prefix(listed.job_id) + outcome.token + "/" if outcome.stems else None
         losers = [info.name for info in listed.attempts if winner is None or not info.name.key.startswith(winner)]
-        return self._remove_all(losers)
+        heard = f"{names.parts_prefix(listed.job_id)}{outcome.generation}." if outcome.stems else None
+        unheard = [info.name for info in listed.parts if heard is None or not info.name.key.startswith(heard)]
+        return self._remove_all([*losers, *unheard])
+
+    def remove_parts(self, listed: StoredJob) -> int:
+        """Remove the parts of a job, which nobody needs once it is over, and return how many objects they were."""
+        return self._remove_all(info.name for info in listed.parts)
 
     def remove_leftovers(self, listed: StoredJob) -> int:
         """Remove what is left of a job that has no request any more: a worker that slept may have committed it.
@@ -109,9 +115,9 @@ class Removal:
         `listed` has to be older than the look at the request. Copies alone are none of ours: an older service made
         them, and a removal takes ours before the attempts.
         """
-        if listed.outcome is None and not listed.attempts:
+        if listed.outcome is None and not listed.attempts and not listed.parts:
             return 0
-        found = [info.name for info in (listed.outcome, *listed.attempts) if info is not None]
+        found = [info.name for info in (listed.outcome, *listed.attempts, *listed.parts) if info is not None]
         copies = [names.ObjectName(names.OUTPUT_BUCKET, key) for key in listed.copies]
         return self._remove_all([*found, *copies])
 
@@ -124,9 +130,9 @@ class Removal:
         for stem in outcome.stems:
             self._store.remove(names.stem_object(outcome.job_id, stem, outcome.format))
 
-    def _files_of(self, job_id: str) -> list[names.ObjectName]:
-        """List the files of a job, all but its outcome."""
-        listed = (info.name for info in self._store.list(names.OUTPUT_BUCKET, job_id))
+    def _files_of(self, job_id: str, prefix: str) -> list[names.ObjectName]:
+        """List the files of a job whose key begins with `prefix`, all but its outcome."""
+        listed = (info.name for info in self._store.list(names.OUTPUT_BUCKET, prefix))
         return [name for name in listed if names.owner_of(name) == job_id and name != names.outcome_object(job_id)]
 
     def _remove_all(self, listed: Iterable[names.ObjectName]) -> int:

@@ -31,6 +31,7 @@ from unmix.queue.log_list import LogList
 from unmix.queue.model_cards import ModelCards
 from unmix.queue.outbox import Outbox
 from unmix.queue.records import Claim, Sweep
+from unmix.queue.runs import Runs
 from unmix.queue.views import DAMAGED_SECONDS, QueueViews
 
 #: Seconds that the record of a finished job stays; the outcome in the store is what counts.
@@ -65,6 +66,7 @@ class JobQueue:
         self.guard = CommitGuard(self._link)
         self.outbox = Outbox(self._link)
         self.log_list = LogList(self._link)
+        self.runs = Runs(self._link, lease_seconds=self.policy.lease_seconds)
 
     def close(self) -> None:
         """Close the connections."""
@@ -114,6 +116,11 @@ class JobQueue:
                 return cast(str | None, self._redis.blmove(TO_WORKER, TAKEN, block_seconds, "RIGHT", "LEFT"))  # type: ignore[arg-type]  # Redis takes fractions
             popped = cast(tuple[str, str] | None, self._redis.blpop([TO_WORKER], timeout=block_seconds))
             return popped[1] if popped else None
+
+    def has_waiting(self) -> bool:
+        """Tell whether somebody has pushed a song that nobody has taken."""
+        with self._link.errors():
+            return bool(self._redis.llen(TO_WORKER))
 
     def discard(self, element: str) -> None:
         """Drop a taken element that names no job."""

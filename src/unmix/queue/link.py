@@ -18,7 +18,10 @@ from unmix.errors import QueueError
 #: Seconds to wait for Redis' answer; longer than any take blocks (the setting `take_seconds` is at most 5).
 REPLY_SECONDS: Final = 10
 
-_SCRIPTS: Final = ("submit", "claim", "renew", "finish", "release", "fail", "sweep", "forget", "add_callback")
+_SCRIPTS: Final = (
+    *("submit", "claim", "renew", "finish", "release", "fail", "sweep", "forget", "add_callback"),
+    *("ask_help", "take_run", "renew_run", "note_part"),
+)
 
 
 class RedisLink:

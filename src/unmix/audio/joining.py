@@ -1,0 +1,95 @@
+"""Joining: the stems of a song of its parts, in their order, as they come.
+
+A part that was just made goes on to the encoders as samples; one that somebody else made, or that came too early, is
+read from its FLACs. Both give the same bits, as encoders take integers. Memory does not grow with the song.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, Self
+
+from numpy.typing import NDArray
+
+from unmix.audio.encode import Writer
+from unmix.audio.song_reader import SongReader
+
+#: Parts on their way to the encoders, for memory's sake.
+_UNDERWAY: Final = 2
+
+
+class Joiner:
+    """Writes the stems of a song with `count` parts; a thread for each stem encodes what comes."""
+
+    def __init__(self, writers: Mapping[str, Writer], count: int) -> None:
+        self._writers = writers
+        self._count = count
+        self._next = 0
+        self._early: dict[int, tuple[Mapping[str, Path], Mapping[str, int]]] = {}
+        self._threads = {stem: ThreadPoolExecutor(1) for stem in writers}
+        self._underway: deque[list[Future[None]]] = deque()
+
+    @property
+    def wanted(self) -> int:
+        """Number of the part that comes next, or how many there are once all have come."""
+        return self._next
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all parts have come."""
+        return self._next == self._count
+
+    def add(self, samples: Sequence[NDArray[Any]], clipped: Mapping[str, int]) -> None:
+        """Add the wanted part, which was just made: samples of each stem, as `StemWriter.write_pcm` takes them."""
+        self._submit(
+            [
+                self._threads[stem].submit(writer.write_pcm, pcm, clipped=clipped[stem])
+                for (stem, writer), pcm in zip(self._writers.items(), samples, strict=True)
+            ]
+        )
+        self._go_on()
+
+    def add_files(self, index: int, files: Mapping[str, Path], clipped: Mapping[str, int]) -> None:
+        """Add any part as FLACs, which are removed once they are read. One that came before is passed over."""
+        if index >= self._next and index not in self._early:
+            self._early[index] = files, clipped
+            self._go_on()
+
+    def wait(self) -> None:
+        """Return when all that was added is encoded; raises what went wrong."""
+        while self._underway:
+            for encoded in self._underway.popleft():
+                encoded.result()
+
+    def _go_on(self) -> None:
+        while self._next in self._early:
+            files, clipped = self._early.pop(self._next)
+            self._submit(
+                [
+                    self._threads[stem].submit(_write_file, writer, files[stem], clipped[stem])
+                    for stem, writer in self._writers.items()
+                ]
+            )
+
+    def _submit(self, encoding: list[Future[None]]) -> None:
+        self._next += 1
+        self._underway.append(encoding)
+        while len(self._underway) > _UNDERWAY:
+            for encoded in self._underway.popleft():
+                encoded.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for thread in self._threads.values():
+            thread.shutdown(cancel_futures=True)
+
+
+def _write_file(writer: Writer, path: Path, clipped: int) -> None:
+    """Append the samples of a FLAC, and remove it."""
+    for chunk in SongReader(path):
+        writer.write(chunk)
+    writer.clipped += clipped
+    path.unlink(missing_ok=True)

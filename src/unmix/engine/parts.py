@@ -1,0 +1,98 @@
+"""Parts: stretches of a song that are made on their own, and are bit by bit what the whole song gives there.
+
+Owns where parts lie and how they are made. Who makes which, where they are kept and how stems are made of them is the
+worker's.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from unmix.audio.level import Level
+from unmix.audio.samples import SAMPLE_RATE
+from unmix.audio.song_reader import SongReader
+from unmix.engine.faults import faults_named
+from unmix.engine.segments import Plan
+from unmix.engine.separator import Separator
+from unmix.engine.stems import StemPlan
+from unmix.engine.transfer import rounded
+
+#: Strides of the model's windows that a part lasts: 11.7 s with htdemucs. A part that is made on its own takes one
+#: window more than that.
+_STRIDES: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PartGrid:
+    """Where the parts of a song lie; it depends on the model and the song's length alone."""
+
+    samples: int  # of the song, per channel
+    length: int  # of every part but the last, in samples
+
+    @classmethod
+    def of(cls, separator: Separator, samples: int) -> "PartGrid | None":
+        """Return the grid of a song; None for a model of another rate than the stems', which hears it as a whole."""
+        if separator.model.sample_rate != SAMPLE_RATE:
+            return None
+        longest = max(Plan(model, samples).stride for model in separator.model.module.models)
+        return cls(samples, _STRIDES * longest)
+
+    def __len__(self) -> int:
+        return -(-self.samples // self.length)
+
+    def part(self, index: int) -> range:
+        """Return the samples of part number `index`, from 0."""
+        return range(index * self.length, min((index + 1) * self.length, self.samples))
+
+
+@dataclass(frozen=True, slots=True)
+class MadePart:
+    """A part as it goes to encoders: `StemWriter.write_pcm` takes the samples of each stem, and how many clipped."""
+
+    index: int
+    pcm: Tensor  # (stems, 2, time)
+    clipped: list[int]
+
+
+class PartMaker:
+    """Makes parts of one song."""
+
+    def __init__(
+        self, separator: Separator, song: Path, level: Level, grid: PartGrid, plan: StemPlan, *, bits: int
+    ) -> None:
+        self._separator = separator
+        self._song = song
+        self._level = level
+        self._grid = grid
+        self._plan = plan
+        self._bits = bits
+
+    def parts(self, first: int, on_window: Callable[[], None]) -> Iterator[MadePart]:
+        """Yield the parts from number `first` on to the song's end; `on_window` is called after each window.
+
+        Whoever does not want them all stops: nothing is computed ahead. To be used in `torch.inference_mode`.
+
+        Raises:
+            AudioError, EngineError: as `Separator.separate_file`.
+        """
+        region = range(self._grid.part(first).start, self._grid.samples)
+        index, pending, length = first, list[Tensor](), 0
+        with faults_named():
+            tensors = (torch.from_numpy(chunk) for chunk in SongReader(self._song))
+            estimates = self._separator.stretches(
+                tensors, self._level, self._plan.sources, lambda done, total: on_window(), region
+            )
+            for mixture, stretch in estimates:
+                pending.append(torch.stack(self._plan.stems(mixture, stretch)))
+                length += pending[-1].shape[-1]
+                while index < len(self._grid) and length >= len(self._grid.part(index)):
+                    made = torch.cat(pending, dim=-1)
+                    wanted = len(self._grid.part(index))
+                    pending, length = [made[..., wanted:]], length - wanted
+                    pcm, clipped, _ = rounded(list(made[..., :wanted]), self._bits)
+                    yield MadePart(index, pcm.cpu(), clipped.tolist())
+                    index += 1

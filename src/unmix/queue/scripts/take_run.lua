@@ -1,0 +1,55 @@
+-- Lease the next run of consecutive parts that nobody makes, the wished one if it is free, else the first.
+-- The first part of a song is a run of its own, so that something can be heard soon.
+-- KEYS: 1 unmix:help  2 unmix:runs:<job_id>  3 unmix:job:<job_id>
+-- ARGV: 1 job_id  2 generation  3 kind of the parts  4 token  5 lease in ms  6 number of the wished part  7 most parts
+-- Returns {first, how many}; {-1, how many are not there yet} if nothing is free; {} if there is nothing to help with.
+local known = redis.call('HMGET', KEYS[3], 'status', 'generation')
+if (known[1] ~= 'running' and known[1] ~= 'queued') or known[2] ~= ARGV[2] then
+  redis.call('ZREM', KEYS[1], ARGV[1])
+  return {}
+end
+local run = {}
+local listed = redis.call('HGETALL', KEYS[2])
+for i = 1, #listed, 2 do
+  run[listed[i]] = listed[i + 1]
+end
+if run['generation'] ~= ARGV[2] or run['kind'] ~= ARGV[3] then
+  return {}
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local parts, missing = tonumber(run['parts']), 0
+local first = nil
+local function free(part)
+  local state = part < parts and run[tostring(part)]
+  if state == 'there' or part >= parts then
+    return false
+  end
+  return not state or tonumber(string.match(state, '^%d+')) <= now
+end
+for part = 0, parts - 1 do
+  if run[tostring(part)] ~= 'there' then
+    missing = missing + 1
+  end
+  if not first and free(part) then
+    first = part
+  end
+end
+if not first then
+  if missing == 0 then
+    redis.call('ZREM', KEYS[1], ARGV[1])
+  end
+  return {-1, missing}
+end
+if free(tonumber(ARGV[6])) then
+  first = tonumber(ARGV[6])
+end
+local count = 1
+while first > 0 and count < tonumber(ARGV[7]) and free(first + count) do
+  count = count + 1
+end
+for part = first, first + count - 1 do
+  redis.call('HSET', KEYS[2], part, string.format('%.0f', now + tonumber(ARGV[5])) .. ':' .. ARGV[4])
+end
+return {first, count}

@@ -1,0 +1,103 @@
+"""Long songs in parts, through the whole service: shared by workers, continued after a death, and the same bytes."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stack import Stack
+from support import make_song
+from unmix import names
+from unmix.engine.models import DEMO, load_model
+from unmix.engine.separator import Separator
+
+MakeStack = Callable[..., Stack]
+PARTS = {"UNMIX_PARTS": "true", "UNMIX_PARTS_LEAST_SECONDS": "5"}
+STEMS = ("vocals", "drums", "bass", "other")
+SONG = make_song(60, seed=7)
+
+
+@pytest.fixture(scope="module")
+def whole(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The stems as they are if nobody helps and nothing happens."""
+    song = tmp_path_factory.mktemp("whole") / "song"
+    song.write_bytes(SONG)
+    separator = Separator(load_model(DEMO), threads=1, cache_dir=cache_dir)
+    separation = separator.separate_file(song, song.with_name("stems"), format="flac")
+    return {stem: path.read_bytes() for stem, path in separation.stems.items()}
+
+
+def stems_of(stack: Stack, job_id: str) -> dict[str, bytes]:
+    return {stem: stack.stem(job_id, stem) for stem in STEMS}
+
+
+def parts_of(stack: Stack, job_id: str) -> list[str]:
+    """The keys of the documents of the parts that are kept."""
+    listed = stack.objects.list(names.OUTPUT_BUCKET, names.parts_prefix(job_id))
+    return [info.name.key for info in listed if info.name.key.endswith(".json")]
+
+
+def test_two_workers_make_one_song_and_its_stems_are_as_one_would_make_them(
+    make_stack: MakeStack, whole: dict[str, bytes]
+) -> None:
+    stack = make_stack(**PARTS).start(workers=2)
+    job_id = stack.post(SONG, format="flac")
+    assert stack.wait_until_over(job_id)["status"] == "done"
+    assert stems_of(stack, job_id) == whole
+    makers = {
+        stack.objects.get(names.ObjectName(names.OUTPUT_BUCKET, key))[0].split(b'"worker": "')[1].split(b'"')[0]
+        for key in parts_of(stack, job_id)
+    }
+    assert len(makers) == 2
+
+
+def test_a_song_whose_worker_died_goes_on_with_the_parts_that_are_there(
+    make_stack: MakeStack, whole: dict[str, bytes]
+) -> None:
+    stack = make_stack(**PARTS).start(workers=0)
+    worker, _, job_id = stack.half_way(SONG)
+    stack.wait_for(lambda: len(parts_of(stack, job_id)) >= 2, "two parts are kept")
+    worker.kill()
+    worker.wait()
+    kept = parts_of(stack, job_id)
+    stack.start_worker()
+    assert stack.wait_until_over(job_id)["status"] == "done"
+    assert stems_of(stack, job_id) == whole
+    assert set(kept) <= set(parts_of(stack, job_id))
+    assert "parts found" in stack.logs()
+
+
+def test_the_death_of_a_helper_costs_the_song_nothing(make_stack: MakeStack, whole: dict[str, bytes]) -> None:
+    stack = make_stack(**PARTS).start(workers=1)
+    job_id = stack.post(SONG, format="flac")
+    stack.wait_until_half_way(job_id)
+    helper = stack.start_worker()
+    stack.wait_for(lambda: "event='helping'" in stack.logs(), "the second worker helps")
+    child = stack.child_of(helper)
+    os.kill(helper.pid, signal.SIGKILL)
+    assert child is not None
+    assert stack.wait_until_over(job_id)["status"] == "done"
+    assert stack.outcome(job_id)["attempt"] == 1
+    assert stems_of(stack, job_id) == whole
+
+
+def test_parts_go_with_their_job(make_stack: MakeStack) -> None:
+    stack = make_stack(**PARTS).start()
+    job_id = stack.post(SONG)
+    assert stack.wait_until_over(job_id)["status"] == "done"
+    assert parts_of(stack, job_id)
+    stack.remove(job_id)
+    assert not list(stack.objects.list(names.OUTPUT_BUCKET, job_id))
+
+
+@pytest.mark.parametrize("off", [{"UNMIX_PARTS": "false"}, {"UNMIX_PARTS_LEAST_SECONDS": "600"}], ids=str)
+def test_without_parts_nothing_is_kept_of_a_song_but_its_stems(
+    off: dict[str, str], make_stack: MakeStack, whole: dict[str, bytes]
+) -> None:
+    stack = make_stack(**PARTS | off).start()
+    job_id = stack.post(SONG, format="flac")
+    assert stack.wait_until_over(job_id)["status"] == "done"
+    assert stems_of(stack, job_id) == whole
+    assert parts_of(stack, job_id) == []

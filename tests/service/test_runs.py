@@ -1,0 +1,156 @@
+"""Runs of parts on a real Redis server: who takes which, what lapses, and when there is nothing to help with."""
+
+from dataclasses import replace
+
+import pytest
+
+from support import eventually, song_hash_number
+from unmix.job import JobStatus
+from unmix.queue.job_queue import JobQueue, QueuePolicy
+from unmix.queue.records import Claim
+from unmix.queue.runs import PartsOfJob, Run
+
+JOB = song_hash_number(1)
+PARTS = PartsOfJob(JOB, "g1", "exact-1", 10, {"mean": 0.25, "std": 0.5, "samples": 5_000_000})
+
+
+@pytest.fixture
+def policy() -> QueuePolicy:
+    return QueuePolicy(lease_seconds=60)
+
+
+@pytest.fixture
+def claim(queue: JobQueue) -> Claim:
+    """A claim of the job whose parts are asked for."""
+    return claim_of(queue, JOB)
+
+
+def claim_of(queue: JobQueue, job_id: str) -> Claim:
+    queue.submit(job_id, "g1")
+    claim = queue.claim(str(queue.take(block_seconds=1)), job_id, "worker-1")
+    assert claim is not None
+    return claim
+
+
+def taken(queue: JobQueue, wished: int = 0, parts: PartsOfJob = PARTS) -> tuple[int, int]:
+    run = queue.runs.take(parts, wished=wished)
+    assert isinstance(run, Run)
+    return run.first, run.stop
+
+
+def test_the_first_part_is_a_run_of_its_own_and_the_others_come_in_order(queue: JobQueue, claim: Claim) -> None:
+    assert queue.runs.ask_help(claim, PARTS, there=())
+    assert [taken(queue) for _ in range(4)] == [(0, 1), (1, 5), (5, 9), (9, 10)]
+    assert queue.runs.take(PARTS) == 10  # none is there yet, all are being made
+
+
+def test_who_goes_on_gets_what_follows_if_nobody_has_it(queue: JobQueue, claim: Claim) -> None:
+    queue.runs.ask_help(claim, PARTS, there=())
+    assert taken(queue, wished=5) == (5, 9)
+    assert taken(queue, wished=5) == (0, 1)
+    assert taken(queue, wished=1) == (1, 5)
+
+
+def test_parts_that_are_there_are_not_made_again(queue: JobQueue, claim: Claim) -> None:
+    queue.runs.ask_help(claim, PARTS, there=(0, 2, 3))
+    assert [taken(queue) for _ in range(3)] == [(1, 2), (4, 8), (8, 10)]
+
+
+def test_help_is_over_when_all_parts_are_there(queue: JobQueue, claim: Claim) -> None:
+    queue.runs.ask_help(claim, PARTS, there=range(9))
+    assert taken(queue) == (9, 10)
+    assert queue.runs.take(PARTS) == 1
+    queue.runs.note_there(PARTS, 9)
+    assert queue.runs.take(PARTS) == 0
+    assert queue.runs.wanted("exact-1") is None
+
+
+def test_a_part_that_was_damaged_is_made_again(queue: JobQueue, claim: Claim) -> None:
+    queue.runs.ask_help(claim, PARTS, there=range(10))
+    queue.runs.note_missing(PARTS, 4)
+    assert taken(queue) == (4, 5)
+
+
+def test_a_run_whose_lease_lapsed_is_taken_by_the_next(redis_url: str, claim: Claim) -> None:
+    with JobQueue(redis_url, policy=QueuePolicy(lease_seconds=0.2)) as hasty:
+        hasty.runs.ask_help(claim, PARTS, there=range(9))
+        first = hasty.runs.take(PARTS)
+        assert isinstance(first, Run)
+        eventually(lambda: isinstance(hasty.runs.take(PARTS), Run), "the run has lapsed")
+        assert not hasty.runs.renew(PARTS, first)  # somebody else has it
+
+
+def test_a_run_that_is_renewed_stays_and_one_that_is_given_back_is_free(queue: JobQueue, claim: Claim) -> None:
+    queue.runs.ask_help(claim, PARTS, there=range(8))
+    run = queue.runs.take(PARTS)
+    assert isinstance(run, Run)
+    assert queue.runs.renew(PARTS, run)
+    assert queue.runs.take(PARTS) == 2
+    queue.runs.note_there(PARTS, 8)
+    queue.runs.give_back(PARTS, run)
+    assert taken(queue) == (9, 10)  # what is there stays there
+
+
+def test_the_oldest_job_is_helped_first_and_only_by_workers_that_make_the_same(queue: JobQueue, claim: Claim) -> None:
+    other = replace(PARTS, job_id=song_hash_number(2), kind="fast-1")
+    queue.runs.ask_help(claim, PARTS, there=())
+    queue.runs.ask_help(claim_of(queue, other.job_id), other, there=())
+    assert queue.runs.wanted("exact-1") == PARTS
+    assert queue.runs.wanted("fast-1") == other
+    assert queue.runs.wanted("exact-2") is None
+    assert queue.runs.take(replace(PARTS, kind="fast-1")) is None
+
+
+def test_who_has_lost_the_job_cannot_ask_for_help(queue: JobQueue, claim: Claim) -> None:
+    queue.submit(JOB, "g2")
+    assert not queue.runs.ask_help(claim, PARTS, there=())
+    assert queue.runs.wanted("exact-1") is None
+
+
+@pytest.mark.parametrize("end", ["done", "removed", "submitted anew"])
+def test_helpers_of_a_job_that_is_over_stop_and_get_nothing_more(queue: JobQueue, claim: Claim, end: str) -> None:
+    queue.runs.ask_help(claim, PARTS, there=())
+    run = queue.runs.take(PARTS)
+    assert isinstance(run, Run)
+    if end == "done":
+        queue.finish(claim, JobStatus.DONE, error_code=None, callbacks=0)
+    elif end == "removed":
+        queue.forget(JOB)
+    else:
+        queue.submit(JOB, "g2")
+    assert not queue.runs.renew(PARTS, run)
+    assert queue.runs.take(PARTS) is None
+    assert queue.runs.wanted("exact-1") is None
+
+
+def test_a_later_attempt_finds_what_helpers_are_making(queue: JobQueue, claim: Claim) -> None:
+    queue.runs.ask_help(claim, PARTS, there=())
+    assert taken(queue) == (0, 1)
+    queue.runs.note_there(PARTS, 0)
+    helper = queue.runs.take(PARTS)
+    queue.release(claim)
+    assert isinstance(helper, Run)
+    assert queue.runs.renew(PARTS, helper)  # the job waits, and what is made of it counts
+    again = queue.claim(str(queue.take(block_seconds=1)), JOB, "worker-2")
+    assert again is not None
+    queue.runs.ask_help(again, PARTS, there=(0,))
+    assert taken(queue) == (5, 9)
+
+
+def test_parts_of_an_earlier_submission_are_forgotten(queue: JobQueue, claim: Claim) -> None:
+    queue.runs.ask_help(claim, PARTS, there=range(10))
+    queue.submit(JOB, "g2")
+    again = queue.claim(str(queue.take(block_seconds=1)), JOB, "worker-1")
+    assert again is not None
+    anew = replace(PARTS, generation="g2")
+    queue.runs.ask_help(again, anew, there=())
+    assert taken(queue, parts=anew) == (0, 1)
+    queue.runs.note_there(PARTS, 1)  # by a helper that slept
+    assert taken(queue, parts=anew) == (1, 5)
+
+
+def test_what_redis_forgot_is_nothing_to_help_with(queue: JobQueue, claim: Claim) -> None:
+    queue.runs.ask_help(claim, PARTS, there=())
+    queue._redis.flushall()
+    assert queue.runs.take(PARTS) is None
+    assert queue.runs.wanted("exact-1") is None

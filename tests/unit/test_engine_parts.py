@@ -1,0 +1,97 @@
+"""Parts of a song: bit by bit the whole, whoever makes which and wherever a run begins."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+from support import make_song
+from unmix.audio.level import Level
+from unmix.audio.song_reader import SongReader
+from unmix.engine.models import DEMO, load_model
+from unmix.engine.parts import MadePart, PartGrid, PartMaker
+from unmix.engine.separator import Separator
+from unmix.engine.stems import plan_stems
+
+STEMS = ("vocals", "instrumental")
+
+
+@pytest.fixture(scope="module")
+def separator(cache_dir: Path) -> Separator:
+    return Separator(load_model(DEMO), threads=1, cache_dir=cache_dir)
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    song = tmp_path_factory.mktemp("parts") / "song.wav"
+    song.write_bytes(make_song(40, seed=5))
+    return song
+
+
+@pytest.fixture(scope="module")
+def grid(separator: Separator, song: Path) -> PartGrid:
+    grid = PartGrid.of(separator, Level.of(SongReader(song)).samples)
+    assert grid is not None
+    return grid
+
+
+@pytest.fixture(scope="module", params=[16, 24])
+def bits(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture(scope="module")
+def whole(
+    separator: Separator, song: Path, bits: int, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, NDArray[np.int32]]:
+    """The stems as they are without parts, as integers."""
+    made = separator.separate_file(song, tmp_path_factory.mktemp("whole"), stems=STEMS, format="wav", bits=bits)
+    return {stem: soundfile.read(path, dtype="int32")[0].T for stem, path in made.stems.items()}
+
+
+def make(separator: Separator, song: Path, grid: PartGrid, bits: int, first: int, count: int) -> list[MadePart]:
+    """Make `count` parts from number `first` on."""
+    plan = plan_stems(separator.model, STEMS, mixture_consistency=False)
+    maker = PartMaker(separator, song, Level.of(SongReader(song)), grid, plan, bits=bits)
+    with torch.inference_mode():
+        return list(islice(maker.parts(first, lambda: None), count))
+
+
+def as_int32(part: MadePart, bits: int) -> NDArray[np.int32]:
+    """Return a part's samples (stems, 2, time) as soundfile reads them."""
+    return np.asarray(part.pcm.to(torch.int32) << (16 if bits == 16 else 0))
+
+
+@pytest.mark.parametrize("runs", [[99], [1, 99], [2, 1, 1, 4, 99]], ids=str)
+def test_any_runs_of_parts_add_up_to_the_very_bits_of_the_whole(
+    runs: list[int], separator: Separator, song: Path, grid: PartGrid, bits: int, whole: dict[str, NDArray[np.int32]]
+) -> None:
+    made: list[MadePart] = []
+    for count in runs:
+        if len(made) < len(grid):
+            made += make(separator, song, grid, bits, len(made), count)
+    assert [part.index for part in made] == list(range(len(grid)))
+    joined = np.concatenate([as_int32(part, bits) for part in made], axis=-1)
+    for stem, samples in zip(STEMS, joined, strict=True):
+        assert np.array_equal(samples, whole[stem])
+
+
+def test_nothing_is_computed_for_a_part_that_nobody_asks_for(separator: Separator, song: Path, grid: PartGrid) -> None:
+    windows = 0
+
+    def count() -> None:
+        nonlocal windows
+        windows += 1
+
+    plan = plan_stems(separator.model, ("vocals",), mixture_consistency=False)
+    parts = PartMaker(separator, song, Level.of(SongReader(song)), grid, plan, bits=16).parts(1, count)
+    with torch.inference_mode():
+        next(parts)
+        alone = windows
+        next(parts)
+    assert windows - alone < alone  # a part that follows takes one window less
+    assert windows < 2 * len(grid)

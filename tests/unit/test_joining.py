@@ -1,0 +1,76 @@
+"""Stems that are joined of parts: the very bytes of those that were encoded at once, in whatever order parts come."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from audio_files import music
+from unmix.audio.encode import StemWriter
+from unmix.audio.joining import Joiner
+
+STEMS = ("vocals", "drums")
+LENGTHS = (50_000, 50_000, 50_000, 50_000, 7)
+FORMATS = [("mp3", 16), ("wav", 16), ("flac", 16), ("wav", 24), ("flac", 24)]
+
+Pcm = NDArray[np.int16] | NDArray[np.int32]
+
+
+def rounded(samples: NDArray[np.float32], bits: int) -> Pcm:
+    if bits == 16:
+        return np.rint(samples * 32_767).astype(np.int16)
+    return np.rint(samples * 8_388_607).astype(np.int32) << 8
+
+
+@pytest.fixture
+def parts(bits: int) -> list[list[Pcm]]:
+    """The samples of each stem, part by part."""
+    stems = [rounded(music(sum(LENGTHS)) * gain, bits) for gain in (0.9, 0.5)]
+    ends = np.cumsum(LENGTHS)
+    return [[stem[:, end - length : end] for stem in stems] for length, end in zip(LENGTHS, ends, strict=True)]
+
+
+def files_of(part: list[Pcm], index: int, bits: int, folder: Path) -> dict[str, Path]:
+    """Write a part as FLACs."""
+    paths = {}
+    for stem, pcm in zip(STEMS, part, strict=True):
+        paths[stem] = folder / f"{index}.{stem}.flac"
+        writer = StemWriter(paths[stem], format="flac", bits=bits)
+        writer.write_pcm(pcm, clipped=0)
+        writer.close()
+    return paths
+
+
+@pytest.mark.parametrize(("format", "bits"), FORMATS)
+@pytest.mark.parametrize("seed", range(3))
+def test_parts_join_to_the_same_bytes_however_they_come(
+    format: str, bits: int, seed: int, parts: list[list[Pcm]], tmp_path: Path
+) -> None:
+    at_once = {}
+    for number, stem in enumerate(STEMS):
+        writer = StemWriter(tmp_path / f"whole-{stem}", format=format, bits=bits)
+        writer.write_pcm(np.concatenate([part[number] for part in parts], axis=1), clipped=len(parts))
+        writer.close()
+        at_once[stem] = writer.path.read_bytes()
+    writers = {stem: StemWriter(tmp_path / f"joined-{stem}", format=format, bits=bits) for stem in STEMS}
+    chance = random.Random(seed)
+    order = chance.sample(range(len(parts)), len(parts))
+    clipped = dict.fromkeys(STEMS, 1)
+    with Joiner(writers, len(parts)) as joiner:
+        for index in order:
+            assert not joiner.is_whole
+            if index == joiner.wanted and chance.random() < 0.5:
+                joiner.add(parts[index], clipped)
+            else:
+                files = files_of(parts[index], index, bits, tmp_path)
+                joiner.add_files(index, files, clipped)
+                joiner.add_files(index, files, clipped)  # as when two workers made it
+        assert joiner.is_whole
+        joiner.wait()
+    for stem, writer in writers.items():
+        writer.close()
+        assert writer.path.read_bytes() == at_once[stem]
+        assert writer.clipped == len(parts)
+    assert not list(tmp_path.glob("*.flac"))

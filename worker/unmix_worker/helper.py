@@ -1,0 +1,111 @@
+"""Helps: what a worker does that finds no song of its own, if another one wants help with the parts of a long one.
+
+A helper has no claim on the job, so nothing that happens to it matters to the job: it puts parts into the store, and
+whoever leads makes what is missing. It looks for a song of its own again after every run.
+"""
+
+from pathlib import Path
+
+import structlog
+
+from unmix import names
+from unmix.errors import EngineError, ObjectMissingError, StoreError, SupersededError
+from unmix.job import JobRequest, SongLevel
+from unmix.ledger.ledger import Ledger
+from unmix.queue.job_queue import JobQueue
+from unmix.queue.runs import PartsOfJob, Run
+from unmix.runtime.shutdown import Shutdown
+from unmix.settings import Settings
+from unmix.store.protocol import ObjectStore
+from unmix_worker.messages import PartsTask, SeparationTask
+from unmix_worker.parts import PartsHelp
+from unmix_worker.scratch import Scratch
+from unmix_worker.separation import SeparationProcess
+
+log = structlog.get_logger()
+
+
+class Helper:
+    """Makes parts of songs that other workers have claimed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        queue: JobQueue,
+        store: ObjectStore,
+        process: SeparationProcess,
+        scratch: Scratch,
+        *,
+        worker_id: str,
+    ) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._store = store
+        self._process = process
+        self._scratch = scratch
+        self._worker_id = worker_id
+        self._given_up = ""  # the last job that could not be helped with
+
+    def help(self, shutdown: Shutdown) -> None:
+        """Help with the oldest job that wants help, if one does, until there is nothing to do for it.
+
+        Raises:
+            QueueError: Redis is away.
+            Released: the worker has to stop.
+        """
+        asked = self._queue.runs.wanted(self._process.parts_kind)
+        if asked is None or asked.job_id == self._given_up:
+            return
+        run = self._queue.runs.take(asked)
+        if not isinstance(run, Run):
+            return
+        try:
+            self._make(asked, run, shutdown)
+        except (EngineError, StoreError, SupersededError) as error:
+            # Whoever leads makes what is missing, and fails if the song is to blame.
+            log.warning("could not help", job_id=asked.job_id, code=error.code, error=error.message)
+            self._given_up = asked.job_id
+            self._queue.runs.give_back(asked, run)
+
+    def _make(self, asked: PartsOfJob, run: Run, shutdown: Shutdown) -> None:
+        ledger = Ledger(self._store)
+        request = ledger.request(asked.job_id)
+        if request is None or request.generation != asked.generation:
+            raise SupersededError("the job was removed or submitted anew")
+        helper = PartsHelp(
+            self._queue,
+            ledger.parts(request, asked.kind),
+            asked,
+            run,
+            worker_id=self._worker_id,
+            renew_seconds=self._settings.renew_seconds,
+        )
+        with self._scratch.song() as scratch:
+            task = SeparationTask.of(
+                request.options,
+                fetch(request, ledger, scratch),
+                scratch / "stems",
+                self._settings.mp3_bitrate_kbps,
+                level=SongLevel.from_fields(asked.level),
+            )
+            log.info("helping", job_id=asked.job_id, part=run.first, parts=asked.count)
+            try:
+                self._process.help(PartsTask(task, join=False), helper, shutdown)
+            finally:
+                helper.give_back()
+
+
+def fetch(request: JobRequest, ledger: Ledger, scratch: Path) -> Path:
+    """Write the song of a job into `scratch`, and return where.
+
+    Raises:
+        EngineError: it is not in the store (`input_missing`), or is another one (`hash_mismatch`).
+    """
+    path = scratch / "song"
+    try:
+        ledger.fetch_song(request.song_hash, path)
+    except ObjectMissingError as error:
+        raise EngineError("the song is not in the store", code="input_missing", retryable=True) from error
+    if names.hash_file(path) != request.song_hash:
+        raise EngineError("the stored bytes do not match the song hash", code="hash_mismatch")
+    return path

@@ -1,0 +1,170 @@
+"""The separating child's side of a song in parts: makes the runs that its parent names, and joins the stems.
+
+Parts that it just made go on to the encoders as samples; those that others made, an earlier attempt or a helper, come
+as files. `unmix_worker.parts` is the parent's side.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from unmix.audio.encode import StemWriter, stem_writers
+from unmix.audio.joining import Joiner
+from unmix.audio.level import Level, measuring
+from unmix.audio.samples import SAMPLE_RATE
+from unmix.audio.song_reader import AudioInfo, measure
+from unmix.engine.parts import MadePart, PartGrid, PartMaker
+from unmix.engine.separator import Separator, clip_warnings
+from unmix.engine.stems import plan_stems
+from unmix.errors import EngineError
+from unmix.job import SongLevel
+from unmix_worker.messages import (
+    Event,
+    MakeRun,
+    NoMoreRuns,
+    Order,
+    PartMade,
+    PartsBegun,
+    Progress,
+    RunWanted,
+    SeparationTask,
+    UsePart,
+)
+
+Emit = Callable[[Event], None]
+Receive = Callable[[], Order]
+
+
+def part_work(
+    separator: Separator, task: SeparationTask, level: Level | None, *, max_seconds: float, least_seconds: float
+) -> "PartWork | None":
+    """Return how to separate a song in parts; None if it is better separated as a whole.
+
+    Raises:
+        AudioError: the song cannot be decoded.
+    """
+    song = None
+    if level is None or not level.is_of_this_version:
+        song = measure(Path(task.song), max_seconds=max_seconds)
+        level = song.level
+    grid = PartGrid.of(separator, level.samples)
+    if grid is None or level.samples < least_seconds * SAMPLE_RATE:
+        return None
+    return PartWork(separator, task, song, level, grid)
+
+
+class PartWork:
+    """One song in parts, with one model."""
+
+    def __init__(
+        self, separator: Separator, task: SeparationTask, song: AudioInfo | None, level: Level, grid: PartGrid
+    ) -> None:
+        """Prepare; `song` is what was found when it was measured here."""
+        self.duration_seconds = level.samples / SAMPLE_RATE
+        self.notes = song.notes if song else ()
+        self._warnings = song.warnings if song else ()  # those of a song that was measured before stand in its request
+        self._task = task
+        self._level = level
+        self._grid = grid
+        self._kind = parts_kind(separator)
+        plan = plan_stems(separator.model, task.stems, mixture_consistency=task.mixture_consistency)
+        self._names = plan.names
+        self._maker = PartMaker(separator, Path(task.song), level, grid, plan, bits=task.bits)
+        self._folder = Path(task.out) / "parts"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._parts: Iterator[MadePart] = iter(())
+        self._next = -1  # the part that `_parts` comes to next
+        self._windows = 0
+
+    def join(self, emit: Emit, receive: Receive) -> tuple[dict[str, Path], tuple[str, ...]]:
+        """Make what is asked for and write the stems of the whole song; returns them and what is wrong with them."""
+        task, count = self._task, len(self._grid)
+        paths = {stem: Path(task.out) / f"{stem}.{task.format}" for stem in self._names}
+        options = {"format": task.format, "bits": task.bits, "bitrate_kbps": task.bitrate_kbps}
+        with (
+            torch.inference_mode(),
+            stem_writers(list(paths.values()), StemWriter, **options) as opened,
+            Joiner(writers := dict(zip(paths, opened, strict=True)), count) as joiner,
+            ThreadPoolExecutor(len(writers)) as pool,
+        ):
+            self._begin(emit)
+            while not joiner.is_whole:
+                match receive():
+                    case MakeRun(first, stop):
+                        self._make(first, stop, emit, pool, joiner)
+                    case UsePart(index, files, clipped):
+                        joiner.add_files(index, {stem: Path(path) for stem, path in files.items()}, clipped)
+            joiner.wait()
+            if any(writer.samples != self._level.samples for writer in opened):
+                raise EngineError("a stem has not the length of its song")
+        clipped_samples = {stem: writer.clipped for stem, writer in writers.items()}
+        return paths, (*self._warnings, *clip_warnings(clipped_samples))
+
+    def help(self, emit: Emit, receive: Receive) -> None:
+        """Make what is asked for until nothing is."""
+        with torch.inference_mode(), ThreadPoolExecutor(len(self._names)) as pool:
+            self._begin(emit)
+            while not isinstance(order := receive(), NoMoreRuns):
+                if isinstance(order, MakeRun):
+                    self._make(order.first, order.stop, emit, pool, None)
+
+    def _begin(self, emit: Emit) -> None:
+        level = self._level
+        told = SongLevel(level.samples, level.mean, level.std, level.measured_by)
+        emit(PartsBegun(len(self._grid), self._kind, told))
+        emit(RunWanted(0))
+
+    def _make(self, first: int, stop: int, emit: Emit, pool: ThreadPoolExecutor, joiner: Joiner | None) -> None:
+        def window() -> None:
+            self._windows += 1
+            emit(Progress(self._windows, max(self._windows, 2 * len(self._grid))))
+
+        if first != self._next:
+            self._parts = self._maker.parts(first, window)
+        for index in range(first, stop):
+            part = next(self._parts)
+            self._next = index + 1
+            clipped = dict(zip(self._names, part.clipped, strict=True))
+            files = self._save(part, clipped, pool)
+            if joiner is not None and index == joiner.wanted:
+                joiner.add([stem.numpy() for stem in part.pcm], clipped)
+            elif joiner is not None:
+                joiner.add_files(index, _linked(files), clipped)
+            stretch = self._grid.part(index)
+            paths = {stem: str(path) for stem, path in files.items()}
+            emit(PartMade(index, stretch.start, len(stretch), paths, clipped))
+        emit(RunWanted(stop))
+
+    def _save(self, part: MadePart, clipped: dict[str, int], pool: ThreadPoolExecutor) -> dict[str, Path]:
+        """Write a part as FLACs."""
+        paths = {stem: self._folder / f"{part.index:05}.{stem}.flac" for stem in self._names}
+
+        def save(path: Path, pcm: torch.Tensor, count: int) -> None:
+            with ExitStack() as undo:
+                writer = StemWriter(path, format="flac", bits=self._task.bits)
+                undo.callback(writer.discard)
+                writer.write_pcm(pcm.numpy(), clipped=count)
+                writer.close()
+                undo.pop_all()
+
+        list(pool.map(save, paths.values(), part.pcm, clipped.values()))
+        return paths
+
+
+def _linked(files: dict[str, Path]) -> dict[str, Path]:
+    """Give files other names: the parent removes them under their own once they are stored."""
+    links = {stem: path.with_suffix(".early.flac") for stem, path in files.items()}
+    for stem, link in links.items():
+        link.unlink(missing_ok=True)
+        link.hardlink_to(files[stem])
+    return links
+
+
+def parts_kind(separator: Separator) -> str:
+    """Return a word that is the same for whatever gives the same samples, as far as can be told."""
+    facts = f"{separator.model.weights_sha256} {separator.backend} {separator.device} {measuring()}"
+    return f"{separator.precision}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"

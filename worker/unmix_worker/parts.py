@@ -1,0 +1,271 @@
+"""The worker's side of a song in parts: which runs its child makes, what others made of it, and what is kept.
+
+`PartsLead` goes with the job that this worker has claimed, `PartsHelp` with somebody else's. Both are told each event
+of the child and say what to order. Parts are a help and never a result: whatever fails here costs time, not the song.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+
+from unmix.errors import PartDamagedError, QueueError, StoreError
+from unmix.job import JobRequest, SongPart
+from unmix.ledger.ledger import Ledger
+from unmix.ledger.parts import Parts
+from unmix.queue.job_queue import JobQueue
+from unmix.queue.records import Claim
+from unmix.queue.runs import RUN_PARTS, PartsOfJob, Run
+from unmix_worker.messages import (
+    Event,
+    MakeRun,
+    NoMoreRuns,
+    Order,
+    PartMade,
+    PartsBegun,
+    PartsTask,
+    RunWanted,
+    SeparationTask,
+    UsePart,
+)
+
+log = structlog.get_logger()
+
+#: How often a lead looks for what others made, in seconds.
+_LOOK_SECONDS: Final = 0.5
+
+
+class PartsExchange(Protocol):
+    """What a child that makes parts is answered."""
+
+    def orders(self, event: Event | None) -> Iterator[Order]:
+        """Yield what to tell the child after `event`, or after a while without one."""
+
+    @property
+    def progress(self) -> float | None:
+        """How much of the song there is, 0..1; None while that is not known."""
+
+
+class _Maker:
+    """What lead and helper share: parts that are kept, and a run that is held."""
+
+    def __init__(self, queue: JobQueue, parts: Parts, asked: PartsOfJob, worker_id: str, renew_seconds: float) -> None:
+        self.asked = asked
+        self.parts = parts
+        self._queue = queue
+        self._worker_id = worker_id
+        self._renew_seconds = renew_seconds
+        self._run: Run | None = None
+        self._renewed_at = 0.0
+
+    def take(self, wished: int) -> Run | int | None:
+        """See `Runs.take`; the run is held from here on, and None also while Redis is away."""
+        self._run = None
+        try:
+            answer = self._queue.runs.take(self.asked, wished=wished)
+        except QueueError:
+            return None
+        if isinstance(answer, Run):
+            self._run, self._renewed_at = answer, time.monotonic()
+        return answer
+
+    def keep(self, made: PartMade) -> None:
+        """Store a part that was made, and remove its files."""
+        files = {stem: Path(path) for stem, path in made.files.items()}
+        part = SongPart(made.index, made.start, made.samples, {}, self._worker_id, made.clipped)
+        try:
+            self.parts.put(part, files, token=self._run.token if self._run else "alone")
+            self._queue.runs.note_there(self.asked, made.index)
+        except (StoreError, QueueError) as error:
+            log.warning("part not kept", job_id=self.asked.job_id, part=made.index, error=error.message)
+        finally:
+            for path in files.values():
+                path.unlink(missing_ok=True)
+
+    def renew(self) -> bool:
+        """Hold the run for longer if that is due; False if it is of no use any more."""
+        if self._run is None or time.monotonic() < self._renewed_at + self._renew_seconds:
+            return True
+        self._renewed_at = time.monotonic()
+        try:
+            return self._queue.runs.renew(self.asked, self._run)
+        except QueueError:
+            return True
+
+    def give_back(self) -> None:
+        """Leave what is left of the run to others."""
+        if self._run is not None:
+            with suppress(QueueError):
+                self._queue.runs.give_back(self.asked, self._run)
+
+
+class PartsLead:
+    """Leads the work on a claimed job: asks for help, and hands the child whatever others made."""
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        ledger: Ledger,
+        request: JobRequest,
+        claim: Claim,
+        folder: Path,
+        *,
+        worker_id: str,
+        renew_seconds: float,
+        least_seconds: float,
+    ) -> None:
+        """Lead; songs of less than `least_seconds` have no parts. Files of others go into `folder`."""
+        self._least_seconds = least_seconds
+        self._queue = queue
+        self._ledger = ledger
+        self._request = request
+        self._claim = claim
+        self._folder = folder
+        self._worker_id = worker_id
+        self._renew_seconds = renew_seconds
+        self._maker: _Maker | None = None
+        self._found: dict[int, SongPart] = {}  # that others made, and the child does not have yet
+        self._joined: set[int] = set()  # that the child has
+        self._wished: int | None = None
+        self._looked_at = 0.0
+
+    def task(self, separation: SeparationTask) -> PartsTask:
+        """Return what to tell the child."""
+        return PartsTask(separation, join=True, least_seconds=self._least_seconds)
+
+    @property
+    def progress(self) -> float | None:
+        """How much of the song the child has."""
+        return len(self._joined) / self._maker.asked.count if self._maker else None
+
+    def orders(self, event: Event | None) -> Iterator[Order]:
+        """See `PartsExchange`."""
+        if isinstance(event, PartsBegun):
+            self._begin(event)
+        if self._maker is None:
+            return
+        if isinstance(event, PartMade):
+            self._joined.add(event.index)
+            self._maker.keep(event)
+        elif isinstance(event, RunWanted):
+            self._wished = event.wished
+        self._maker.renew()
+        if event is None or self._wished is not None:
+            self._look(self._maker)
+        for index in sorted(self._found):
+            if (order := self._fetched(self._maker, index)) is not None:
+                yield order
+        if self._wished is not None and (run := self._next_run(self._maker, self._wished)) is not None:
+            self._wished = None
+            yield run
+
+    def give_back(self) -> None:
+        """Leave what is not made yet to others."""
+        if self._maker:
+            self._maker.give_back()
+
+    def _begin(self, begun: PartsBegun) -> None:
+        request = self._request
+        asked = PartsOfJob(request.job_id, request.generation, begun.parts_kind, begun.count, asdict(begun.level))
+        parts = self._ledger.parts(request, begun.parts_kind)
+        self._maker = _Maker(self._queue, parts, asked, self._worker_id, self._renew_seconds)
+        try:
+            self._found = parts.found()
+            self._queue.runs.ask_help(self._claim, asked, self._found)
+        except (StoreError, QueueError) as error:
+            log.warning("no help asked for", job_id=request.job_id, error=error.message)
+        if self._found:
+            log.info("parts found", job_id=request.job_id, parts=len(self._found), of=begun.count)
+
+    def _look(self, maker: _Maker) -> None:
+        """Look for parts that others made since."""
+        if time.monotonic() < self._looked_at + _LOOK_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        with suppress(StoreError, QueueError):
+            for index in self._queue.runs.there(maker.asked) - self._joined - self._found.keys():
+                part = maker.parts.part(index)
+                if part is not None:
+                    self._found[index] = part
+
+    def _fetched(self, maker: _Maker, index: int) -> UsePart | None:
+        """Fetch a part that others made; None if it has to be made here, or the store is away."""
+        part = self._found.pop(index)
+        if index in self._joined:
+            return None
+        try:
+            files = maker.parts.fetch(part, self._folder)
+        except PartDamagedError as error:
+            log.warning("part damaged", job_id=maker.asked.job_id, part=index, error=error.message)
+            with suppress(StoreError, QueueError):
+                maker.parts.discard(part)
+                self._queue.runs.note_missing(maker.asked, index)
+            return None
+        except (StoreError, OSError) as error:
+            log.warning("part not fetched", job_id=maker.asked.job_id, part=index, error=str(error))
+            return None
+        self._joined.add(index)
+        return UsePart(index, {stem: str(path) for stem, path in files.items()}, part.clipped)
+
+    def _next_run(self, maker: _Maker, wished: int) -> MakeRun | None:
+        """Return what the child makes next; None while others make all that is missing, or if nothing is."""
+        answer = maker.take(wished)
+        if isinstance(answer, Run):
+            return MakeRun(answer.first, answer.stop)
+        missing = [index for index in range(maker.asked.count) if index not in self._joined]
+        if answer is not None or not missing:
+            return None
+        # Nobody can say who makes what: so all of it is made here.
+        first = wished if wished in missing else missing[0]
+        stop = first + 1
+        while stop in missing and stop < first + RUN_PARTS:
+            stop += 1
+        return MakeRun(first, stop)
+
+
+class PartsHelp:
+    """Helps with somebody else's job, from a run that was taken until there is none."""
+
+    progress: None = None
+
+    def __init__(
+        self, queue: JobQueue, parts: Parts, asked: PartsOfJob, run: Run, *, worker_id: str, renew_seconds: float
+    ) -> None:
+        self._queue = queue
+        self.is_idle = False  # the child has been told that there is no more
+        self._is_over = False
+        self._maker = _Maker(queue, parts, asked, worker_id, renew_seconds)
+        self._maker._run = run
+        self._first: Run | None = run
+
+    def orders(self, event: Event | None) -> Iterator[Order]:
+        """See `PartsExchange`."""
+        if isinstance(event, PartMade):
+            self._maker.keep(event)
+        if not self._maker.renew():
+            self._is_over = True  # after this run
+        if isinstance(event, RunWanted):
+            run = self._first or self._another(event.wished)
+            self._first = None
+            if isinstance(run, Run):
+                yield MakeRun(run.first, run.stop)
+            else:
+                self.is_idle = True
+                yield NoMoreRuns()
+
+    def give_back(self) -> None:
+        """Leave what is left of the run to others."""
+        self._maker.give_back()
+
+    def _another(self, wished: int) -> Run | int | None:
+        """Take another run, unless a song waits that nobody works on at all."""
+        try:
+            if self._is_over or self._queue.has_waiting():
+                return None
+        except QueueError:
+            return None
+        return self._maker.take(wished)
