@@ -156,9 +156,9 @@ class PartsLead:
         self._maker.renew()
         if event is None or self._wished is not None:
             self._look(self._maker)
-        for index in sorted(self._found):
-            if (order := self._fetched(self._maker, index)) is not None:
-                yield order
+        # One at a time: the child takes about as long to encode a part as it takes until the next look.
+        if self._found and (order := self._fetched(self._maker, min(self._found))) is not None:
+            yield order
         if self._wished is not None and (run := self._next_run(self._maker, self._wished)) is not None:
             self._wished = None
             yield run
@@ -191,6 +191,8 @@ class PartsLead:
                 part = maker.parts.part(index)
                 if part is not None:
                     self._found[index] = part
+                else:  # somebody removed it
+                    self._queue.runs.note_missing(maker.asked, index)
 
     def _fetched(self, maker: _Maker, index: int) -> UsePart | None:
         """Fetch a part that others made; None if it has to be made here, or the store is away."""
@@ -199,14 +201,12 @@ class PartsLead:
             return None
         try:
             files = maker.parts.fetch(part, self._folder)
-        except PartDamagedError as error:
-            log.warning("part damaged", job_id=maker.asked.job_id, part=index, error=error.message)
-            with suppress(StoreError, QueueError):
-                maker.parts.discard(part)
-                self._queue.runs.note_missing(maker.asked, index)
-            return None
         except (StoreError, OSError) as error:
-            log.warning("part not fetched", job_id=maker.asked.job_id, part=index, error=str(error))
+            log.warning("part of no use", job_id=maker.asked.job_id, part=index, error=str(error))
+            with suppress(StoreError, QueueError):
+                if isinstance(error, PartDamagedError):
+                    maker.parts.discard(part)
+                self._queue.runs.note_missing(maker.asked, index)
             return None
         self._joined.add(index)
         return UsePart(index, {stem: str(path) for stem, path in files.items()}, part.clipped)
@@ -216,7 +216,7 @@ class PartsLead:
         answer = maker.take(wished)
         if isinstance(answer, Run):
             return MakeRun(answer.first, answer.stop)
-        missing = [index for index in range(maker.asked.count) if index not in self._joined]
+        missing = [index for index in range(maker.asked.count) if index not in self._joined | self._found.keys()]
         if answer is not None or not missing:
             return None
         # Nobody can say who makes what: so all of it is made here.
