@@ -69,6 +69,7 @@ def test_a_song_whose_worker_died_goes_on_with_the_parts_that_are_there(
     assert "parts found" in stack.logs()
 
 
+@pytest.mark.slow
 def test_the_death_of_a_helper_costs_the_song_nothing(make_stack: MakeStack, whole: dict[str, bytes]) -> None:
     stack = make_stack(**PARTS).start(workers=1)
     job_id = stack.post(SONG, format="flac")
@@ -83,6 +84,7 @@ def test_the_death_of_a_helper_costs_the_song_nothing(make_stack: MakeStack, who
     assert stems_of(stack, job_id) == whole
 
 
+@pytest.mark.slow
 def test_parts_go_with_their_job(make_stack: MakeStack) -> None:
     stack = make_stack(**PARTS).start()
     job_id = stack.post(SONG)
@@ -92,6 +94,7 @@ def test_parts_go_with_their_job(make_stack: MakeStack) -> None:
     assert not list(stack.objects.list(names.OUTPUT_BUCKET, job_id))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("off", [{"UNMIX_PARTS": "false"}, {"UNMIX_PARTS_LEAST_SECONDS": "600"}], ids=str)
 def test_without_parts_nothing_is_kept_of_a_song_but_its_stems(
     off: dict[str, str], make_stack: MakeStack, whole: dict[str, bytes]
