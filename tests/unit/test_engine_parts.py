@@ -28,7 +28,7 @@ def separator(cache_dir: Path) -> Separator:
 @pytest.fixture(scope="module")
 def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
     song = tmp_path_factory.mktemp("parts") / "song.wav"
-    song.write_bytes(make_song(40, seed=5))
+    song.write_bytes(make_song(22, seed=5))
     return song
 
 
@@ -66,7 +66,7 @@ def as_int32(part: MadePart, bits: int) -> NDArray[np.int32]:
     return np.asarray(part.pcm.to(torch.int32) << (16 if bits == 16 else 0))
 
 
-@pytest.mark.parametrize("runs", [[99], [1, 99], [2, 1, 1, 4, 99]], ids=str)
+@pytest.mark.parametrize("runs", [[99], [1, 1, 2, 99]], ids=str)
 def test_any_runs_of_parts_add_up_to_the_very_bits_of_the_whole(
     runs: list[int], separator: Separator, song: Path, grid: PartGrid, bits: int, whole: dict[str, NDArray[np.int32]]
 ) -> None:
