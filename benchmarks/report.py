@@ -260,6 +260,7 @@ def _history(record: Record) -> list[str]:
         tables.history(record),
         _HOUSEKEEPING.format(**record),
         tables.housekeeping(record),
+        *([record["remark"]] if "remark" in record else []),  # added by hand, where something went on beside a run
     ]
 
 
