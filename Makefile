@@ -70,7 +70,7 @@ test: setup test-rest ## Run the ordinary tests
 test-rest: $(VENV)-rest/.installed ## Run REST's unit tests where there is no torch
 	$(VENV)-rest/bin/pytest $(TWO_FILES_AT_ONCE) -m "not slow" tests/unit/test_rest_*.py
 
-test-all: setup test-rest ## Run every test, the slow ones too
+test-all: $(VENV)/.bench-installed $(VENV)-peers/.installed test-rest ## Run every test, the slow ones too
 	$(BIN)/pytest
 
 chaos: setup ## Kill, freeze and starve the service in every way we know; docs/reliability.md says how long it takes

@@ -19,7 +19,7 @@ SCHEMA: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Growable:
     """A document, or an object within one."""
 
     #: Fields that a later version wrote: ignored, and kept.
@@ -32,10 +32,10 @@ class Part:
 
     @classmethod
     def from_fields(cls, given: Mapping[str, Any]) -> Self:
-        """Read a part back whose fields need no conversion; each has to be of its type.
+        """Read one back whose fields need no conversion; each has to be of its type.
 
         Raises:
-            ValueError, TypeError, AttributeError: it is no such part.
+            ValueError, TypeError, AttributeError: it is none.
         """
         kind: type = cls
         types = _types(kind)
@@ -58,7 +58,7 @@ def load(data: bytes) -> Any:
 
 @cache
 def _types(kind: type) -> dict[str, "TypeAdapter[Any]"]:
-    """Return what checks each field of a part."""
+    """Return what checks each field of a document."""
     from pydantic import TypeAdapter  # here, as not all who make documents read any, and it takes its time to load
 
     return {name: TypeAdapter(hint) for name, hint in get_type_hints(kind).items() if name != "unknown"}
@@ -72,7 +72,7 @@ def _finite(text: str) -> float:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Part):
+    if isinstance(value, Growable):
         return value.to_fields()
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items()}

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from unmix import names
-from unmix.document import SCHEMA, Part, load
+from unmix.document import SCHEMA, Growable, load
 
 #: A part of a name that leads nowhere else: of a token, a format, a file.
 _WORD: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
@@ -37,7 +37,7 @@ class JobStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class SeparationOptions(Part):
+class SeparationOptions(Growable):
     """Effective options: everything that decides the bytes of the stems.
 
     `stems` empty means all sources of the model. `weights_sha256` is None while no worker has announced the model;
@@ -97,7 +97,7 @@ class ModelCard:
 
 
 @dataclass(frozen=True, slots=True)
-class Callback(Part):
+class Callback(Growable):
     """Where to report the end of a job, and what to say there."""
 
     url: str
@@ -105,7 +105,7 @@ class Callback(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class SongLevel(Part):
+class SongLevel(Growable):
     """What the check of an upload measured, so that a worker need not: see `unmix.audio.level`."""
 
     samples: int
@@ -115,7 +115,7 @@ class SongLevel(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class JobRequest(Part):
+class JobRequest(Growable):
     """The request document: what is owed. A new `generation` makes every earlier outcome count as none."""
 
     job_id: str
@@ -182,7 +182,7 @@ class DamagedRequest(JobRequest):
 
 
 @dataclass(frozen=True, slots=True)
-class StemFile(Part):
+class StemFile(Growable):
     """One delivered stem: where this attempt put it, and what lies there."""
 
     key: str  # in the bucket `output`
@@ -191,7 +191,7 @@ class StemFile(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class SongPart(Part):
+class SongPart(Growable):
     """The document of a part: a stretch of the song that is separated, as one FLAC per stem.
 
     Written once, after its files; whoever makes the part a second time leaves the first one alone. Never a result.
@@ -229,7 +229,7 @@ class SongPart(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class Ran(Part):
+class Ran(Growable):
     """What really ran, as the worker saw it."""
 
     model: str
@@ -245,7 +245,7 @@ class Ran(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery(Part):
+class Delivery(Growable):
     """How the delivery of one callback ended."""
 
     delivered: bool
@@ -255,7 +255,7 @@ class Delivery(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Part):
+class Outcome(Growable):
     """The outcome document: how a job ended. Committed once per generation, the first commit wins.
 
     Only `deliveries` changes later: by the callback's number in the request, as text.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from unmix import names
-from unmix.document import SCHEMA, Part
+from unmix.document import SCHEMA, Growable
 from unmix.job import (
     Callback,
     DamagedOutcome,
@@ -106,7 +106,7 @@ def test_what_this_version_writes_can_be_read_by_a_later_one() -> None:
 
     assert LaterStem.from_fields(OUTCOME.stems["vocals"].to_fields()).peaks == ()
     for kind in (SeparationOptions, Callback, Ran, Delivery, StemFile):
-        assert issubclass(kind, Part)
+        assert issubclass(kind, Growable)
 
 
 def test_a_callback_added_by_this_version_keeps_what_a_later_one_asked_for(ledger: Ledger, store: FileStore) -> None:

@@ -1,145 +1,34 @@
-"""REST as a process behind a real port: slow, huge and broken clients, many at once, and an end in good order."""
+"""REST as a process behind a real port: slow, huge and broken clients, and many at once."""
 
 import base64
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
+from rest_process import (
+    HOLD,
+    HURRY,
+    SONG,
+    RestProcess,
+    answer_on,
+    finish,
+    form_head,
+    health_seconds,
+    send,
+    start_upload,
+)
 from rest_support import wav_header
-from support import PATIENCE_SECONDS, RedisServer, eventually, free_port, make_song
+from support import PATIENCE_SECONDS, RedisServer, make_song
 from unmix import names
-from unmix.job import JobStatus, Outcome, Ran, StemFile
-from unmix.ledger.ledger import Ledger, utc_now
-from unmix.queue.job_queue import JobQueue
-from unmix.store.file import FileStore
 
-SONG = make_song(2, 1)
 BIG_BYTES = 50 << 20
-
-#: With this a client has to be quicker, so that the tests need not be slow.
-HURRY = """
-import unmix_rest.http.connection as connection, unmix_rest.http.server as server
-server.IDLE_SECONDS, connection.SLOWEST_BYTES_PER_SECOND = 1, 10_000
-create_server = server.create_server
-server.create_server = lambda app, **options: create_server(app, **options | {"cleanup_interval": 1})
-"""
-
-#: With this the check of a song lasts as long as the file `hold` lies in the temporary folder.
-HOLD = """
-import os, pathlib, threading, time, unmix.audio.probe
-folder, check = pathlib.Path(os.environ["TMPDIR"]), unmix.audio.probe.Probe.check
-def held(*args):
-    (folder / f"checking-{threading.get_ident()}").touch()
-    while (folder / "hold").exists():
-        time.sleep(0.02)
-    return check(*args)
-unmix.audio.probe.Probe.check = held
-"""
-
-
-class RestProcess:
-    """`python -m unmix_rest` on a free port; `patch` is Python that runs in it first."""
-
-    def __init__(self, folder: Path, redis_url: str, *, patch: str = "", **settings: str) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.store = FileStore(folder / "store")
-        self.queue = JobQueue(redis_url)
-        self.temporary = folder / "tmp"
-        self.temporary.mkdir()
-        self.log = folder / "rest.log"
-        environment = {
-            **os.environ,
-            "TMPDIR": str(self.temporary),
-            "UNMIX_REDIS_URL": redis_url,
-            "UNMIX_STORE_URL": f"file://{folder / 'store'}",
-            "UNMIX_MODEL": "demo",
-            "UNMIX_PORT": str(self.port),
-            **settings,
-        }
-        command = ["-c", f"{patch}\nimport sys, unmix_rest.__main__ as rest\nsys.exit(rest.main())"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *(command if patch else ["-m", "unmix_rest"])], env=environment, stdout=log, stderr=log
-            )
-
-    def wait_until_ready(self) -> "RestProcess":
-        self.wait_for(self._is_ready, "REST answers")
-        return self
-
-    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
-        eventually(condition, what, explain=lambda: self.log.read_text()[-3000:])
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.queue.close()
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS)
-
-    def ask_to_end(self) -> None:
-        """Send SIGTERM, and return when nobody can connect any more."""
-        self.process.send_signal(signal.SIGTERM)
-        self.wait_for(lambda: "takes no more connections" in self.log.read_text(), "the port is closed")
-        with pytest.raises(ConnectionRefusedError):
-            self.connect()
-
-    def pause(self) -> None:
-        """Stop the process until SIGCONT."""
-        self.process.send_signal(signal.SIGSTOP)
-        os.waitpid(self.process.pid, os.WUNTRACED)
-
-    def hold_checks(self) -> None:
-        """Let no check of a song end; the process was started with `HOLD`."""
-        (self.temporary / "hold").touch()
-
-    def let_checks_end(self) -> None:
-        (self.temporary / "hold").unlink()
-
-    def wait_until_checking(self, songs: int) -> None:
-        self.wait_for(lambda: len([*self.temporary.glob("checking-*")]) == songs, f"{songs} songs are being checked")
-
-    def stored(self) -> list[str]:
-        return [str(info.name) for bucket in ("queue", "output") for info in self.store.list(bucket)]
-
-    def peak_rss_mb(self) -> float:
-        """The most memory that the process itself has held."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) / 1024
-        raise AssertionError("no VmHWM")
-
-    def _is_ready(self) -> bool:
-        try:
-            return requests.get(f"{self.url}/readyz", timeout=10).status_code == 200
-        except requests.ConnectionError:
-            return False
-
-
-def answer_on(peer: socket.socket) -> tuple[int, dict[str, Any]]:
-    """Read the status and the JSON of the next answer."""
-    response = HTTPResponse(peer)
-    response.begin()
-    with response:
-        return response.status, json.loads(response.read())
 
 
 @pytest.fixture(scope="module")
@@ -148,32 +37,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer) 
     rest = RestProcess(tmp_path_factory.mktemp("rest"), shared_redis.url).wait_until_ready()
     yield rest
     rest.stop()
-
-
-@pytest.fixture
-def start(tmp_path: Path, redis_url: str) -> Iterator[Callable[..., RestProcess]]:
-    """Start REST over an empty queue and an empty store."""
-    started: list[RestProcess] = []
-
-    def start(**options: str) -> RestProcess:
-        started.append(RestProcess(tmp_path, redis_url, **options))
-        return started[-1].wait_until_ready()
-
-    yield start
-    for rest in started:
-        rest.stop()
-
-
-def form_head(length: int, boundary: str = "b0undary") -> tuple[bytes, bytes]:
-    """What comes before and after a song of `length` bytes in a form, the HTTP headers included."""
-    before = (f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="song.wav"\r\n\r\n').encode()
-    after = f"\r\n--{boundary}--\r\n".encode()
-    head = (
-        "POST /apiv1/separate HTTP/1.1\r\nHost: rest\r\n"
-        f"Content-Type: multipart/form-data; boundary={boundary}\r\n"
-        f"Content-Length: {len(before) + length + len(after)}\r\n\r\n"
-    ).encode()
-    return head + before, after
 
 
 def big_song(number: int) -> tuple[bytes, bytes]:
@@ -187,12 +50,6 @@ def big_pieces(number: int) -> Iterator[bytes]:
     yield header
     for _ in range(BIG_BYTES // len(second)):
         yield second
-
-
-def health_seconds(rest: RestProcess) -> float:
-    began = time.monotonic()
-    assert requests.get(f"{rest.url}/healthz", timeout=PATIENCE_SECONDS).status_code == 200
-    return time.monotonic() - began
 
 
 def test_sixteen_uploads_of_50_mb_at_once_take_little_memory_and_health_answers(
@@ -270,20 +127,6 @@ def test_songs_that_are_being_checked_leave_the_rest_answering(start: Callable[.
             assert answer_on(peer)[0] == 200
 
 
-def send(rest: RestProcess, song: bytes) -> requests.Response:
-    answer = requests.post(f"{rest.url}/apiv1/separate", files={"file": song}, timeout=30)
-    assert answer.status_code == 200
-    return answer
-
-
-def start_upload(rest: RestProcess, song: bytes) -> socket.socket:
-    """Send a whole song, and return the connection on which the answer will come."""
-    before, after = form_head(len(song))
-    peer = rest.connect()
-    peer.sendall(before + song + after)
-    return peer
-
-
 def test_slow_readers_block_nobody(start: Callable[..., RestProcess]) -> None:
     rest = start(UNMIX_REST_THREADS="2")
     job_id = requests.post(f"{rest.url}/apiv1/separate", files={"file": SONG}, timeout=30).json()["hash"]
@@ -297,25 +140,6 @@ def test_slow_readers_block_nobody(start: Callable[..., RestProcess]) -> None:
         peer.close()
     assert len(requests.get(f"{rest.url}/apiv1/track/{job_id}/vocals", timeout=30).content) == 40 << 20
     assert rest.peak_rss_mb() < 150
-
-
-def finish(rest: RestProcess, job_id: str, vocals: bytes) -> None:
-    """End the job as a worker would."""
-    ledger = Ledger(rest.store)
-    request = ledger.request(job_id)
-    assert request is not None
-    name = names.attempt_object(job_id, "token", "vocals", "mp3")
-    rest.store.put(name, vocals)
-    ledger.commit(
-        Outcome(
-            job_id,
-            request.generation,
-            JobStatus.DONE,
-            utc_now(),
-            stems={"vocals": StemFile(name.key, len(vocals), names.hash_song(vocals))},
-            ran=Ran("demo", "ab" * 32, "cpu", 44_100, 2.0, 0.5),
-        )
-    )
 
 
 @pytest.mark.parametrize("more", ["", "Expect: 100-continue\r\n"])
@@ -433,155 +257,6 @@ def test_clients_that_trickle_are_cut_off_and_slow_but_steady_ones_are_not(start
     assert answer_on(steady)[0] == 200
     for peer in (*trickling, steady):
         peer.close()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_good_order(start: Callable[..., RestProcess], number: int) -> None:
-    rest = start()
-    with rest.connect(), rest.connect() as used:  # idle connections do not hold it up
-        used.sendall(b"GET /healthz HTTP/1.1\r\nHost: rest\r\n\r\n")
-        assert answer_on(used)[0] == 200
-        rest.process.send_signal(number)
-        assert rest.process.wait(timeout=30) == 0
-    assert "rest stopped" in rest.log.read_text()
-    assert "cuts off" not in rest.log.read_text()
-
-
-def test_an_upload_under_way_is_answered_before_the_end(start: Callable[..., RestProcess]) -> None:
-    rest = start(patch=HOLD, UNMIX_REST_THREADS="2")
-    rest.hold_checks()
-    peers = [start_upload(rest, make_song(1, number)) for number in range(3)]
-    rest.wait_until_checking(1)  # the others wait for the one thread that uploads have
-    rest.ask_to_end()
-    rest.let_checks_end()
-    for peer in peers:
-        with peer:
-            assert answer_on(peer)[0] == 200
-    assert rest.process.wait(timeout=30) == 0
-    assert rest.queue.views.waiting(limit=9)[1] == 3
-
-
-def test_a_slow_upload_comes_in_whole_before_the_end(start: Callable[..., RestProcess]) -> None:
-    rest = start()
-    before, after = form_head(len(SONG))
-    with rest.connect() as peer:
-        peer.sendall(before + SONG[:1000])
-        health_seconds(rest)  # once this is answered, those bytes were read too
-        rest.ask_to_end()
-        for piece in (SONG[1000:5000], SONG[5000:], after):
-            peer.sendall(piece)
-            time.sleep(0.2)
-        response = HTTPResponse(peer)
-        response.begin()
-        assert (response.status, response.getheader("Connection")) == (200, "close")
-        assert json.loads(response.read())["hash"] == names.hash_song(SONG)
-        assert peer.recv(1) == b""
-    assert rest.process.wait(timeout=30) == 0
-    assert rest.queue.views.waiting(limit=9)[1] == 1
-
-
-def test_requests_that_were_read_before_the_end_are_all_answered(start: Callable[..., RestProcess]) -> None:
-    rest = start(patch=HOLD)
-    rest.hold_checks()
-    song = make_song(0.2, 1)
-    before, after = form_head(len(song))
-    more = b"GET /healthz HTTP/1.1\r\nHost: rest\r\n\r\n"
-    with rest.connect() as peer:
-        rest.pause()  # it will read all at once
-        peer.sendall(before + song + after + 2 * more)
-        rest.process.send_signal(signal.SIGCONT)
-        rest.wait_until_checking(1)
-        rest.ask_to_end()
-        rest.let_checks_end()
-        said = b"".join(iter(lambda: peer.recv(65536), b""))
-    assert said.count(b"HTTP/1.1 200 OK\r\n") == 3
-    assert said.count(b"\r\nConnection: close\r\n") == 1
-    assert said.index(b"Connection: close") > said.rindex(b"HTTP/1.1 200 OK"), "it stands in the last answer"
-    assert rest.process.wait(timeout=30) == 0
-
-
-def test_who_has_connected_before_the_end_is_answered(start: Callable[..., RestProcess]) -> None:
-    rest = start()
-    rest.pause()
-    peers = [rest.connect() for _ in range(5)]  # by the kernel alone
-    for peer in peers:
-        peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: rest\r\n\r\n")
-    rest.process.send_signal(signal.SIGTERM)
-    rest.process.send_signal(signal.SIGCONT)
-    for peer in peers:
-        with peer:
-            assert answer_on(peer)[0] == 200
-    assert rest.process.wait(timeout=30) == 0
-
-
-def start_download(rest: RestProcess, vocals: bytes, *, half_way: Callable[[], None] = lambda: None) -> HTTPResponse:
-    """Ask for a stem over a narrow connection, and return the answer when it has begun.
-
-    `half_way` is called when half of the request was read.
-    """
-    job_id = send(rest, SONG).json()["hash"]
-    finish(rest, job_id, vocals)
-    peer = socket.socket()
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    peer.settimeout(PATIENCE_SECONDS)
-    peer.connect(("127.0.0.1", rest.port))
-    peer.sendall(f"GET /apiv1/track/{job_id}/vocals HTTP/1.1\r\n".encode())
-    health_seconds(rest)  # once this is answered, the line above was read too
-    half_way()
-    peer.sendall(b"Host: rest\r\n\r\n")
-    response = HTTPResponse(peer)
-    response.begin()
-    peer.close()  # the response keeps the connection
-    return response
-
-
-def test_a_slow_download_goes_out_whole_before_the_end(start: Callable[..., RestProcess]) -> None:
-    rest = start()
-    vocals = os.urandom(20 << 20)
-    with start_download(rest, vocals) as response:
-        rest.ask_to_end()
-        received = b""
-        for _ in range(20):
-            received += response.read(64 << 10)
-            time.sleep(0.05)
-        assert received + response.read() == vocals
-    assert rest.process.wait(timeout=30) == 0
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a client has not got yet")
-@pytest.mark.parametrize("asked_to_end", ["during the answer", "during the request"])
-def test_it_does_not_end_before_a_client_has_got_what_the_kernel_holds(
-    start: Callable[..., RestProcess], asked_to_end: str
-) -> None:
-    rest = start()
-    vocals = os.urandom(1 << 20)  # fits into the buffers of the kernel
-    half_way = rest.ask_to_end if asked_to_end == "during the request" else lambda: None
-    with start_download(rest, vocals, half_way=half_way) as response:
-        rest.ask_to_end()  # a second signal changes nothing
-        with pytest.raises(subprocess.TimeoutExpired):
-            rest.process.wait(timeout=1)
-        assert response.read() == vocals
-    assert rest.process.wait(timeout=30) == 0
-
-
-@pytest.mark.parametrize("size_bytes", [1 << 20, 20 << 20])
-def test_a_client_that_goes_does_not_hold_up_the_end(start: Callable[..., RestProcess], size_bytes: int) -> None:
-    rest = start()
-    with start_download(rest, bytes(size_bytes)):
-        rest.ask_to_end()
-    assert rest.process.wait(timeout=30) == 0
-
-
-def test_clients_that_never_end_are_cut_off_after_the_grace(start: Callable[..., RestProcess]) -> None:
-    rest = start(UNMIX_REST_SHUTDOWN_SECONDS="1")
-    before, _ = form_head(len(SONG))
-    with start_download(rest, bytes(20 << 20)), rest.connect() as peer:
-        peer.sendall(before + SONG[:1000])
-        health_seconds(rest)
-        rest.process.send_signal(signal.SIGTERM)
-        assert rest.process.wait(timeout=30) == 0
-    assert "cuts off" in rest.log.read_text()
-    assert "connections=2" in rest.log.read_text()
 
 
 def test_it_waits_for_redis_and_says_so(own_redis: RedisServer, tmp_path: Path) -> None:

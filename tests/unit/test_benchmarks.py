@@ -20,7 +20,6 @@ from benchmarks import gpu_table, past, report, tables, targets
 from benchmarks.load import at_rate, in_turn
 from benchmarks.machine import conditions
 from benchmarks.measure import run_command
-from benchmarks.programs import PEERS
 from unmix import names
 from unmix.job import JobStatus
 from unmix.ledger.ledger import Ledger
@@ -191,7 +190,6 @@ def test_what_starts_with_every_song_is_compared_with_all_of_demucs_and_a_worker
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(not PEERS.exists(), reason="`make bench` installs them")
 def test_the_programs_beside_demucs_give_what_demucs_gives(tmp_path: Path) -> None:
     done = run("benchmarks.separate", "quick-peers", "--output", str(tmp_path), scratch=tmp_path)
     assert done.returncode == 0, done.stderr

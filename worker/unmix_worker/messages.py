@@ -177,7 +177,7 @@ _ORDERS: Final = (SeparationTask, PartsTask, MakeRun, UsePart, NoMoreRuns)
 _EVENTS: Final = (Ready, Loaded, Progress, PartsBegun, RunWanted, PartMade, Done, Failed)
 _KINDS: Final = {kind.__name__: kind for kind in (*_ORDERS, *_EVENTS)}
 #: Fields that are values of classes themselves.
-_PARTS: Final = {"card": ModelCard, "ran": Ran, "level": SongLevel, "separation": SeparationTask}
+_NESTED: Final = {"card": ModelCard, "ran": Ran, "level": SongLevel, "separation": SeparationTask}
 
 
 def encode(message: Order | Event) -> str:
@@ -225,6 +225,6 @@ def _made(kind: Any, values: dict[str, Any]) -> Any:
 
 
 def _value(name: str, value: Any) -> Any:
-    if name in _PARTS and value is not None:
-        return _made(_PARTS[name], value)
+    if name in _NESTED and value is not None:
+        return _made(_NESTED[name], value)
     return tuple(value) if isinstance(value, list) else value
