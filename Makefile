@@ -49,7 +49,7 @@ BEFORE_VERSION := (^version = "|newTag: |track-unmix-(rest|worker):|TAG: |tag=[$
 TWO_FILES_AT_ONCE := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants e2e-kind bench bench-long bench-quality bench-service images push lint \
+.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants e2e-kind bench bench-long bench-quality bench-service bench-parts images push lint \
 	constraints version-set clean
 
 help: ## Show what can be made
@@ -95,6 +95,9 @@ bench-service: $(VENV)/.bench-installed ## Measure what clients of the service w
 	$(BIN)/python -m benchmarks.service
 	$(BIN)/python -m benchmarks.history
 	$(BIN)/python -m benchmarks.workers
+
+bench-parts: $(VENV)/.bench-installed ## Measure what parts of songs bring and cost: 20 minutes
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.parts
 
 images: ## Build the container images, with DOCKER=docker or podman
 	$(if $(MODELS),@echo 'Of the weights of $(MODELS): they are not ours. See "Licences" in worker/README.md before you offer them to others.')

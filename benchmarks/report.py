@@ -29,6 +29,7 @@ _TITLES: Final = {
     "quality": "Quality",
     "service": "Waiting for the service",
     "workers": "Workers beside each other",
+    "parts": "Songs in parts",
     "history": "Costs that do not grow with history",
     "gpu": "GPU",
     "quick": "A quick check, no figures to keep",
@@ -110,6 +111,13 @@ process when the last song was done, its proportional share (PSS). *Bound* is wh
 to: it binds its threads to processors, in every process from the first one on. The target
 for 2 × 1 is 1.75 times 1 × 1. Other processes used up to {others:.0%} of the processors during a row."""
 
+_PARTS: Final = """\
+*Stand-in* is an engine that sleeps {part_s:g} s for each part: {parts} of them, as ten minutes of song have with
+`htdemucs`. All else is of real workers with {name} ({weights}) on this one machine, from mp3 to mp3: a song of
+{song_s:g} s, and in the rows of one worker the median of several of {excerpt_s:g} s in turn. What a song leaves in the
+store is that of the demo model, whose stems are music. Each worker also fetches the song once, and the one that leads
+fetches the parts that others made."""
+
 _HISTORY: Final = """\
 The same requests in turn to two services on this one machine, which have finished {few:,} and {many:,} jobs; medians
 in ms. *As many times* is the right one divided by the left one: what grows with history is above 1. The S3 servers are
@@ -155,6 +163,8 @@ def write_page(results: Path, docs: Path) -> None:
             parts += [_SERVICE, tables.service(record)]
         elif kind == "workers":
             parts += [_workers(record), tables.workers(record)]
+        elif kind == "parts":
+            parts += [_PARTS.format(**record, **record["model"]), tables.parts(record)]
         elif kind == "history":
             parts += _history(record)
         elif kind == "gpu":

@@ -89,6 +89,54 @@ def workers(record: Record) -> str:
     return markdown(head, rows)
 
 
+def parts(record: Record) -> str:
+    """Return the table of what parts bring and cost, with the targets."""
+    latency = {int(workers): seconds for workers, seconds in record["latency_s"].items()}
+    rows = [
+        [
+            f"stand-in, {workers} workers on one song, times one worker's time",
+            f"≤ {1 / workers + 0.15:.2f}",
+            f"{seconds / latency[1]:.2f} ({seconds:.1f} of {latency[1]:.1f} s)",
+        ]
+        for workers, seconds in latency.items()
+        if workers > 1
+    ]
+    one, two = record["on_one_song"]
+    whole, in_parts = (median(record["alone"]["seconds"][kind]) for kind in ("whole", "parts"))
+    peak = record["alone"]["peak_mb"]
+    stored = record["stored"]
+    queue_s = record["queue_s"]
+    again = record["made_again"]
+    per_song = stored["parts"]["bytes"] / stored["stems"]["bytes"]
+    rows += [
+        [
+            "two workers of one thread on one song, times as fast as one",
+            "≥ 1.7",
+            f"{one['seconds'] / two['seconds']:.2f}",
+        ],
+        [f"parts made again after a kill at a random moment, the worst of {len(again)}", "≤ 5", f"{max(again)}"],
+        ["one worker, in parts, times its time as a whole", "≤ 1.03", f"{in_parts / whole:.3f}"],
+        [
+            "the same, peak memory",
+            "≤ 1.00",
+            f"{peak['parts'] / peak['whole']:.2f} ({peak['parts']} of {peak['whole']} MB)",
+        ],
+        [
+            "first part can be fetched after the take",
+            f"≤ {2.5 * one['windows_s'] + 2:.1f} s (2.5 windows and 2 s)",
+            f"{one['first_part_s']:.1f} s",
+        ],
+        ["bytes of all parts, times those of the mp3 stems", "≤ 2.5", f"{per_song:.2f}"],
+        ["objects of all parts (stems and a document each)", "stated", f"{stored['parts']['objects']}"],
+        [
+            f"stand-in, {record['queue']} songs and 4 workers, songs a minute in parts, times as a whole",
+            "≥ 0.99",
+            f"{queue_s['whole'] / queue_s['parts']:.3f}",
+        ],
+    ]
+    return markdown(["", "target", "measured"], rows)
+
+
 def history(record: Record) -> str:
     """Return the table of requests to a service with few and to one with many finished jobs."""
     few, many = map(str, record["jobs"])

@@ -120,6 +120,8 @@ def store_point(operation: str, args: tuple[Any, ...]) -> str:
 def _kind(name: ObjectName) -> str:
     if name.key.startswith(names.OPEN_PREFIX):
         return "mark"
+    if "/parts." in name.key:
+        return "part" if name.key.endswith(".json") else "file of a part"
     if name.key.endswith(".json"):
         return "request" if name.bucket == names.QUEUE_BUCKET else "outcome"
     if name.bucket == names.QUEUE_BUCKET:

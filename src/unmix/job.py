@@ -183,7 +183,7 @@ class DamagedRequest(JobRequest):
 
 @dataclass(frozen=True, slots=True)
 class StemFile(Growable):
-    """One delivered stem: where this attempt put it, and what lies there."""
+    """One delivered stem, or what goes with the stems: where this attempt put it, and what lies there."""
 
     key: str  # in the bucket `output`
     size_bytes: int
@@ -203,6 +203,7 @@ class SongPart(Growable):
     stems: dict[str, StemFile]
     worker: str  # who made it
     clipped: dict[str, int] = field(default_factory=dict)  # samples of each stem that were clamped
+    peaks: dict[str, list[int]] = field(default_factory=dict)  # of each stem: see `unmix.audio.peaks`
     schema: int = SCHEMA
 
     def to_json(self) -> bytes:
@@ -229,6 +230,18 @@ class SongPart(Growable):
 
 
 @dataclass(frozen=True, slots=True)
+class RanParts(Growable):
+    """Who made the parts of a song that was separated in parts, as the worker saw it that joined them."""
+
+    kind: str  # of the parts: see `unmix.ledger.parts`
+    count: int
+    length: int  # of every part but the last, in samples
+    made: dict[str, int]  # how many of them each worker made
+    found: int = 0  # of them were there when the last attempt began
+    again: int = 0  # were made a second time, as the first was damaged or came at the same time
+
+
+@dataclass(frozen=True, slots=True)
 class Ran(Growable):
     """What really ran, as the worker saw it."""
 
@@ -242,6 +255,7 @@ class Ran(Growable):
     precision: str = ""  # `exact` or `fast`
     weights_source: str = ""  # where the weights come from; empty, as the next, in documents of older workers
     weights_licence: str = ""  # what they may be used for, as their author says
+    parts: RanParts | None = None  # None: the song was separated as a whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +289,14 @@ class Outcome(Growable):
     error: str | None = None
     warnings: tuple[str, ...] = ()  # what is wrong with the song or the stems
     notes: tuple[str, ...] = ()  # what was done to the song and is as it should be
+    peaks: StemFile | None = None  # of all stems, to draw them; None in documents of older workers
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     schema: int = SCHEMA
+
+    @property
+    def files(self) -> tuple[StemFile, ...]:
+        """All that the attempt left in the store."""
+        return (*self.stems.values(), *([self.peaks] if self.peaks else []))
 
     @property
     def finished_at_seconds(self) -> float:
@@ -299,13 +319,16 @@ class Outcome(Growable):
         read = {
             "status": JobStatus(given["status"]),
             "stems": {name: StemFile.from_fields(stem) for name, stem in given["stems"].items()},
-            "ran": Ran.from_fields(given["ran"]) if given["ran"] else None,
+            "ran": _ran(given["ran"]) if given["ran"] else None,
+            "peaks": StemFile.from_fields(given["peaks"]) if given.get("peaks") else None,
             "deliveries": {index: Delivery.from_fields(delivery) for index, delivery in deliveries.items()},
             "schema": given.get("schema", 0),
         }
         outcome = cls.from_fields({**_with_tuples({"notes": (), **given}, "warnings", "notes"), **read})
-        if not all(map(_WORD.fullmatch, (outcome.format, outcome.token or "-"))) or not all(
-            names.is_stem(stem) and _is_own(file.key, outcome.job_id) for stem, file in outcome.stems.items()
+        if (
+            not all(map(_WORD.fullmatch, (outcome.format, outcome.token or "-")))
+            or not all(map(names.is_stem, outcome.stems))
+            or not all(_is_own(file.key, outcome.job_id) for file in outcome.files)
         ):
             raise ValueError("it names files that cannot be its own")
         return outcome
@@ -325,6 +348,13 @@ class DamagedOutcome(Outcome):
             error_code="bad_document",
             error="the document that says how this job ended is damaged; submit the job again",
         )
+
+
+def _ran(given: dict[str, Any]) -> Ran:
+    parts = RanParts.from_fields(given["parts"]) if given.get("parts") else None
+    if parts and not _WORD.fullmatch(parts.kind):
+        raise ValueError("it names parts that cannot be its own")
+    return Ran.from_fields({**given, "parts": parts})
 
 
 def _is_own(key: str, job_id: str) -> bool:

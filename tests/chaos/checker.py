@@ -207,10 +207,20 @@ def _check_stems(key: str, objects: Objects, verdict: Verdict) -> None:
         for name in {f"output/{file['key']}", copy} & objects.keys():
             data = objects[name]
             made = json.loads(data)
-            if made != {"token": outcome["token"], "stem": stem, "song": job_id[:64]}:
+            if made != {"token": outcome["token"], "stem": stem, "song": job_id[:64], **_made_of(outcome, objects)}:
                 verdict.mixed.append(f"{name}: of {made}, not of {outcome['token']}")
             elif (len(data), hashlib.sha256(data).hexdigest()) != (file["size_bytes"], file["sha256"]):
                 verdict.mixed.append(f"{name}: not the bytes that the outcome names")
+
+
+def _made_of(outcome: dict[str, Any], objects: Objects) -> dict[str, Any]:
+    """Return what the stems of a song in parts have to be made of: its own parts, of this submission, in order."""
+    song = outcome["job_id"][:64]
+    says = json.loads(objects.get(f"queue/{song}.mp3", b"{}"))
+    if "parts" not in says:
+        return {}
+    generation = outcome["generation"]
+    return {"parts": [{"song": song, "generation": generation, "part": part} for part in range(says["parts"])]}
 
 
 def _outcome(job_id: str, objects: Objects) -> dict[str, Any] | None:
@@ -227,22 +237,21 @@ def _generation(job_id: str, objects: Objects) -> str | None:
 
 def _orphans(objects: Objects) -> list[str]:
     """Return what lies in `output` and belongs to no request, or to an attempt that did not win."""
-    named = {
-        f"output/{file['key']}"
-        for key, data in objects.items()
-        if _is_outcome(key)
-        for file in json.loads(data)["stems"].values()
-    }
+    outcomes = [json.loads(data) for key, data in objects.items() if _is_outcome(key)]
+    named = {f"output/{file['key']}" for outcome in outcomes for file in outcome["stems"].values()}
+    named |= {f"output/{outcome['peaks']['key']}" for outcome in outcomes if outcome.get("peaks")}
+    # Parts of a done job stay for a while, those of dead helpers that nobody finished among them.
+    heard = tuple(f"output/{each['job_id']}/parts.{each['generation']}." for each in outcomes if each["stems"])
     orphans = []
     for key in objects:
         if key.startswith("output/"):
             owner = re.split(r"\.json$|-|/", key.removeprefix("output/"))[0]
             if f"queue/{owner}.json" not in objects:
                 orphans.append(f"{key}: its job has no request")
-            elif key.count("/") > 1 and key not in named:
+            elif key.count("/") > 1 and key not in named and not key.startswith(heard):
                 orphans.append(f"{key}: of an attempt that did not win")
     return orphans
 
 
 def _is_outcome(key: str) -> bool:
-    return key.startswith("output/") and key.endswith(".json")
+    return key.startswith("output/") and key.endswith(".json") and key.count("/") == 1

@@ -43,6 +43,8 @@ WORKER_POINTS: Final = (
 )
 #: Those between the last check of the lease and the put that commits: where a frozen worker could mix results.
 CHECK_TO_PUT: Final = ("before_commit", "before_commit_put")
+#: Where a worker may be hit over each part of a song that is separated in parts, whether it leads or helps.
+PART_POINTS: Final = ("before_part_document", "after_part_document")
 #: Where whoever submits may be hit before the song counts as accepted.
 SUBMIT_POINTS: Final = ("after_song_put", "after_request_put", "after_push")
 #: Where whoever cancels or removes may be hit.
@@ -54,7 +56,7 @@ _WORDS: Final = {"kill": "killed", "freeze": "froze", "stop": "told to stop"}
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens to a process when it comes to `point` in its `nth` job that gets there."""
+    """What happens to a process when it comes to `point` in its `nth` job, or part, that gets there."""
 
     point: str
     action: Literal["kill", "freeze", "stop"]
@@ -66,7 +68,8 @@ class Passage:
 
     def __init__(self, history: History, plans: Sequence[Plan]) -> None:
         self.claim: Claim | None = None
-        self._generation: str | None = None
+        self.job_id: str | None = None  # that is worked on, or helped with
+        self.generation: str | None = None  # of its submission
         self._history = history
         self._plans = list(plans)
         self._times: Counter[str] = Counter()
@@ -74,19 +77,19 @@ class Passage:
 
     def begin(self) -> None:
         """A new job comes."""
-        self.claim = self._generation = None
+        self.claim = self.job_id = self.generation = None
         self._passed.clear()
 
     def claimed(self, claim: Claim) -> None:
-        self.claim, self._generation = claim, claim.generation
+        self.claim, self.job_id, self.generation = claim, claim.job_id, claim.generation
 
     def asked(self, request: JobRequest) -> None:
-        self._generation = request.generation
+        self.job_id, self.generation = request.job_id, request.generation
 
     def note(self, event: str, **fields: Any) -> None:
         """Tell the history, with the job at hand."""
         if self.claim is not None:
-            fields |= {"job": self.claim.job_id, "generation": self._generation, "token": self.claim.token}
+            fields |= {"job": self.claim.job_id, "generation": self.generation, "token": self.claim.token}
         self._history.note(event, pid=os.getpid(), **fields)
 
     def committed(self, outcome: Outcome) -> None:
@@ -95,10 +98,11 @@ class Passage:
         self._history.note("committed", job=outcome.job_id, generation=outcome.generation, winner=winner)
 
     def reach(self, point: str) -> None:
-        """Do what is planned here; a point counts once a job."""
+        """Do what is planned here; a point counts once a job, or once a part."""
         if point in self._passed:
             return
-        self._passed.add(point)
+        if point not in PART_POINTS:
+            self._passed.add(point)
         self._times[point] += 1
         for plan in [plan for plan in self._plans if (plan.point, plan.nth) == (point, self._times[point])]:
             self._plans.remove(plan)
@@ -140,8 +144,14 @@ def watch_worker(passage: Passage) -> None:
         passage.reach("after_finish")
 
     def before_put(_: Any, name: ObjectName, *__: Any) -> None:
+        if _is_of_part(name):
+            passage.reach("before_part_document")
         if _is_document(name, names.OUTPUT_BUCKET):
             passage.reach("before_commit_put")
+
+    def after_put(_: None, __: Any, name: ObjectName, *___: Any) -> None:
+        if _is_of_part(name):
+            passage.reach("after_part_document")
 
     after(JobQueue, "take", taken)
     after(JobQueue, "claim", claimed)
@@ -156,6 +166,7 @@ def watch_worker(passage: Passage) -> None:
         after(store, "put_file", stem_put)
         after(store, "copy", lambda *_: passage.reach("after_first_copy"))
         before(store, "put_if", before_put)
+        after(store, "put_if", after_put)
         before(store, "put", before_put)  # the commit where the store ignores conditions
 
 
@@ -206,4 +217,8 @@ def after(owner: type, method: str, then: Callable[..., None]) -> None:
 
 
 def _is_document(name: ObjectName, bucket: str) -> bool:
-    return name.bucket == bucket and name.key.endswith(".json")
+    return name.bucket == bucket and name.key.endswith(".json") and "/" not in name.key
+
+
+def _is_of_part(name: ObjectName) -> bool:
+    return "/parts." in name.key

@@ -16,8 +16,8 @@ from chaos.points import Passage
 from unmix.runtime.shutdown import Shutdown
 from unmix_worker import separation
 from unmix_worker.lease import Lease
-from unmix_worker.messages import Event, PartsTask, Progress, SeparationTask
-from unmix_worker.parts import PartsExchange
+from unmix_worker.messages import Event, PartMade, PartsTask, Progress, SeparationTask
+from unmix_worker.parts import PartsExchange, PartsHelp
 from unmix_worker.separation import Separated, SeparationProcess
 
 MODEL: Final = "stand-in"
@@ -41,12 +41,21 @@ def install(passage: Passage) -> type[SeparationProcess]:
             assert passage.claim is not None
             song = task.separation.song if isinstance(task, PartsTask) else task.song
             Path(song).with_name("token").write_text(passage.claim.token)
+            Path(song).with_name("generation").write_text(str(passage.generation))
             return super().separate(task, lease, shutdown, parts)
+
+        def help(self, task: PartsTask, parts: PartsHelp, shutdown: Shutdown) -> None:
+            passage.claim = None  # it has none on the job that it helps with
+            passage.note("helping")
+            Path(task.separation.song).with_name("generation").write_text(str(passage.generation))
+            super().help(task, parts, shutdown)
 
         def _next_event(self) -> Event | None:
             event = super()._next_event()
             if isinstance(event, Progress):
                 passage.reach("while_separating")
+            if isinstance(event, PartMade):
+                passage.note("part made", part=event.index, song=passage.job_id)
             return event
 
     def start(_: list[str], **options: Any) -> "subprocess.Popen[str]":

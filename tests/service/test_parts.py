@@ -62,6 +62,13 @@ def test_what_is_not_there_yet_is_no_part(parts: Parts, store: FileStore, make: 
     assert parts.found() == {}
 
 
+def test_a_part_whose_files_could_not_all_be_put_is_not_there(parts: Parts, make: Make) -> None:
+    part, files = make(0)
+    with pytest.raises(FileNotFoundError):
+        parts.put(part, {**files, "vocals": files["vocals"], "other": Path("/nowhere")}, token="t1")
+    assert parts.found() == {}
+
+
 def test_of_two_who_make_a_part_the_first_one_counts_and_the_other_leaves_nothing(
     parts: Parts, store: FileStore, make: Make
 ) -> None:

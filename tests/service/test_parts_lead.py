@@ -20,8 +20,8 @@ from unmix_worker.parts import PartsLead
 JOB = song_hash_number(1)
 REQUEST = JobRequest(JOB, SeparationOptions(model="demo"), "now", generation="g1")
 COUNT = 7
-BEGUN = PartsBegun(COUNT, "exact-1", SongLevel(COUNT * 100, 0.0, 1.0, "ab"))
-ASKED = PartsOfJob(JOB, "g1", "exact-1", COUNT, asdict(BEGUN.level))
+BEGUN = PartsBegun(COUNT, "exact-1", SongLevel(COUNT * 100, 0.0, 1.0, "ab"), 100)
+ASKED = PartsOfJob(JOB, "g1", "exact-1", COUNT, 100, asdict(BEGUN.level))
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +73,7 @@ class Child:
 def made(index: int, folder: Path) -> PartMade:
     path = folder / f"{index}.vocals.flac"
     path.write_bytes(b"voice")
-    return PartMade(index, 100 * index, 100, {"vocals": str(path)}, {"vocals": 0})
+    return PartMade(index, 100 * index, 100, {"vocals": str(path)}, {"vocals": 0}, {"vocals": [-1, 1]})
 
 
 def put(ledger: Ledger, index: int, folder: Path) -> SongPart:

@@ -45,7 +45,7 @@ from unmix.errors import EngineError, LeaseLostError
 from unmix.janitor.audit import Audit
 from unmix.janitor.reconciler import Reconciler
 from unmix.janitor.retention import Retention
-from unmix.job import JobRequest, JobStatus, ModelCard, Outcome, Ran, SeparationOptions
+from unmix.job import JobRequest, JobStatus, ModelCard, Outcome, Ran, SeparationOptions, SongLevel, SongPart
 from unmix.ledger.ledger import Ledger
 from unmix.queue import keys
 from unmix.queue.job_queue import JobQueue, QueuePolicy
@@ -54,8 +54,21 @@ from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.file import FileStore
 from unmix_rest.app import create_app
+from unmix_worker import parts as worker_parts
 from unmix_worker.lease import Lease, Released
-from unmix_worker.messages import SeparationTask
+from unmix_worker.messages import (
+    Event,
+    MakeRun,
+    NoMoreRuns,
+    Order,
+    PartMade,
+    PartsBegun,
+    PartsTask,
+    RunWanted,
+    SeparationTask,
+    UsePart,
+)
+from unmix_worker.parts import PartsExchange, PartsHelp
 from unmix_worker.scratch import Scratch
 from unmix_worker.separation import CrashedError, Separated
 from unmix_worker.worker import Worker
@@ -80,18 +93,24 @@ OUTCOMES = tuple(map(names.outcome_object, JOBS))
 STEMS = ("drums", "vocals")
 CARD = ModelCard("demo", "ab" * 32, STEMS, 44_100)
 WORKERS = (0, 1)
+#: Parts of the song: the first one is a run, the others are another.
+PARTS = 3
+PARTS_KIND = "exact-1"
 
 END = "end"
 #: Where a worker, a request to REST and the reconciler may be left standing; what is named more often is so chosen.
 WORKER_STOPS = st.sampled_from([
     *[END] * 5, *["put outcome"] * 2, *["finish"] * 2, *["claim"] * 2, "read request", "separate", "put stem",
-    "read outcome", "put copy", "fail", "drop",
+    "read outcome", "put copy", "fail", "drop", "make part", "put file of a part", "put part", "wait for parts",
 ])  # fmt: skip
 #: Where a worker freezes while others go on.
 FREEZES = st.sampled_from([
+    "put part", "make part",
     *["put outcome"] * 3, *["separate"] * 2, "claim", "read outcome", "read request", "put stem", "put copy", "finish",
 ])  # fmt: skip
-OTHER_STOPS = st.sampled_from([END, END, "separate", "put outcome", "finish"])
+OTHER_STOPS = st.sampled_from([END, END, "separate", "put outcome", "finish", "put part"])
+#: Where a worker may be left standing that helps with another's song.
+HELPER_STOPS = st.sampled_from([END, "read request", "make part", "put file of a part", "put part", "put part"])
 REST_STOPS = st.sampled_from([
     *[END] * 6, "put song", "put mark", "put request", "submit", "remove request", "remove song", "remove outcome",
     "remove stem", "put outcome", "settle", "forget",
@@ -108,6 +127,8 @@ NUMBERS = st.sampled_from([0, 0, 0, 1])
 class Engine:
     """Stands in for the separating process: what it makes shows whose it is, and it meets the fate it is told to."""
 
+    parts_kind = PARTS_KIND
+
     def __init__(self, machine: "QueueMachine", worker_id: str) -> None:
         self.fate = "done"
         self._machine = machine
@@ -116,7 +137,7 @@ class Engine:
     def ensure_ready(self, shutdown: Shutdown) -> ModelCard:
         return CARD
 
-    def separate(self, task: SeparationTask, lease: Lease, shutdown: Shutdown, parts: None) -> Separated:
+    def separate(self, task: PartsTask, lease: Lease, shutdown: Shutdown, parts: PartsExchange) -> Separated:
         actor = Actor.current()
         assert actor is not None
         actor.stand_before("separate")
@@ -131,12 +152,80 @@ class Engine:
             raise EngineError("not this time", retryable=True)
         if self.fate == "crashes":
             raise CrashedError("the process ended")
-        out = Path(task.out)
-        out.mkdir()
-        stems = {stem: out / stem for stem in STEMS}
+        request = self._machine.ledger.request(claim.job_id)
+        generation = claim.generation or (request.generation if request else "")
+        child = PartsChild(task.separation, parts, claim.job_id, generation)
+        while not child.is_whole:
+            lease.check()
+            if shutdown.requested:
+                raise Released
+            child.go_on(actor)
+        stems = {stem: Path(task.separation.out) / stem for stem in STEMS}
         for stem, path in stems.items():
             path.write_text(f"{stem} by {claim.token}")
         return Separated(stems, Ran("demo", CARD.weights_sha256, "cpu", 44_100, 1.0, 1.0), warnings=())
+
+    def help(self, task: PartsTask, parts: PartsHelp, shutdown: Shutdown) -> None:
+        actor = Actor.current()
+        assert actor is not None
+        asked = parts._maker.asked
+        child = PartsChild(task.separation, parts, asked.job_id, asked.generation)
+        while not parts.is_idle:
+            if shutdown.requested:
+                raise Released
+            child.go_on(actor)
+
+
+class PartsChild:
+    """Makes the parts of a song as it is told to, and sees that the parts of others are those that it needs."""
+
+    def __init__(self, task: SeparationTask, parts: PartsExchange, job_id: str, generation: str) -> None:
+        self._of = f"{job_id} {generation}"
+        self._parts = parts
+        self._there: set[int] = set()
+        self._orders: list[Order] = []
+        self._folder = Path(task.out)
+        self._folder.mkdir()
+        self._tell(PartsBegun(PARTS, PARTS_KIND, SongLevel(PARTS * 100, 0.0, 1.0, "machine"), 100))
+        self._tell(RunWanted(0))
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self._there) == PARTS
+
+    def go_on(self, actor: Actor) -> None:
+        if not self._orders:
+            self._tell(None)
+        if not self._orders:
+            actor.stand_before("wait for parts")
+            return
+        match self._orders.pop(0):
+            case MakeRun(first, stop):
+                for index in range(first, stop):
+                    actor.stand_before("make part")
+                    self._make(index)
+                self._tell(RunWanted(stop))
+            case UsePart(index, files):
+                for stem, path in files.items():
+                    assert Path(path).read_text() == self._content(index, stem), "a part that is not this song's"
+                    Path(path).unlink()
+                self._there.add(index)
+            case NoMoreRuns():
+                pass
+
+    def _make(self, index: int) -> None:
+        paths = {stem: self._folder / f"{index}.{stem}" for stem in STEMS}
+        for stem, path in paths.items():
+            path.write_text(self._content(index, stem))
+        self._there.add(index)
+        files = {stem: str(path) for stem, path in paths.items()}
+        self._tell(PartMade(index, 100 * index, 100, files, dict.fromkeys(STEMS, 0), {}))
+
+    def _content(self, index: int, stem: str) -> str:
+        return f"part {index} of {stem} of {self._of}"
+
+    def _tell(self, event: Event | None) -> None:
+        self._orders += self._parts.orders(event)
 
 
 class WorkerActor(Actor):
@@ -162,6 +251,7 @@ class Bench:
         self.settings = Settings(
             model="demo",
             take_seconds=0.1,
+            parts=True,
             renew_seconds=3600,  # what stands still is frozen
             max_lapses=MAX_LAPSES,
             callback_allow="127.0.0.1",
@@ -202,6 +292,15 @@ class Bench:
             0,
             round(seconds * 1000),
         )
+        self.lapse_runs(seconds)
+
+    def lapse_runs(self, seconds: float = 3600) -> None:
+        """Let time pass for the runs of parts alone."""
+        for key in self.raw.scan_iter(f"{keys.RUNS_PREFIX}*"):
+            for part, state in cast(dict[str, str], self.raw.hgetall(key)).items():
+                until, _, token = state.partition(":")
+                if part.isdigit() and token:
+                    self.raw.hset(key, part, f"{int(until) - round(seconds * 1000)}:{token}")
 
     def close(self) -> None:
         self.raw.close()
@@ -304,6 +403,21 @@ class QueueMachine(RuleBasedStateMachine):
         if is_served:
             self._work(1 - worker, END)
         self._work(worker, END)
+
+    @precondition(lambda self: self.raw.exists(keys.HELP) and any(worker.is_idle for worker in self.workers))
+    @rule(until=HELPER_STOPS, fate=FATES, then=st.sampled_from(["goes on", "sleeps", "dies"]))
+    def help(self, until: str, fate: str, then: str) -> None:
+        """Whoever has nothing to do helps, and may die or sleep over it while the other one goes on."""
+        number = next(number for number in WORKERS if self.workers[number].is_idle)
+        if self.queue.views.waiting(limit=1)[1]:
+            return
+        self._run(self.workers[number], until)
+        if then == "dies":
+            self.workers[number].kill()
+            self.workers[number] = self._new_worker()
+        self._work(1 - number, END, fate)
+        if then == "goes on":
+            self._work(number, END)
 
     @precondition(lambda self: any(not worker.is_idle for worker in self.workers))
     @rule(worker=st.sampled_from(WORKERS))
@@ -422,6 +536,20 @@ class QueueMachine(RuleBasedStateMachine):
                     assert data.decode() == f"{stem} by {outcome.token}", f"{job_id} is mixed"
                     assert names.hash_song(data) == file.sha256
 
+    @invariant()
+    def a_part_that_is_there_is_whole(self) -> None:
+        for job_id in JOBS:
+            request = self.ledger.request(job_id)
+            if request is None:
+                continue
+            of_this = names.part_folder(job_id, request.generation, PARTS_KIND)
+            for info in list(self.bench.bare_store.list(names.OUTPUT_BUCKET, of_this)):
+                if info.name.key.endswith(".json"):
+                    part = SongPart.from_json(self.bench.bare_store.get(info.name)[0], of_this)
+                    for file in part.stems.values():
+                        data, _ = self.bench.bare_store.get(names.ObjectName(names.OUTPUT_BUCKET, file.key))
+                        assert names.hash_song(data) == file.sha256, "half of a part"
+
     def watch(self, operation: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
         """Make a call for an actor, and check what it has done."""
         if operation in ("renew", "finish", "release", "fail"):
@@ -520,6 +648,8 @@ class QueueMachine(RuleBasedStateMachine):
         }
         if outcome.status is JobStatus.DONE:
             self._check_copies(outcome)
+        parts = f"{names.parts_prefix(job_id)}{outcome.generation}."  # they stay a while
+        listed = [name for name in listed if not (outcome.stems and name.key.startswith(parts))]
         # The copies of an earlier submission stay when a later one fails.
         assert {name for name in listed if store_point("stat", (name,)) != "read copy"} == kept
         outbox = self.queue.views.snapshot().outbox
@@ -603,6 +733,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _run(self, actor: Actor, until: str) -> None:
         for _ in range(MOST_CALLS):
+            if actor.point == "wait for parts":
+                self.bench.lapse_runs()  # whoever has one stands still
             if actor.point is not None:
                 actor.step()
             if actor.point in (None, "take", until):
@@ -668,6 +800,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A server and a store in memory where the system has a place for that: nothing here dies for real."""
     probe = SimpleNamespace(check=lambda path: ProbedSong(1.0, ()))
     monkeypatch.setattr("unmix_rest.app.Probe", lambda **_: probe)
+    monkeypatch.setattr(worker_parts, "_LOOK_SECONDS", 0)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with tempfile.TemporaryDirectory(prefix="unmix-machine-", dir=folder_in_memory()) as name:
         server = RedisServer(Path(name))

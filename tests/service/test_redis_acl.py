@@ -88,6 +88,7 @@ def work_of_rest(logins: Logins) -> None:
     assert rest.views.failed(limit=10) == ([JOB_ID], 1)
     rest.forget(JOB_ID)
     assert rest.models.get("demo") is None
+    assert rest.runs.known(JOB_ID) is None
     rest.log_list.push("node.rest.info:done", max_lines=10)
 
 
@@ -106,7 +107,7 @@ def work_of_a_worker(logins: Logins) -> None:
     for number, end in enumerate(ends):
         claim = _claim(logins, f"g{number}")
         worker.renew(claim, progress=0.5)
-        _share(worker, PartsOfJob(JOB_ID, f"g{number}", "exact-1", 3, {}), claim)
+        _share(worker, PartsOfJob(JOB_ID, f"g{number}", "exact-1", 3, 100, {}), claim)
         end(claim)
     logins.queue("rest").submit(JOB_ID, "blpop")
     assert worker.take(block_seconds=1, fetch="blpop") == JOB_ID

@@ -11,7 +11,7 @@ from unmix.queue.records import Claim
 from unmix.queue.runs import PartsOfJob, Run
 
 JOB = song_hash_number(1)
-PARTS = PartsOfJob(JOB, "g1", "exact-1", 10, {"mean": 0.25, "std": 0.5, "samples": 5_000_000})
+PARTS = PartsOfJob(JOB, "g1", "exact-1", 10, 500_000, {"mean": 0.25, "std": 0.5, "samples": 5_000_000})
 
 
 @pytest.fixture

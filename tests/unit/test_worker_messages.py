@@ -46,9 +46,9 @@ EVENTS: list[Event] = [
     Progress(1, 3),
     Done({"vocals": "/out/vocals.flac"}, RAN, ("cut",), ("resampled",)),
     Failed("undecodable", "two\nlines", retryable=False),
-    PartsBegun(9, "exact-1", LEVEL),
+    PartsBegun(9, "exact-1", LEVEL, 100),
     RunWanted(4),
-    PartMade(4, 1000, 500, {"vocals": "/out/parts/4.vocals.flac"}, {"vocals": 3}),
+    PartMade(4, 1000, 500, {"vocals": "/out/parts/4.vocals.flac"}, {"vocals": 3}, {"vocals": [-4, 7]}),
 ]
 ORDERS: list[Order] = [
     PartsTask(replace(TASK, level=LEVEL), join=True, least_seconds=30.0),

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unmix.audio.level import Level
+from unmix.audio.peaks import of_song
 from unmix.engine.memory import give_back
 from unmix.engine.separator import Separator
 from unmix.errors import DeviceError, EngineError, UnmixError
@@ -116,7 +117,7 @@ def _as_a_whole(task: SeparationTask, separator: Separator, max_seconds: float, 
     )
     stems = {stem: str(path) for stem, path in separation.stems.items()}
     ran = _ran(separator, separation.duration_seconds, separation.seconds)
-    return Done(stems, ran, separation.warnings, separation.notes)
+    return Done(stems, ran, separation.warnings, separation.notes, of_song(separation.peaks))
 
 
 def _in_parts(
@@ -130,9 +131,9 @@ def _in_parts(
     if not order.join:
         work.help(emit, receive)
         return None
-    stems, warnings = work.join(emit, receive)
+    stems, peaks, warnings = work.join(emit, receive)
     ran = _ran(separator, work.duration_seconds, time.monotonic() - started)
-    return Done({stem: str(path) for stem, path in stems.items()}, ran, warnings, work.notes)
+    return Done({stem: str(path) for stem, path in stems.items()}, ran, warnings, work.notes, peaks)
 
 
 def _ran(separator: Separator, duration_seconds: float, seconds: float) -> Ran:

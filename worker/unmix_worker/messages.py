@@ -12,7 +12,7 @@ an event that the reader does not know is ignored, and a task that lacks somethi
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
@@ -104,6 +104,7 @@ class PartsBegun:
     count: int
     parts_kind: str
     level: SongLevel
+    length: int  # of every part but the last, in samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class PartMade:
     samples: int
     files: dict[str, str]
     clipped: dict[str, int]
+    peaks: dict[str, list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ class Done:
     ran: Ran
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = ()  # which a child of an earlier version does not tell
+    peaks: dict[str, Any] = field(default_factory=dict)  # the document `unmix.audio.peaks.of_song`, or nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +223,7 @@ def _decode(line: str) -> Order | Event | None:
 
 
 def _made(kind: Any, values: dict[str, Any]) -> Any:
-    known = [field.name for field in fields(kind) if field.name in values]
+    known = [each.name for each in fields(kind) if each.name in values]
     return kind(**{name: _value(name, values[name]) for name in known})
 
 

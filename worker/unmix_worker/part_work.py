@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from unmix.audio.encode import StemWriter, stem_writers
 from unmix.audio.joining import Joiner
 from unmix.audio.level import Level, measuring
+from unmix.audio.peaks import of_song
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import AudioInfo, measure
-from unmix.engine.parts import MadePart, PartGrid, PartMaker
+from unmix.engine.parts import PART_STRIDES, MadePart, PartGrid, PartMaker
 from unmix.engine.separator import Separator, clip_warnings
 from unmix.engine.stems import plan_stems
 from unmix.errors import EngineError
@@ -80,8 +82,11 @@ class PartWork:
         self._next = -1  # the part that `_parts` comes to next
         self._windows = 0
 
-    def join(self, emit: Emit, receive: Receive) -> tuple[dict[str, Path], tuple[str, ...]]:
-        """Make what is asked for and write the stems of the whole song; returns them and what is wrong with them."""
+    def join(self, emit: Emit, receive: Receive) -> tuple[dict[str, Path], dict[str, Any], tuple[str, ...]]:
+        """Make what is asked for and write the stems of the whole song.
+
+        Returns them, the document of their peaks, and what is wrong with them.
+        """
         task, count = self._task, len(self._grid)
         paths = {stem: Path(task.out) / f"{stem}.{task.format}" for stem in self._names}
         options = {"format": task.format, "bits": task.bits, "bitrate_kbps": task.bitrate_kbps}
@@ -102,7 +107,8 @@ class PartWork:
             if any(writer.samples != self._level.samples for writer in opened):
                 raise EngineError("a stem has not the length of its song")
         clipped_samples = {stem: writer.clipped for stem, writer in writers.items()}
-        return paths, (*self._warnings, *clip_warnings(clipped_samples))
+        peaks = of_song({stem: writer.peaks for stem, writer in writers.items()})
+        return paths, peaks, (*self._warnings, *clip_warnings(clipped_samples))
 
     def help(self, emit: Emit, receive: Receive) -> None:
         """Make what is asked for until nothing is."""
@@ -115,13 +121,14 @@ class PartWork:
     def _begin(self, emit: Emit) -> None:
         level = self._level
         told = SongLevel(level.samples, level.mean, level.std, level.measured_by)
-        emit(PartsBegun(len(self._grid), self._kind, told))
+        emit(PartsBegun(len(self._grid), self._kind, told, self._grid.length))
         emit(RunWanted(0))
 
     def _make(self, first: int, stop: int, emit: Emit, pool: ThreadPoolExecutor, joiner: Joiner | None) -> None:
         def window() -> None:
             self._windows += 1
-            emit(Progress(self._windows, max(self._windows, 2 * len(self._grid))))
+            ahead = PART_STRIDES * joiner.missing if joiner else 0  # if nobody else makes any
+            emit(Progress(self._windows, self._windows + ahead))
 
         if first != self._next:
             self._parts = self._maker.parts(first, window)
@@ -129,30 +136,33 @@ class PartWork:
             part = next(self._parts)
             self._next = index + 1
             clipped = dict(zip(self._names, part.clipped, strict=True))
-            files = self._save(part, clipped, pool)
+            stretch = self._grid.part(index)
+            files, peaks = self._save(part, stretch.start, clipped, pool)
             if joiner is not None and index == joiner.wanted:
                 joiner.add([stem.numpy() for stem in part.pcm], clipped)
             elif joiner is not None:
                 joiner.add_files(index, _linked(files), clipped)
-            stretch = self._grid.part(index)
             paths = {stem: str(path) for stem, path in files.items()}
-            emit(PartMade(index, stretch.start, len(stretch), paths, clipped))
+            emit(PartMade(index, stretch.start, len(stretch), paths, clipped, peaks))
         emit(RunWanted(stop))
 
-    def _save(self, part: MadePart, clipped: dict[str, int], pool: ThreadPoolExecutor) -> dict[str, Path]:
-        """Write a part as FLACs."""
+    def _save(
+        self, part: MadePart, start: int, clipped: dict[str, int], pool: ThreadPoolExecutor
+    ) -> tuple[dict[str, Path], dict[str, list[int]]]:
+        """Write a part that begins with sample `start` as FLACs; returns them and their peaks."""
         paths = {stem: self._folder / f"{part.index:05}.{stem}.flac" for stem in self._names}
 
-        def save(path: Path, pcm: torch.Tensor, count: int) -> None:
+        def save(path: Path, pcm: torch.Tensor, count: int) -> list[int]:
             with ExitStack() as undo:
-                writer = StemWriter(path, format="flac", bits=self._task.bits)
+                writer = StemWriter(path, format="flac", bits=self._task.bits, start=start)
                 undo.callback(writer.discard)
                 writer.write_pcm(pcm.numpy(), clipped=count)
                 writer.close()
                 undo.pop_all()
+            return writer.peaks
 
-        list(pool.map(save, paths.values(), part.pcm, clipped.values()))
-        return paths
+        peaks = pool.map(save, paths.values(), part.pcm, clipped.values())
+        return paths, dict(zip(paths, peaks, strict=True))
 
 
 def _linked(files: dict[str, Path]) -> dict[str, Path]:

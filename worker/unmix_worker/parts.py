@@ -5,6 +5,7 @@ of the child and say what to order. Parts are a help and never a result: whateve
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from typing import Final, Protocol
 import structlog
 
 from unmix.errors import PartDamagedError, QueueError, StoreError
-from unmix.job import JobRequest, SongPart
+from unmix.job import JobRequest, RanParts, SongPart
 from unmix.ledger.ledger import Ledger
 from unmix.ledger.parts import Parts
 from unmix.queue.job_queue import JobQueue
@@ -73,18 +74,19 @@ class _Maker:
             self._run, self._renewed_at = answer, time.monotonic()
         return answer
 
-    def keep(self, made: PartMade) -> None:
-        """Store a part that was made, and remove its files."""
+    def keep(self, made: PartMade) -> SongPart:
+        """Store a part that was made, and remove its files; returns the part that counts: somebody was faster."""
         files = {stem: Path(path) for stem, path in made.files.items()}
-        part = SongPart(made.index, made.start, made.samples, {}, self._worker_id, made.clipped)
+        part = SongPart(made.index, made.start, made.samples, {}, self._worker_id, made.clipped, made.peaks)
         try:
-            self.parts.put(part, files, token=self._run.token if self._run else "alone")
+            part = self.parts.put(part, files, token=self._run.token if self._run else "alone")
             self._queue.runs.note_there(self.asked, made.index)
         except (StoreError, QueueError) as error:
             log.warning("part not kept", job_id=self.asked.job_id, part=made.index, error=error.message)
         finally:
             for path in files.values():
                 path.unlink(missing_ok=True)
+        return part
 
     def renew(self) -> bool:
         """Hold the run for longer if that is due; False if it is of no use any more."""
@@ -130,6 +132,9 @@ class PartsLead:
         self._maker: _Maker | None = None
         self._found: dict[int, SongPart] = {}  # that others made, and the child does not have yet
         self._joined: set[int] = set()  # that the child has
+        self._made: Counter[str] = Counter()  # parts of each worker among them
+        self._found_first = 0  # parts that were there when this attempt began
+        self._again = 0  # parts that were made though somebody had made them
         self._wished: int | None = None
         self._looked_at = 0.0
 
@@ -142,6 +147,14 @@ class PartsLead:
         """How much of the song the child has."""
         return len(self._joined) / self._maker.asked.count if self._maker else None
 
+    @property
+    def ran(self) -> RanParts | None:
+        """Who made the parts; None if the child separates the song as a whole."""
+        if self._maker is None:
+            return None
+        asked = self._maker.asked
+        return RanParts(asked.kind, asked.count, asked.length, dict(self._made), self._found_first, self._again)
+
     def orders(self, event: Event | None) -> Iterator[Order]:
         """See `PartsExchange`."""
         if isinstance(event, PartsBegun):
@@ -150,7 +163,9 @@ class PartsLead:
             return
         if isinstance(event, PartMade):
             self._joined.add(event.index)
-            self._maker.keep(event)
+            counts = self._maker.keep(event)
+            self._made[counts.worker] += 1
+            self._again += counts.worker != self._worker_id
         elif isinstance(event, RunWanted):
             self._wished = event.wished
         self._maker.renew()
@@ -170,11 +185,13 @@ class PartsLead:
 
     def _begin(self, begun: PartsBegun) -> None:
         request = self._request
-        asked = PartsOfJob(request.job_id, request.generation, begun.parts_kind, begun.count, asdict(begun.level))
+        level = asdict(begun.level)
+        asked = PartsOfJob(request.job_id, request.generation, begun.parts_kind, begun.count, begun.length, level)
         parts = self._ledger.parts(request, begun.parts_kind)
         self._maker = _Maker(self._queue, parts, asked, self._worker_id, self._renew_seconds)
         try:
             self._found = parts.found()
+            self._found_first = len(self._found)
             self._queue.runs.ask_help(self._claim, asked, self._found)
         except (StoreError, QueueError) as error:
             log.warning("no help asked for", job_id=request.job_id, error=error.message)
@@ -206,9 +223,11 @@ class PartsLead:
             with suppress(StoreError, QueueError):
                 if isinstance(error, PartDamagedError):
                     maker.parts.discard(part)
+                    self._again += 1
                 self._queue.runs.note_missing(maker.asked, index)
             return None
         self._joined.add(index)
+        self._made[part.worker] += 1
         return UsePart(index, {stem: str(path) for stem, path in files.items()}, part.clipped)
 
     def _next_run(self, maker: _Maker, wished: int) -> MakeRun | None:

@@ -13,9 +13,9 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -68,6 +68,7 @@ class Separated:
     ran: Ran
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    peaks: dict[str, Any] = field(default_factory=dict)  # as `Done` has them
 
 
 class SeparationProcess:
@@ -133,7 +134,7 @@ class SeparationProcess:
                     self._heartbeat.beat()  # the worker is alive as far as its child gets on
                 if isinstance(event, Done):
                     stems = {stem: Path(path) for stem, path in event.stems.items()}
-                    return Separated(stems, event.ran, event.warnings, event.notes)
+                    return Separated(stems, event.ran, event.warnings, event.notes, event.peaks)
                 if isinstance(event, Loaded):
                     pace = _Pace()
                 elif isinstance(event, Progress) and pace:

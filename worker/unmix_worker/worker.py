@@ -5,6 +5,7 @@ that, so a worker may die between any two lines. It does not import torch: Demuc
 (`separation`). What ends an attempt early is an error from the tree in `unmix.errors`, handled in one place, `_serve`.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -172,15 +173,17 @@ class Worker:
                     if lead:
                         lead.give_back()
                 self._device_failures = 0
-                stems = _upload(request, claim, ledger, separated)
+                stems, peaks = _upload(request, claim, ledger, separated)
             lease.check()
             # REST has checked the song before, and said the same of it.
             warnings = tuple(dict.fromkeys((*request.warnings, *separated.warnings)))
             notes = tuple(dict.fromkeys((*request.notes, *separated.notes)))
             ended = replace(self._ended(request, claim, JobStatus.DONE), notes=notes)
-            outcome = ledger.commit(replace(ended, stems=stems, ran=separated.ran, warnings=warnings))
+            ran = replace(separated.ran, parts=lead.ran) if lead else separated.ran
+            made = replace(ended, stems=stems, peaks=peaks, ran=ran, warnings=warnings)
+            outcome = ledger.commit(made)
             if outcome.token != claim.token:  # another attempt was first, and its stems count
-                ledger.discard(stems)
+                ledger.discard(made)
         ledger.publish(outcome)
         self._finish(request, claim, outcome)
 
@@ -255,8 +258,13 @@ class Worker:
             log.error("failure not recorded", job_id=claim.job_id, error=failure.message)
 
 
-def _upload(request: JobRequest, claim: Claim, ledger: Ledger, separated: Separated) -> dict[str, StemFile]:
-    return {
+def _upload(
+    request: JobRequest, claim: Claim, ledger: Ledger, separated: Separated
+) -> tuple[dict[str, StemFile], StemFile | None]:
+    """Store the stems and, if the child told them, their peaks."""
+    stems = {
         stem: ledger.put_stem(request.job_id, claim.token, stem, request.options.format, path)
         for stem, path in separated.stems.items()
     }
+    peaks = json.dumps(separated.peaks, separators=(",", ":")).encode()
+    return stems, ledger.put_peaks(request.job_id, claim.token, peaks) if separated.peaks else None

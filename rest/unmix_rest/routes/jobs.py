@@ -5,10 +5,10 @@ over, so that results can be had while it is away. Likewise a job is cancelled o
 """
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import structlog
-from flask import Response, request
+from flask import Response
 
 from unmix import names
 from unmix.errors import InputError, NotFoundError, SupersededError
@@ -16,12 +16,11 @@ from unmix.job import DamagedRequest, JobRequest, JobStatus, Outcome
 from unmix.ledger.ledger import utc_now
 from unmix.queue.records import JobRecord
 from unmix_rest.http.answers import json_answer
-from unmix_rest.routes.lookup import checked, is_open, status_of
+from unmix_rest.routes.lookup import checked, is_open, page, status_of
+from unmix_rest.routes.parts import summary_of_parts, url_of_peaks
 from unmix_rest.services import Services
 
 log = structlog.get_logger()
-
-MAX_LISTED: Final = 1000
 
 
 def job(services: Services, job_id: str) -> Response:
@@ -41,7 +40,7 @@ def retry(services: Services, job_id: str) -> Response:
 
 def queue(services: Services) -> Response:
     """Tell what waits, the next one first, and what runs."""
-    offset, limit = _page()
+    offset, limit = page()
     elements, total = services.queue.views.waiting(offset=offset, limit=limit)
     # Others may push anything: only what names a job is shown, all of it is counted.
     waiting = [element for element in elements if names.is_job_id(element)]
@@ -50,20 +49,9 @@ def queue(services: Services) -> Response:
 
 def failed(services: Services) -> Response:
     """Tell what failed, the last one first."""
-    offset, limit = _page()
+    offset, limit = page()
     job_ids, total = services.queue.views.failed(offset=offset, limit=limit)
     return json_answer({"failed": [_failure(job_id, services) for job_id in job_ids], "total": total})
-
-
-def _page() -> tuple[int, int]:
-    """Read offset and limit from the query."""
-    values = []
-    for name, usual, least in (("offset", 0, 0), ("limit", MAX_LISTED, 1)):
-        text = request.args.get(name)
-        if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= least):
-            raise InputError(f"{name} has to be a number from {least} on", code="invalid_field")
-        values.append(usual if text is None else int(text))
-    return values[0], min(values[1], MAX_LISTED)
 
 
 def _cancel(job_id: str, services: Services) -> dict[str, Any]:
@@ -132,6 +120,7 @@ def _describe(job_id: str, services: Services) -> dict[str, Any]:
         "songhash": names.song_hash_of(job_id),
         **_of_request(known),
         **(_of_outcome(outcome, services) if outcome else _of_record(record, position)),
+        "parts": summary_of_parts(job_id, known, outcome, services),
     }
 
 
@@ -169,6 +158,7 @@ def _of_record(record: JobRecord | None, position: int | None) -> dict[str, Any]
         "error_code": record.error_code if record else None,
         "error": None,
         "stems": {},
+        "peaks": None,
         "ran": None,
     }
 
@@ -183,6 +173,7 @@ def _of_outcome(outcome: Outcome, services: Services) -> dict[str, Any]:
         "error_code": outcome.error_code,
         "error": outcome.error,
         "stems": _stems(outcome, services),
+        "peaks": url_of_peaks(outcome),
         "ran": outcome.ran.to_fields() if outcome.ran else None,
         "finished_at": outcome.finished_at,
         "callbacks": {index: delivery.to_fields() for index, delivery in sorted(outcome.deliveries.items())},

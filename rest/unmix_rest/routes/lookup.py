@@ -1,10 +1,17 @@
-"""What several groups of routes ask about one job: whether a name can be one, and how it stands in the queue."""
+"""What several groups of routes ask: whether a name can be a job's, how that stands in the queue, what of a list."""
+
+from typing import Final
+
+from flask import request
 
 from unmix import names
-from unmix.errors import NotFoundError
+from unmix.errors import InputError, NotFoundError
 from unmix.job import JobStatus
 from unmix.queue.records import JobRecord
 from unmix_rest.services import Services
+
+#: Most entries of one answer.
+MAX_LISTED: Final = 1000
 
 
 def checked(job_id: str) -> str:
@@ -27,3 +34,18 @@ def status_of(job_id: str, services: Services) -> JobStatus:
 def is_open(record: JobRecord | None) -> bool:
     """Tell whether Redis knows a job that is not over; the record of one that was removed may stay for a while."""
     return record is not None and not record.status.is_over
+
+
+def page() -> tuple[int, int]:
+    """Read offset and limit from the query.
+
+    Raises:
+        InputError: one of them is no number that it could be.
+    """
+    values = []
+    for name, usual, least in (("offset", 0, 0), ("limit", MAX_LISTED, 1)):
+        text = request.args.get(name)
+        if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= least):
+            raise InputError(f"{name} has to be a number from {least} on", code="invalid_field")
+        values.append(usual if text is None else int(text))
+    return values[0], min(values[1], MAX_LISTED)

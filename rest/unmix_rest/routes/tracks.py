@@ -8,14 +8,13 @@ from typing import Final
 
 import structlog
 from flask import Response, request
-from werkzeug.exceptions import RequestedRangeNotSatisfiable
-from werkzeug.wsgi import FileWrapper
 
 from unmix import names
 from unmix.audio.formats import MEDIA_TYPES
 from unmix.errors import InputError, NotFoundError, ObjectMissingError
 from unmix.job import JobRequest, Outcome
 from unmix_rest.http.answers import json_answer
+from unmix_rest.http.downloads import download
 from unmix_rest.routes.lookup import checked
 from unmix_rest.services import Services
 
@@ -23,7 +22,6 @@ log = structlog.get_logger()
 
 #: Of a format that only a later version knows.
 UNKNOWN_TYPE: Final = "application/octet-stream"
-CHUNK_BYTES: Final = 64 * 1024
 
 
 def track(services: Services, job_id: str, track: str) -> Response:
@@ -57,20 +55,8 @@ def _send(job_id: str, track: str, services: Services) -> Response:
         stream = services.ledger.open_stem(file)
     except ObjectMissingError as error:
         raise NotFoundError("this stem was removed") from error
-    response = Response(
-        FileWrapper(stream, CHUNK_BYTES),
-        mimetype=MEDIA_TYPES.get(outcome.format, UNKNOWN_TYPE),
-        direct_passthrough=True,
-    )
-    response.content_length = file.size_bytes
-    response.set_etag(file.sha256)
-    response.headers["Content-Disposition"] = f'attachment; filename="{stem}.{outcome.format}"'
-    try:
-        response.make_conditional(request, accept_ranges=True, complete_length=file.size_bytes)
-    except RequestedRangeNotSatisfiable:
-        response.close()
-        raise
-    return response
+    media_type = MEDIA_TYPES.get(outcome.format, UNKNOWN_TYPE)
+    return download(stream, file, media_type=media_type, name=f"{stem}.{outcome.format}")
 
 
 def _remove_stem(job_id: str, track: str, services: Services) -> Response:

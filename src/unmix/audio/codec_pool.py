@@ -84,6 +84,7 @@ class PooledWriter:
         self.path = path
         self.samples = 0
         self.clipped = 0
+        self.peaks: list[int] = []
         self._stem = pool.open("write", path, options)
 
     def write(self, samples: Samples) -> None:
@@ -96,7 +97,7 @@ class PooledWriter:
 
     def close(self) -> None:
         """See `StemWriter`."""
-        self._stem.close()
+        self.peaks = self._stem.close().get("peaks", self.peaks)
 
     def discard(self) -> None:
         """See `StemWriter`."""
@@ -134,10 +135,11 @@ class _Opened:
     def ask(self, do: str, samples: bytes = b"", **options: Any) -> tuple[Message, bytes]:
         return self._process.ask({"do": do, "number": self._number, "options": options}, samples)
 
-    def close(self) -> None:
-        if self._number in self._process.opened:
-            self._process.opened.discard(self._number)
-            self.ask("close")
+    def close(self) -> Message:
+        if self._number not in self._process.opened:
+            return {}
+        self._process.opened.discard(self._number)
+        return self.ask("close")[0]
 
 
 class _Process:

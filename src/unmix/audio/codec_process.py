@@ -100,10 +100,11 @@ class CodecProcess:
 
     def _close(self, number: int, *, samples: bytes) -> tuple[Message, bytes]:
         self._readings.pop(number, None)
-        if number in self._writers:
-            self._writers[number].close()
-            del self._writers[number]
-        return {}, b""
+        if (writer := self._writers.get(number)) is None:
+            return {}, b""
+        writer.close()
+        del self._writers[number]
+        return {"peaks": writer.peaks}, b""
 
     def _discard(self, number: int, *, samples: bytes) -> tuple[Message, bytes]:
         if writer := self._writers.pop(number, None):

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmix.audio.mp3 import Mp3Encoder
+from unmix.audio.peaks import Peaks
 from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.errors import EngineError
 
@@ -39,7 +40,7 @@ class StemWriter:
     """Encode one stem into `path` while it is being made; the decoded file has exactly the samples written.
 
     `bits` are those of `unmix.audio.formats`. `bitrate_kbps` and `mp3_quality` (LAME's: 0 takes longest, 9 is the
-    worst) are an mp3's.
+    worst) are an mp3's. `start` is where in the song the first sample lies.
 
     Raises:
         EngineError: `write_failed`: the file cannot be written, say because the disk is full.
@@ -53,11 +54,13 @@ class StemWriter:
         bits: int = 16,
         bitrate_kbps: int = 256,
         mp3_quality: int = MP3_QUALITY,
+        start: int = 0,
     ) -> None:
         self.path = path
         self.samples = 0
-        self._bits = bits
         self.clipped = 0  # samples, of either channel, that were beyond full scale
+        self._bits = bits
+        self._peaks = Peaks(start)
         self._open = ExitStack()
         with write_errors(path):
             file = self._open.enter_context(path.open("wb"))
@@ -89,8 +92,14 @@ class StemWriter:
             return
         self.clipped += clipped
         self.samples += pcm.shape[1]
+        self._peaks.add(pcm)
         with write_errors(self.path):
             self._encoder.write(pcm)
+
+    @property
+    def peaks(self) -> list[int]:
+        """The peaks of what was written: see `unmix.audio.peaks`."""
+        return self._peaks.values
 
     def close(self) -> None:
         """Finish the file."""
@@ -111,6 +120,10 @@ class Writer(Protocol):
     path: Path
     samples: int
     clipped: int
+
+    @property
+    def peaks(self) -> list[int]:
+        """See `StemWriter`; known once it is closed."""
 
     def write(self, samples: Samples) -> None:
         """See `StemWriter`."""

@@ -36,6 +36,11 @@ class Joiner:
         return self._next
 
     @property
+    def missing(self) -> int:
+        """How many parts have not come."""
+        return self._count - self._next - len(self._early)
+
+    @property
     def is_whole(self) -> bool:
         """Whether all parts have come."""
         return self._next == self._count

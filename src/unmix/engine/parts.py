@@ -23,7 +23,7 @@ from unmix.engine.transfer import rounded
 
 #: Strides of the model's windows that a part lasts: 11.7 s with htdemucs. A part that is made on its own takes one
 #: window more than that.
-_STRIDES: Final = 2
+PART_STRIDES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class PartGrid:
         if separator.model.sample_rate != SAMPLE_RATE:
             return None
         longest = max(Plan(model, samples).stride for model in separator.model.module.models)
-        return cls(samples, _STRIDES * longest)
+        return cls(samples, PART_STRIDES * longest)
 
     def __len__(self) -> int:
         return -(-self.samples // self.length)

@@ -54,6 +54,7 @@ class Separation:
     notes: tuple[str, ...]  # what was done to the song and is as it should be
     segments: int
     seconds: float  # that it took
+    peaks: dict[str, list[int]]  # of each stem: see `unmix.audio.peaks`
 
     @property
     def duration_seconds(self) -> float:
@@ -195,6 +196,7 @@ class Separator:
             notes=reader.info.notes,
             segments=segments,
             seconds=time.monotonic() - started,
+            peaks={stem: writer.peaks for stem, writer in zip(plan.names, writers, strict=True)},
         )
 
     def _estimates(

@@ -6,7 +6,7 @@ other adopts what stands there. What goes is `unmix.ledger.removal`'s, what is l
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -167,9 +167,9 @@ class Ledger:
                 return
             outcome = standing
 
-    def discard(self, stems: Mapping[str, StemFile]) -> None:
+    def discard(self, outcome: Outcome) -> None:
         """Remove the files of an attempt that did not win."""
-        for file in stems.values():
+        for file in outcome.files:
             self._store.remove(names.ObjectName(names.OUTPUT_BUCKET, file.key))
 
     def has_outcome(self, job_id: str) -> bool:
@@ -210,6 +210,12 @@ class Ledger:
         self._store.put_file(name, path)
         with path.open("rb") as file:
             return StemFile(name.key, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+    def put_peaks(self, job_id: str, token: str, peaks: bytes) -> StemFile:
+        """Store the peaks of an attempt's stems beside them."""
+        name = names.attempt_object(job_id, token, "peaks", "json")
+        self._store.put(name, peaks)
+        return StemFile(name.key, len(peaks), hashlib.sha256(peaks).hexdigest())
 
     def open_stem(self, file: StemFile) -> BinaryIO:
         """Open a stem for reading; the caller closes it.

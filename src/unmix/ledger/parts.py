@@ -38,6 +38,10 @@ class Parts:
                     parts[part.index] = part
         return parts
 
+    def has(self, index: int) -> bool:
+        """Tell whether part number `index` is there, whatever its document says."""
+        return self._store.stat(names.part_object(self._folder, index)) is not None
+
     def part(self, index: int) -> SongPart | None:
         """Return part number `index`, None if it is not there."""
         part = self._read(names.part_object(self._folder, index))

@@ -43,7 +43,7 @@ class Removal:
             self._store.remove(names.outcome_object(job_id))
         if outcome:
             self.remove_copies(outcome)
-            self._remove_all(names.ObjectName(names.OUTPUT_BUCKET, file.key) for file in outcome.stems.values())
+            self._remove_all(names.ObjectName(names.OUTPUT_BUCKET, file.key) for file in outcome.files)
         self._remove_all(listed)
         if self._documents.request(job_id) is not None:  # all the same some of it may be gone: the janitor has to look
             self._open_marks.put(job_id, "submitted while it was removed")

@@ -7,7 +7,7 @@ makes them all.
 
 import json
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -21,6 +21,7 @@ RUN_PARTS: Final = 4
 _FORGOTTEN_SECONDS: Final = 24 * 3600
 #: Jobs that a worker without a song looks at.
 _LOOKED_AT: Final = 16
+_FIELDS: Final = ["generation", "kind", "parts", "length", "level"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class PartsOfJob:
     generation: str
     kind: str
     count: int
+    length: int  # of every part but the last, in samples
     level: dict[str, Any]  # what the song is normalised by
 
 
@@ -54,21 +56,27 @@ class Runs:
         """Say that help with a claimed job is welcome, and which parts are there; False if the claim is lost."""
         keys = [HELP, RUNS_PREFIX + parts.job_id, JOB_PREFIX + parts.job_id]
         level, known = json.dumps(parts.level), json.dumps(sorted(there))
-        asked = (claim.token, parts.generation, parts.kind, parts.count, level, known, _FORGOTTEN_SECONDS)
-        return bool(self._link.run("ask_help", keys, parts.job_id, *asked))
+        asked = (claim.token, parts.generation, parts.kind, parts.count, parts.length, level, known)
+        return bool(self._link.run("ask_help", keys, parts.job_id, *asked, _FORGOTTEN_SECONDS))
+
+    def known(self, job_id: str) -> tuple[PartsOfJob, list[int]] | None:
+        """Return which parts of a job were asked for last, and which are in the store; None if it has none."""
+        with self._link.errors():
+            fields = cast(dict[str, str], self._link.client.hgetall(RUNS_PREFIX + job_id))
+        parts = _parts(job_id, fields)
+        return (parts, sorted(int(name) for name, state in fields.items() if state == "there")) if parts else None
 
     def wanted(self, kind: str) -> PartsOfJob | None:
         """Return the oldest job that wants parts of this kind, None if none does."""
         with self._link.errors():
             job_ids = cast(list[str], self._link.client.zrange(HELP, 0, _LOOKED_AT - 1))
             for job_id in job_ids:
-                fields = ["generation", "kind", "parts", "level"]
-                known = cast(list[str | None], self._link.client.hmget(RUNS_PREFIX + job_id, fields))
-                generation, found, parts, level = known
-                if generation is None:
+                known = cast(list[str | None], self._link.client.hmget(RUNS_PREFIX + job_id, _FIELDS))
+                parts = _parts(job_id, dict(zip(_FIELDS, known, strict=True)))
+                if parts is None:
                     self._link.client.zrem(HELP, job_id)  # forgotten long ago
-                elif found == kind:
-                    return PartsOfJob(job_id, generation, kind, int(parts or 0), json.loads(level or "{}"))
+                elif parts.kind == kind:
+                    return parts
         return None
 
     def take(self, parts: PartsOfJob, *, wished: int = 0) -> Run | int | None:
@@ -87,11 +95,8 @@ class Runs:
 
     def there(self, parts: PartsOfJob) -> set[int]:
         """Return the numbers of the parts that somebody said are in the store."""
-        with self._link.errors():
-            known = cast(dict[str, str], self._link.client.hgetall(RUNS_PREFIX + parts.job_id))
-        if (known.get("generation"), known.get("kind")) != (parts.generation, parts.kind):
-            return set()
-        return {int(name) for name, state in known.items() if state == "there"}
+        known, there = self.known(parts.job_id) or (None, [])
+        return set(there) if known and (known.generation, known.kind) == (parts.generation, parts.kind) else set()
 
     def renew(self, parts: PartsOfJob, run: Run) -> bool:
         """Extend the lease of a run; False if it is of no use any more."""
@@ -115,3 +120,10 @@ class Runs:
 
     def _note(self, parts: PartsOfJob, index: int, state: str) -> None:
         self._link.run("note_part", [RUNS_PREFIX + parts.job_id], parts.generation, parts.kind, index, state)
+
+
+def _parts(job_id: str, fields: Mapping[str, str | None]) -> PartsOfJob | None:
+    generation, kind, count, length, level = map(fields.get, _FIELDS)
+    if not (generation and kind and count and length and level):
+        return None
+    return PartsOfJob(job_id, generation, kind, int(count), int(length), json.loads(level))

@@ -13,6 +13,7 @@ from chaos.scenarios.drains import drains
 from chaos.scenarios.engine import engine
 from chaos.scenarios.freezes import freezes
 from chaos.scenarios.kills import http, kills, poison
+from chaos.scenarios.parts import continued, parts
 from chaos.scenarios.stores import s3_freezes, s3_kills, store_faults
 from chaos.scenarios.times import rebuild, retake, undisturbed
 from chaos.table import Claim
@@ -25,6 +26,8 @@ SCENARIOS: Final[list[Callable[[Run], list[Claim]]]] = [
     drains,
     rebuild,
     poison,
+    parts,
+    continued,
     blpop,
     http,
     s3_kills,

@@ -1,0 +1,38 @@
+"""Files of jobs as downloads: whole or a range of them, with an `ETag`, never held in memory."""
+
+from typing import BinaryIO, Final
+
+from flask import Response, request
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
+from werkzeug.wsgi import FileWrapper
+
+from unmix.job import StemFile
+
+CHUNK_BYTES: Final = 64 * 1024
+#: Digits of a file's sha256 that make its URL its own.
+_DIGITS: Final = 16
+
+
+def download(stream: BinaryIO, file: StemFile, *, media_type: str, name: str) -> Response:
+    """Answer with what `stream` has, which is closed with the answer; a browser would save it as `name`."""
+    response = Response(FileWrapper(stream, CHUNK_BYTES), mimetype=media_type, direct_passthrough=True)
+    response.content_length = file.size_bytes
+    response.set_etag(file.sha256)
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    if request.args.get("sha256") == _digits(file):
+        response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
+    try:
+        response.make_conditional(request, accept_ranges=True, complete_length=file.size_bytes)
+    except RequestedRangeNotSatisfiable:
+        response.close()
+        raise
+    return response
+
+
+def lasting_url(path: str, file: StemFile) -> str:
+    """Return a URL of `path` that never means another file, so that whoever has this one need not ask again."""
+    return f"{path}?sha256={_digits(file)}"
+
+
+def _digits(file: StemFile) -> str:
+    return file.sha256[:_DIGITS]
