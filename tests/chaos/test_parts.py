@@ -1,5 +1,6 @@
 """What becomes of a song in parts when who leads or helps dies, freezes or sleeps over it, and parts are damaged."""
 
+import json
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -25,6 +26,10 @@ def service(make_service: Callable[..., Service]) -> Service:
 def made(service: Service) -> Counter[int]:
     """How often each part was made."""
     return Counter(event["part"] for event in service.history.events() if event["event"] == "part made")
+
+
+def is_outcome(key: str) -> bool:
+    return key.startswith("output/") and key.endswith(".json") and key.count("/") == 1
 
 
 def assert_all_is_well(service: Service) -> None:
@@ -90,6 +95,34 @@ def test_damaged_parts_are_made_again(service: Service) -> None:
         damage_a_part(service, Random(number))
     service.start_worker()
     assert_all_is_well(service)
+
+
+def test_a_worker_that_has_to_stop_leaves_what_it_has_made_and_costs_no_attempt(service: Service) -> None:
+    worker = service.start_worker(Plan("after_part_document", "stop", 6), UNMIX_SHUTDOWN_SECONDS="3")
+    service.carry_out(Order("post", SONG))
+    assert worker.wait(30) == 0
+    service.start_worker()
+    assert_all_is_well(service)
+    assert made(service).total() - COUNT <= RUN_PARTS + 1
+    (outcome,) = (json.loads(data) for key, data in service.read_objects().items() if is_outcome(key))
+    assert outcome["attempt"] == 1
+    assert outcome["ran"]["parts"]["found"] >= 6
+    assert sum(outcome["ran"]["parts"]["made"].values()) == COUNT
+
+
+def test_a_cancel_stops_those_who_help(service: Service) -> None:
+    song = SongMaker("parts", {"parts": 100, "segment_seconds": 0.03})(1)
+    for _ in range(2):
+        service.start_worker()
+    service.carry_out(Order("post", song))
+    service.wait_for(lambda: len(made(service)) > 8, "both make parts")
+    service.carry_out(Order("cancel", song))
+    assert_all_is_well(service)
+    before = made(service).total()
+    service.carry_out(Order("post", SONG))
+    service.wait_for(lambda: len(made(service)) > before, "they make parts of another song")
+    assert not service.verdict().wrong
+    assert made(service).total() - before - COUNT < 3 * RUN_PARTS
 
 
 def test_two_workers_without_songs_help_a_third(service: Service) -> None:

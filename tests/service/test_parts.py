@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unmix import names
-from unmix.errors import PartDamagedError
+from unmix.errors import PartDamagedError, StoreError
 from unmix.job import JobRequest, JobStatus, Outcome, Ran, SeparationOptions, SongPart, StemFile
 from unmix.ledger.ledger import Ledger
 from unmix.ledger.parts import Parts
@@ -62,10 +62,15 @@ def test_what_is_not_there_yet_is_no_part(parts: Parts, store: FileStore, make: 
     assert parts.found() == {}
 
 
-def test_a_part_whose_files_could_not_all_be_put_is_not_there(parts: Parts, make: Make) -> None:
-    part, files = make(0)
-    with pytest.raises(FileNotFoundError):
-        parts.put(part, {**files, "vocals": files["vocals"], "other": Path("/nowhere")}, token="t1")
+def test_a_part_whose_files_could_not_be_put_is_not_there(
+    parts: Parts, store: FileStore, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(name: names.ObjectName, path: Path) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(store, "put_file", full)
+    with pytest.raises(StoreError):
+        parts.put(*make(0), token="t1")
     assert parts.found() == {}
 
 

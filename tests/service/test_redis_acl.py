@@ -186,15 +186,15 @@ def work_of_the_old_contract(client: redis.Redis) -> None:
 def work_of_the_scaler(logins: Logins) -> None:
     scaler = logins.client("scaler")
     scaler.ping()
-    assert _lengths_as_keda_counts(scaler) == [0, 0]
+    assert _lengths_as_keda_counts(scaler) == [0, 0, 0]
     logins.queue("rest").submit(JOB_ID, "g1")
-    assert _lengths_as_keda_counts(scaler) == [1, 1]
+    assert _lengths_as_keda_counts(scaler) == [1, 1, 0]
 
 
 def _lengths_as_keda_counts(client: redis.Redis) -> list[int]:
     """What KEDA's Redis scaler sees: it asks for the type of a key, and takes a missing one for a list."""
     script = "return redis.call(redis.call('TYPE', KEYS[1]).ok == 'zset' and 'ZCARD' or 'LLEN', KEYS[1])"
-    return [client.eval(script, 1, key) for key in ("unmix:open", "toWorker")]
+    return [client.eval(script, 1, key) for key in ("unmix:open", "toWorker", "unmix:help")]
 
 
 def work_of_a_person(logins: Logins) -> None:

@@ -2,6 +2,8 @@
 
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from unmix.engine.models import DEMO, load_model
 from unmix.engine.parts import MadePart, PartGrid, PartMaker
 from unmix.engine.separator import Separator
 from unmix.engine.stems import plan_stems
+from unmix_worker.part_work import parts_kind
 
 STEMS = ("vocals", "instrumental")
 
@@ -95,3 +98,19 @@ def test_nothing_is_computed_for_a_part_that_nobody_asks_for(separator: Separato
         next(parts)
     assert windows - alone < alone  # a part that follows takes one window less
     assert windows < 2 * len(grid)
+
+
+def test_only_what_is_computed_alike_is_of_one_kind(separator: Separator, cache_dir: Path) -> None:
+    alike = Separator(load_model(DEMO), threads=1, cache_dir=cache_dir)
+    others = [
+        Separator(load_model(DEMO), threads=1, backend="torch", cache_dir=cache_dir),
+        SimpleNamespace(**facts_of(separator) | {"precision": "other"}),
+        SimpleNamespace(**facts_of(separator) | {"model": SimpleNamespace(weights_sha256="00")}),
+    ]
+    kinds = [parts_kind(cast(Separator, each)) for each in (separator, *others)]
+    assert parts_kind(alike) == kinds[0]
+    assert len(set(kinds)) == len(kinds)
+
+
+def facts_of(separator: Separator) -> dict[str, Any]:
+    return {name: getattr(separator, name) for name in ("model", "backend", "device", "precision")}

@@ -4,6 +4,7 @@
 of the child and say what to order. Parts are a help and never a result: whatever fails here costs time, not the song.
 """
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -60,6 +61,7 @@ class _Maker:
         self._queue = queue
         self._worker_id = worker_id
         self._renew_seconds = renew_seconds
+        self._token = secrets.token_hex(8)  # in the names of files, which so are nobody else's
         self._run: Run | None = None
         self._renewed_at = 0.0
 
@@ -79,7 +81,7 @@ class _Maker:
         files = {stem: Path(path) for stem, path in made.files.items()}
         part = SongPart(made.index, made.start, made.samples, {}, self._worker_id, made.clipped, made.peaks)
         try:
-            part = self.parts.put(part, files, token=self._run.token if self._run else "alone")
+            part = self.parts.put(part, files, token=self._token)
             self._queue.runs.note_there(self.asked, made.index)
         except (StoreError, QueueError) as error:
             log.warning("part not kept", job_id=self.asked.job_id, part=made.index, error=error.message)
