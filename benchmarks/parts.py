@@ -126,7 +126,7 @@ class Lab:
 
 def latency(lab: Lab, workers: int, *, parts: int) -> float:
     """Return how many seconds `workers` take over one song, from its acceptance to the end; intervals are defaults."""
-    with lab.service(UNMIX_PARTS="true") as service:
+    with lab.service() as service:
         for _ in range(workers):
             service.start_worker()
         wait_until(lambda: _waiting_workers(service) == workers, "all workers wait", limit_seconds=120)
@@ -142,7 +142,7 @@ def made_again(lab: Lab, *, kills: int) -> list[int]:
     """Return how many parts were made twice each time that the only worker was killed at a random moment."""
     rng = random.Random(1)
     again = []
-    with lab.service(**SCALED, UNMIX_PARTS="true") as service:
+    with lab.service(**SCALED) as service:
         for number in range(kills):
             seen = len(service.history.events())
             worker = service.start_worker(Plan(rng.choice(PART_POINTS), "kill", rng.randint(1, PARTS)))
@@ -191,7 +191,7 @@ def rounds(folder: Path, model: BenchModel, song: bytes, *, count: int) -> dict[
 
 def on_one_song(folder: Path, model: BenchModel, song: bytes, *, workers: int) -> dict[str, Any]:
     """Return how long so many workers of one thread take over a song, and when its first part could be fetched."""
-    with _real(folder, model, UNMIX_PARTS="true", UNMIX_THREADS="1") as service, ExitStack() as running:
+    with _real(folder, model, UNMIX_THREADS="1") as service, ExitStack() as running:
         url = running.enter_context(service.rest())
         running.enter_context(service.janitor())
         for number in range(workers):
@@ -220,7 +220,7 @@ def on_one_song(folder: Path, model: BenchModel, song: bytes, *, workers: int) -
 
 def stored(folder: Path, model: BenchModel, song: bytes) -> dict[str, Any]:
     """Return what a song in parts leaves in the store, by the kind of object: how many and how many bytes."""
-    with _real(folder, model, UNMIX_PARTS="true") as service, ExitStack() as running:
+    with _real(folder, model) as service, ExitStack() as running:
         url = running.enter_context(service.rest())
         running.enter_context(service.janitor())
         running.enter_context(service.worker(0))

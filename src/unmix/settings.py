@@ -94,7 +94,7 @@ class Settings(BaseSettings):
         6, gt=0, description="Pause between two audits of the whole store, in which retention is applied too."
     )
     grace_seconds: float = Field(20, gt=0, description="How long a lapsed lease or an unclaimed take is left alone.")
-    parts: bool = Field(False, description="Separate long songs in parts, shared with idle workers.")
+    parts: bool = Field(True, description="Separate long songs in parts, shared with idle workers.")
     parts_least_seconds: float = Field(30, gt=0, description="Songs shorter than this are separated as a whole.")
     keep_parts_hours: float = Field(24, ge=0, description="How long the parts of a finished job are kept, to be heard.")
     take_seconds: float = Field(5, gt=0, le=5, description="Longest block of one take.")

@@ -3,7 +3,6 @@
 import json
 import signal
 from collections import Counter
-from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -16,11 +15,6 @@ from unmix.queue.runs import RUN_PARTS
 
 COUNT = 14
 SONG = SongMaker("parts", {"parts": COUNT, "segment_seconds": 0.03})(1)
-
-
-@pytest.fixture
-def service(make_service: Callable[..., Service]) -> Service:
-    return make_service(UNMIX_PARTS="true")
 
 
 def made(service: Service) -> Counter[int]:

@@ -4,17 +4,23 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import requests
+from numpy.typing import NDArray
 
 from stack import Stack
 from support import make_song
 from unmix import names
+from unmix.audio.peaks import Peaks
+from unmix.audio.song_reader import SongReader
 from unmix.engine.models import DEMO, load_model
 from unmix.engine.separator import Separator
 
 MakeStack = Callable[..., Stack]
-PARTS = {"UNMIX_PARTS": "true", "UNMIX_PARTS_LEAST_SECONDS": "5"}
+PARTS = {"UNMIX_PARTS_LEAST_SECONDS": "5"}
 STEMS = ("vocals", "drums", "bass", "other")
 SONG = make_song(60, seed=7)
 
@@ -27,6 +33,16 @@ def whole(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     separator = Separator(load_model(DEMO), threads=1, cache_dir=cache_dir)
     separation = separator.separate_file(song, song.with_name("stems"), format="flac")
     return {stem: path.read_bytes() for stem, path in separation.stems.items()}
+
+
+def parts_told(stack: Stack, job_id: str) -> Any:
+    return requests.get(f"{stack.url}/apiv1/jobs/{job_id}/parts", timeout=30).json()["parts"]
+
+
+def decoded(data: bytes, folder: Path) -> NDArray[np.float32]:
+    path = folder / "stem.flac"
+    path.write_bytes(data)
+    return np.concatenate(list(SongReader(path)), axis=1)
 
 
 def stems_of(stack: Stack, job_id: str) -> dict[str, bytes]:
@@ -51,6 +67,32 @@ def test_two_workers_make_one_song_and_its_stems_are_as_one_would_make_them(
         for key in parts_of(stack, job_id)
     }
     assert len(makers) == 2
+
+
+def test_what_is_heard_and_drawn_early_is_what_the_stems_are(
+    make_stack: MakeStack, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    stack = make_stack(**PARTS).start()
+    job_id = stack.post(SONG, format="flac")
+    stack.wait_for(lambda: parts_told(stack, job_id), "the first part is there")
+    assert stack.job(job_id)["status"] == "running"
+    first = parts_told(stack, job_id)[0]
+    for stem in STEMS:
+        data = requests.get(stack.url + first["stems"][stem]["url"], timeout=30).content
+        samples = decoded(data, tmp_path)
+        assert samples.shape[1] == first["samples"]
+        assert np.array_equal(samples, decoded(whole[stem], tmp_path)[:, : first["samples"]])
+
+    assert stack.wait_until_over(job_id)["status"] == "done"
+    assert stems_of(stack, job_id) == whole
+    peaks = requests.get(stack.url + stack.job(job_id)["peaks"], timeout=30).json()
+    for stem in STEMS:
+        drawn = Peaks()
+        drawn.add(decoded(whole[stem], tmp_path))
+        assert peaks["stems"][stem] == drawn.values
+        pairs = len(first["stems"][stem]["peaks"])
+        # The last pair of a part is of what lies in the part.
+        assert first["stems"][stem]["peaks"][:-2] == drawn.values[: pairs - 2]
 
 
 def test_a_song_whose_worker_died_goes_on_with_the_parts_that_are_there(

@@ -7,7 +7,8 @@ import pytest
 
 from support import RedisServer, song_hash_number
 from unmix import names
-from unmix.job import JobRequest, SeparationOptions, SongLevel, SongPart
+from unmix.errors import StoreError
+from unmix.job import JobRequest, RanParts, SeparationOptions, SongLevel, SongPart
 from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim
@@ -148,6 +149,30 @@ def test_without_redis_everything_is_made_but_what_is_in_the_store(
         child = Child(lead_of(queue, ledger, claim, tmp_path), tmp_path)
         child.work()
     assert child.given == [1]
+
+
+def test_a_store_that_takes_no_parts_costs_the_song_nothing(
+    queue: JobQueue, ledger: Ledger, store: FileStore, claim: Claim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(name: names.ObjectName, path: Path) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(store, "put_file", full)
+    child = Child(lead_of(queue, ledger, claim, tmp_path), tmp_path)
+    child.work()
+    assert child.made == list(range(COUNT))
+    assert not list(tmp_path.glob("*.flac"))
+    assert ledger.parts(REQUEST, "exact-1").found() == {}
+
+
+def test_it_tells_who_made_what(queue: JobQueue, ledger: Ledger, claim: Claim, tmp_path: Path) -> None:
+    for index in (0, 3):
+        put(ledger, index, tmp_path)
+    lead = lead_of(queue, ledger, claim, tmp_path)
+    assert lead.ran is None
+    child = Child(lead, tmp_path)
+    child.work()
+    assert lead.ran == RanParts("exact-1", COUNT, 100, {"worker-1": COUNT - 2, "worker-2": 2}, found=2, again=0)
 
 
 def test_parts_of_another_submission_are_not_met(queue: JobQueue, ledger: Ledger, claim: Claim, tmp_path: Path) -> None:

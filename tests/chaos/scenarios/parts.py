@@ -9,13 +9,12 @@ from chaos.history import Event
 from chaos.monkey import WORKERS, Fault, Feeder, Monkey
 from chaos.points import PART_POINTS, Plan
 from chaos.run import Run, tell
-from chaos.service import SCALED, Service
+from chaos.service import Service
 from chaos.table import Claim, never, nothing_wrong
 from unmix.queue.runs import RUN_PARTS
 
 #: Long enough that a run lapses while its worker is frozen.
 PARTS = 16
-IN_PARTS = SCALED | {"UNMIX_PARTS": "true"}
 #: Fewer than there are workers: the others help.
 OPEN = 3
 
@@ -24,7 +23,7 @@ def parts(run: Run) -> list[Claim]:
     """Kill and freeze leads and helpers over songs in parts, and damage parts, while songs are removed and reposted."""
     rng = run.rng("parts")
     songs, deaths = run.size(500, 30), run.size(400, 20)
-    with run.service("parts", IN_PARTS) as service:
+    with run.service("parts") as service:
         song = SongMaker("parts", {"parts": PARTS, "segment_seconds": 0.02})
         orders = [order for number in range(songs) for order in _with_second_thoughts(rng, song(number))]
         feeder = Feeder(service, rng, orders, most_open=OPEN)
@@ -57,7 +56,7 @@ def continued(run: Run) -> list[Claim]:
     """Kill the only worker at a random moment of a song in parts, and let another one go on."""
     rng = run.rng("continued")
     kills, count = run.size(40, 4), 24
-    with run.service("continued", IN_PARTS) as service:
+    with run.service("continued") as service:
         service.start_janitor()
         song = SongMaker("continued", {"parts": count, "segment_seconds": 0.01})
         for number in range(kills):

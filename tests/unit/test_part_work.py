@@ -1,0 +1,134 @@
+"""The child's side of songs in parts: their stems are byte by byte those of the whole, for every model and length."""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from audio_files import encode, music
+from demucs_models import SIX, demucs, htdemucs, save_bag
+from engine_support import loaded
+from unmix.engine.models import LoadedModel, load_model
+from unmix.engine.parts import PartGrid
+from unmix.engine.separator import Separator
+from unmix.errors import EngineError
+from unmix.job import SeparationOptions
+from unmix_worker.messages import Event, MakeRun, Order, PartMade, PartsBegun, RunWanted, SeparationTask
+from unmix_worker.part_work import PartWork, part_work
+
+
+class Parent:
+    """Lets a child make all parts by itself, in runs of two, the last run first if it is told to go `backwards`."""
+
+    def __init__(self, *, backwards: bool = False) -> None:
+        self.made: list[PartMade] = []
+        self._backwards = backwards
+        self._orders: deque[Order] = deque()
+
+    def emit(self, event: Event) -> None:
+        match event:
+            case PartsBegun(count=count):
+                runs = [MakeRun(first, min(first + 2, count)) for first in range(0, count, 2)]
+                self._orders.extend(reversed(runs) if self._backwards else runs)
+            case PartMade() as made:
+                self.made.append(made)
+
+    def receive(self) -> Order:
+        return self._orders.popleft()
+
+
+def small(folder: Path) -> LoadedModel:
+    return loaded(htdemucs(), folder)
+
+
+def six_sources(folder: Path) -> LoadedModel:
+    return loaded(htdemucs(sources=SIX), folder)
+
+
+def bag_of_four(folder: Path) -> LoadedModel:
+    weights = [[float(row == column) for column in range(4)] for row in range(4)]
+    save_bag(folder, "four", {name: htdemucs(seed) for seed, name in enumerate("abcd")}, weights=weights)
+    return load_model("four", model_dir=folder)
+
+
+def without_windows(folder: Path) -> LoadedModel:
+    return loaded(demucs(), folder)
+
+
+def work_on(separator: Separator, song: Path, out: Path, format: str = "wav", **options: Any) -> PartWork | None:
+    task = SeparationTask.of(SeparationOptions("small", format=format, **options), song, out, 192)
+    return part_work(separator, task, None, max_seconds=math.inf, least_seconds=0)
+
+
+def assert_the_same(separator: Separator, song: Path, folder: Path, parent: Parent, format: str = "wav") -> int:
+    """Return how many parts there were."""
+    work = work_on(separator, song, folder / "parts", format)
+    assert work is not None
+    stems, peaks, warnings = work.join(parent.emit, parent.receive)
+    whole = separator.separate_file(song, folder / "whole", format=format, bitrate_kbps=192)
+    assert {stem: path.read_bytes() for stem, path in stems.items()} == {
+        stem: path.read_bytes() for stem, path in whole.stems.items()
+    }
+    assert peaks["stems"] == whole.peaks
+    assert (*warnings,) == whole.warnings
+    return len({made.index for made in parent.made})
+
+
+@pytest.mark.parametrize("make", [small, six_sources, bag_of_four, without_windows])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_stems_of_parts_are_the_bytes_of_the_whole(
+    make: Callable[[Path], LoadedModel], backwards: bool, tmp_path: Path
+) -> None:
+    separator = Separator(make(tmp_path), backend="torch", threads=1)
+    song = tmp_path / "song"
+    song.write_bytes(encode("flac", music(150_001)))
+    assert assert_the_same(separator, song, tmp_path, Parent(backwards=backwards)) >= 2
+
+
+@pytest.mark.parametrize("format", ["mp3", "flac"])
+def test_so_it_is_in_every_format(format: str, tmp_path: Path) -> None:
+    separator = Separator(small(tmp_path), backend="torch", threads=1)
+    song = tmp_path / "song"
+    song.write_bytes(encode("mp3", music(120_000)))
+    assert_the_same(separator, song, tmp_path, Parent(backwards=True), format)
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+@pytest.mark.parametrize("parts", [0, 1, 2])
+def test_so_it_is_for_songs_that_end_with_a_part_or_a_sample_beside(parts: int, more: int, tmp_path: Path) -> None:
+    separator = Separator(small(tmp_path), backend="torch", threads=1)
+    grid = PartGrid.of(separator, 1)
+    assert grid is not None
+    samples = parts * grid.length + more
+    if samples < 1:
+        return
+    song = tmp_path / "song"
+    song.write_bytes(encode("flac", music(samples)))
+    assert assert_the_same(separator, song, tmp_path, Parent()) == math.ceil(samples / grid.length)
+
+
+def test_there_is_no_grid_for_a_model_of_another_rate() -> None:
+    """It hears the song as a whole."""
+    separator = SimpleNamespace(model=SimpleNamespace(sample_rate=22_050))
+    assert PartGrid.of(cast(Separator, separator), 1_000_000) is None
+
+
+def test_a_song_that_changes_while_it_is_read_leaves_no_stem(tmp_path: Path) -> None:
+    separator = Separator(small(tmp_path), backend="torch", threads=1)
+    song = tmp_path / "song"
+    song.write_bytes(encode("flac", music(150_001)))
+    work, parent = work_on(separator, song, tmp_path / "out"), Parent(backwards=True)
+    assert work is not None
+
+    def emit(event: Event) -> None:
+        parent.emit(event)
+        if isinstance(event, RunWanted) and parent.made:
+            song.write_bytes(encode("flac", music(20_000)))
+
+    with pytest.raises(EngineError):
+        work.join(emit, parent.receive)
+    assert not list((tmp_path / "out").glob("*.*"))
