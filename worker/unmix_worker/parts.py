@@ -164,18 +164,20 @@ class PartsLead:
         if self._maker is None:
             return
         if isinstance(event, PartMade):
-            self._joined.add(event.index)
             counts = self._maker.keep(event)
-            self._made[counts.worker] += 1
-            self._again += counts.worker != self._worker_id
+            is_first = event.index not in self._joined
+            self._joined.add(event.index)
+            self._made[counts.worker] += is_first
+            self._again += counts.worker != self._worker_id or not is_first
         elif isinstance(event, RunWanted):
             self._wished = event.wished
         self._maker.renew()
         if event is None or self._wished is not None:
             self._look(self._maker)
-        # One at a time: the child takes about as long to encode a part as it takes until the next look.
-        if self._found and (order := self._fetched(self._maker, min(self._found))) is not None:
-            yield order
+        # Not all at once: meanwhile nobody looks at the lease.
+        for index in sorted(self._found)[:RUN_PARTS]:
+            if (order := self._fetched(self._maker, index)) is not None:
+                yield order
         if self._wished is not None and (run := self._next_run(self._maker, self._wished)) is not None:
             self._wished = None
             yield run
