@@ -86,8 +86,18 @@ def put(ledger: Ledger, index: int, folder: Path) -> SongPart:
     )
 
 
-def lead_of(queue: JobQueue, ledger: Ledger, claim: Claim, folder: Path) -> PartsLead:
-    return PartsLead(queue, ledger, REQUEST, claim, folder, worker_id="worker-1", renew_seconds=60, least_seconds=0)
+def lead_of(queue: JobQueue, ledger: Ledger, claim: Claim, folder: Path, *, patience_seconds: float = 600) -> PartsLead:
+    return PartsLead(
+        queue,
+        ledger,
+        REQUEST,
+        claim,
+        folder,
+        worker_id="worker-1",
+        renew_seconds=60,
+        least_seconds=0,
+        patience_seconds=patience_seconds,
+    )
 
 
 def test_a_lead_alone_makes_everything_once_and_keeps_it(
@@ -163,6 +173,17 @@ def test_a_store_that_takes_no_parts_costs_the_song_nothing(
     assert child.made == list(range(COUNT))
     assert not list(tmp_path.glob("*.flac"))
     assert ledger.parts(REQUEST, "exact-1").found() == {}
+
+
+def test_what_a_helper_has_taken_and_does_not_deliver_is_made_in_the_end(
+    queue: JobQueue, ledger: Ledger, claim: Claim, tmp_path: Path
+) -> None:
+    lead = lead_of(queue, ledger, claim, tmp_path, patience_seconds=0)
+    child = Child(lead, tmp_path)
+    run = queue.runs.take(ASKED)
+    assert isinstance(run, Run)  # and its lease is renewed for ever
+    child.work()
+    assert set(range(run.first, run.stop)) <= set(child.made)
 
 
 def test_it_tells_who_made_what(queue: JobQueue, ledger: Ledger, claim: Claim, tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ class PartWork:
                         self._make(first, stop, emit, pool, joiner)
                     case UsePart(index, files, clipped):
                         joiner.add_files(index, {stem: Path(path) for stem, path in files.items()}, clipped)
+                        emit(self._progress(joiner))  # a song of which all parts were found is work, too
             joiner.wait()
             if any(writer.samples != self._level.samples for writer in opened):
                 raise EngineError("a stem has not the length of its song")
@@ -127,8 +128,7 @@ class PartWork:
     def _make(self, first: int, stop: int, emit: Emit, pool: ThreadPoolExecutor, joiner: Joiner | None) -> None:
         def window() -> None:
             self._windows += 1
-            ahead = PART_STRIDES * joiner.missing if joiner else 0  # if nobody else makes any
-            emit(Progress(self._windows, self._windows + ahead))
+            emit(self._progress(joiner))
 
         if first != self._next:
             self._parts = self._maker.parts(first, window)
@@ -145,6 +145,10 @@ class PartWork:
             paths = {stem: str(path) for stem, path in files.items()}
             emit(PartMade(index, stretch.start, len(stretch), paths, clipped, peaks))
         emit(RunWanted(stop))
+
+    def _progress(self, joiner: Joiner | None) -> Progress:
+        ahead = PART_STRIDES * joiner.missing if joiner else 0  # if nobody else makes any
+        return Progress(self._windows, max(1, self._windows + ahead))
 
     def _save(
         self, part: MadePart, start: int, clipped: dict[str, int], pool: ThreadPoolExecutor

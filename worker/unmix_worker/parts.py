@@ -51,6 +51,10 @@ class PartsExchange(Protocol):
     def progress(self) -> float | None:
         """How much of the song there is, 0..1; None while that is not known."""
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the child has nothing to do, as others make what is missing."""
+
 
 class _Maker:
     """What lead and helper share: parts that are kept, and a run that is held."""
@@ -121,9 +125,14 @@ class PartsLead:
         worker_id: str,
         renew_seconds: float,
         least_seconds: float,
+        patience_seconds: float,
     ) -> None:
-        """Lead; songs of less than `least_seconds` have no parts. Files of others go into `folder`."""
+        """Lead; songs of less than `least_seconds` have no parts. Files of others go into `folder`.
+
+        A child that has had nothing to do for `patience_seconds` makes what others have not delivered by then.
+        """
         self._least_seconds = least_seconds
+        self._patience_seconds = patience_seconds
         self._queue = queue
         self._ledger = ledger
         self._request = request
@@ -138,6 +147,7 @@ class PartsLead:
         self._found_first = 0  # parts that were there when this attempt began
         self._again = 0  # parts that were made though somebody had made them
         self._wished: int | None = None
+        self._wished_at = 0.0
         self._looked_at = 0.0
 
     def task(self, separation: SeparationTask) -> PartsTask:
@@ -148,6 +158,11 @@ class PartsLead:
     def progress(self) -> float | None:
         """How much of the song the child has."""
         return len(self._joined) / self._maker.asked.count if self._maker else None
+
+    @property
+    def is_waiting(self) -> bool:
+        """See `PartsExchange`."""
+        return self._wished is not None and self._maker is not None and len(self._joined) < self._maker.asked.count
 
     @property
     def ran(self) -> RanParts | None:
@@ -170,7 +185,7 @@ class PartsLead:
             self._made[counts.worker] += is_first
             self._again += counts.worker != self._worker_id or not is_first
         elif isinstance(event, RunWanted):
-            self._wished = event.wished
+            self._wished, self._wished_at = event.wished, time.monotonic()
         self._maker.renew()
         if event is None or self._wished is not None:
             self._look(self._maker)
@@ -240,9 +255,10 @@ class PartsLead:
         if isinstance(answer, Run):
             return MakeRun(answer.first, answer.stop)
         missing = [index for index in range(maker.asked.count) if index not in self._joined | self._found.keys()]
-        if answer is not None or not missing:
+        others_make_it = answer is not None and time.monotonic() < self._wished_at + self._patience_seconds
+        if others_make_it or not missing:
             return None
-        # Nobody can say who makes what: so all of it is made here.
+        # Nobody can say who makes what, or whoever says so does not get on: so it is made here.
         first = wished if wished in missing else missing[0]
         stop = first + 1
         while stop in missing and stop < first + RUN_PARTS:

@@ -143,8 +143,8 @@ class SeparationProcess:
                 if parts is not None:
                     for order in parts.orders(event):
                         self._send(order)
-                        if pace:
-                            pace.go_on()  # the work of others is progress, too
+                    if pace and parts.is_waiting:
+                        pace.go_on()  # the child is not what does not get on
                     lease.progress = parts.progress or lease.progress
                 # After every event and tick: segments may come faster than ticks.
                 lease.check()

@@ -202,6 +202,7 @@ class Worker:
             worker_id=self._worker_id,
             renew_seconds=self._settings.renew_seconds,
             least_seconds=self._settings.parts_least_seconds,
+            patience_seconds=self._settings.stall_seconds,
         )
 
     def _refuse_if_spent(self, claim: Claim) -> None:
