@@ -17,7 +17,18 @@ from unmix.engine.parts import PartGrid
 from unmix.engine.separator import Separator
 from unmix.errors import EngineError
 from unmix.job import SeparationOptions
-from unmix_worker.messages import Event, MakeRun, Order, PartMade, PartsBegun, RunWanted, SeparationTask
+from unmix_worker.messages import (
+    Event,
+    MakeRun,
+    NoMoreRuns,
+    Order,
+    PartMade,
+    PartsBegun,
+    Progress,
+    RunWanted,
+    SeparationTask,
+    UsePart,
+)
 from unmix_worker.part_work import PartWork, part_work
 
 
@@ -26,6 +37,7 @@ class Parent:
 
     def __init__(self, *, backwards: bool = False) -> None:
         self.made: list[PartMade] = []
+        self.orders_at_the_end: list[Order] = []
         self._backwards = backwards
         self._orders: deque[Order] = deque()
 
@@ -34,6 +46,7 @@ class Parent:
             case PartsBegun(count=count):
                 runs = [MakeRun(first, min(first + 2, count)) for first in range(0, count, 2)]
                 self._orders.extend(reversed(runs) if self._backwards else runs)
+                self._orders.extend(self.orders_at_the_end)
             case PartMade() as made:
                 self.made.append(made)
 
@@ -109,6 +122,25 @@ def test_so_it_is_for_songs_that_end_with_a_part_or_a_sample_beside(parts: int, 
     song = tmp_path / "song"
     song.write_bytes(encode("flac", music(samples)))
     assert assert_the_same(separator, song, tmp_path, Parent()) == math.ceil(samples / grid.length)
+
+
+def test_joining_what_others_made_gives_the_same_bytes_and_shows_that_it_gets_on(tmp_path: Path) -> None:
+    separator = Separator(small(tmp_path), backend="torch", threads=1)
+    song = tmp_path / "song"
+    song.write_bytes(encode("flac", music(150_001)))
+    helping, helper = work_on(separator, song, tmp_path / "helper"), Parent()
+    assert helping is not None
+    helper.orders_at_the_end.append(NoMoreRuns())
+    helping.help(helper.emit, helper.receive)
+
+    joining, events = work_on(separator, song, tmp_path / "parts"), list[Event]()
+    found = deque(UsePart(made.index, made.files, made.clipped) for made in reversed(helper.made))
+    count = len(found)
+    assert joining is not None
+    stems, _, _ = joining.join(events.append, found.popleft)
+    whole = separator.separate_file(song, tmp_path / "whole", format="wav")
+    assert [path.read_bytes() for path in stems.values()] == [path.read_bytes() for path in whole.stems.values()]
+    assert sum(isinstance(event, Progress) for event in events) == count
 
 
 def test_there_is_no_grid_for_a_model_of_another_rate() -> None:
