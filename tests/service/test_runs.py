@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import redis
 
 from support import eventually, song_hash_number
 from unmix.job import JobStatus
@@ -154,3 +155,18 @@ def test_what_redis_forgot_is_nothing_to_help_with(queue: JobQueue, claim: Claim
     queue._redis.flushall()
     assert queue.runs.take(PARTS) is None
     assert queue.runs.wanted("exact-1") is None
+
+
+@pytest.mark.parametrize("fields", [{}, {"parts": "many"}, {"level": "["}, {"level": "5"}, {"length": ""}], ids=str)
+def test_what_another_version_asks_for_is_not_helped_with(
+    queue: JobQueue, claim: Claim, redis_url: str, fields: dict[str, str]
+) -> None:
+    queue.runs.ask_help(claim, PARTS, there=(1,))
+    with redis.Redis.from_url(redis_url) as client:
+        if fields:
+            client.hset(f"unmix:runs:{JOB}", mapping={**fields, "²": "there"})
+        else:
+            client.delete(f"unmix:runs:{JOB}")
+        assert queue.runs.known(JOB) is None
+        assert queue.runs.wanted(PARTS.kind) is None
+        assert not client.exists("unmix:help")

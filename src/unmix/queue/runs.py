@@ -64,7 +64,8 @@ class Runs:
         with self._link.errors():
             fields = cast(dict[str, str], self._link.client.hgetall(RUNS_PREFIX + job_id))
         parts = _parts(job_id, fields)
-        return (parts, sorted(int(name) for name, state in fields.items() if state == "there")) if parts else None
+        there = sorted(int(name) for name, state in fields.items() if state == "there" and name.isdecimal())
+        return (parts, there) if parts else None
 
     def wanted(self, kind: str) -> PartsOfJob | None:
         """Return the oldest job that wants parts of this kind, None if none does."""
@@ -123,7 +124,9 @@ class Runs:
 
 
 def _parts(job_id: str, fields: Mapping[str, str | None]) -> PartsOfJob | None:
-    generation, kind, count, length, level = map(fields.get, _FIELDS)
-    if not (generation and kind and count and length and level):
+    """Return what was asked for; None if nothing was, or something that only another version writes."""
+    generation, kind, count, length, level = (fields.get(name) or "" for name in _FIELDS)
+    try:
+        return PartsOfJob(job_id, generation, kind, int(count), int(length), dict(json.loads(level)))
+    except (ValueError, TypeError):
         return None
-    return PartsOfJob(job_id, generation, kind, int(count), int(length), json.loads(level))
