@@ -114,7 +114,7 @@ def test_a_cancel_stops_those_who_help(service: Service) -> None:
     assert_all_is_well(service)
     before = made(service).total()
     service.carry_out(Order("post", SONG))
-    service.wait_for(lambda: len(made(service)) > before, "they make parts of another song")
+    service.wait_for(lambda: made(service).total() > before, "they make parts of another song")
     assert not service.verdict().wrong
     assert made(service).total() - before - COUNT < 3 * RUN_PARTS
 

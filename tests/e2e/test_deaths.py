@@ -25,6 +25,7 @@ def test_a_song_survives_the_kill_of_the_separating_process(service: Stack) -> N
     assert worker.poll() is None
 
 
+@pytest.mark.slow
 def test_a_song_survives_the_kill_of_its_worker_and_gives_the_same_bytes_as_undisturbed(service: Stack) -> None:
     song = make_song(60, seed=2)
     worker, child, job_id = service.half_way(song)
@@ -40,6 +41,7 @@ def test_a_song_survives_the_kill_of_its_worker_and_gives_the_same_bytes_as_undi
     assert {stem: service.stem(job_id, stem) for stem in STEMS} == disturbed
 
 
+@pytest.mark.slow
 def test_a_separating_process_that_hangs_is_killed_and_the_song_tried_again(make_stack: MakeStack) -> None:
     stack = make_stack(UNMIX_STALL_SECONDS="3")
     _, child, job_id = stack.start_half_way(make_song(60, seed=1))
@@ -107,6 +109,7 @@ def test_sigterm_in_the_middle_of_a_song_gives_it_back_uncharged(make_stack: Mak
     assert stack.outcome(job_id)["attempt"] == 1
 
 
+@pytest.mark.slow
 def test_sigterm_with_time_left_lets_the_song_be_finished(service: Stack) -> None:
     worker, _, job_id = service.half_way(make_song(60, seed=3))
     worker.terminate()

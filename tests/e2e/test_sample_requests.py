@@ -208,6 +208,7 @@ def test_local_mode_is_ready_when_its_workers_have_loaded_the_model_and_ends_all
     assert not any(is_alive(pid) for pid in processes)
 
 
+@pytest.mark.slow
 def test_local_mode_ends_when_a_slow_upload_has_been_answered(own_local: LocalMode) -> None:
     own_local.start(UNMIX_SHUTDOWN_SECONDS="3", UNMIX_REST_SHUTDOWN_SECONDS="60")
     assert own_local.process is not None
@@ -244,6 +245,7 @@ def test_a_song_goes_on_after_local_mode_was_killed_and_started_again(own_local:
     eventually(lambda: requests.get(job, timeout=30).json()["status"] == "done", "the song is done")
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_started_again_and_songs_are_served(own_local: LocalMode, tmp_path: Path) -> None:
     own_local.start()
     for pid in own_local.descendants():

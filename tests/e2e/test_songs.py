@@ -127,6 +127,7 @@ def test_stored_bytes_that_do_not_match_the_hash_fail(service: Stack) -> None:
     assert service.wait_until_over(job_id)["error_code"] == "hash_mismatch"
 
 
+@pytest.mark.slow
 def test_removing_a_running_song_stops_it_for_good_and_it_can_be_sent_again(service: Stack) -> None:
     song = make_song(30, seed=15)
     job_id = service.post(song)
@@ -165,6 +166,7 @@ def test_two_workers_start_five_songs_in_the_order_of_submission_and_each_once(m
     assert [stack.outcome(job_id)["attempt"] for job_id in job_ids] == [1] * 5
 
 
+@pytest.mark.slow
 def test_the_literal_blpop_form_serves_songs_too(make_stack: MakeStack) -> None:
     stack = make_stack(UNMIX_FETCH="blpop").start()
     job_id = stack.post(make_song(4, seed=16))
@@ -183,6 +185,7 @@ def test_a_song_goes_through_an_s3_store(make_stack: MakeStack, moto: S3Server) 
         assert copied == data
 
 
+@pytest.mark.slow
 def test_stems_of_one_model_are_not_served_for_another(make_stack: MakeStack, tmp_path: Path) -> None:
     """Another default model is another job, even though the id is the same song hash."""
     song = make_song(4, seed=17)

@@ -121,6 +121,7 @@ def test_in_a_rolling_update_old_and_new_processes_work_on_the_same_jobs(redis_u
         stack.stop()
 
 
+@pytest.mark.slow
 def test_a_damaged_request_ends_its_job_where_everybody_sees_it(service: Stack) -> None:
     busy = service.post(make_song(20, seed=52), format="flac")  # keeps the only worker busy
     songs = {make_song(2, seed=53 + number): damage for number, damage in enumerate((b"", b"{", b"\x00\xff"))}

@@ -5,7 +5,7 @@ the queue or the store (`step_by_step`). The machine lets one of them on at a ti
 posts, cancels and removes songs, loses Redis' memory, or lets leases lapse. After every step, and at the end when all
 who stand have gone on and one honest worker has served what is owed, the promises of docs/architecture.md are checked.
 
-Time passes by moving what Redis holds into the past. The same 200 runs are made each time; with the option
+Time passes by moving what Redis holds into the past. The same 100 runs are made each time; with the option
 `--hypothesis-seed=random` and as many as `UNMIX_MACHINE_RUNS` says others are, and what they find is shrunk.
 """
 
@@ -73,7 +73,7 @@ from unmix_worker.scratch import Scratch
 from unmix_worker.separation import CrashedError, Separated
 from unmix_worker.worker import Worker
 
-RUNS = int(os.environ.get("UNMIX_MACHINE_RUNS", 200))
+RUNS = int(os.environ.get("UNMIX_MACHINE_RUNS", 100))
 #: Steps of one run: enough for a job to be overtaken, removed and posted again.
 STEPS = 20
 

@@ -330,6 +330,7 @@ def test_a_server_without_its_settings_is_not_started(tmp_path: Path, monkeypatc
     assert caught.value.code == "no_redis_config"
 
 
+@pytest.mark.slow
 def test_local_mode_runs_each_process_as_its_user_and_lets_a_person_look(tmp_path: Path) -> None:
     plan = LocalPlan(data_dir=tmp_path, port=free_port(), workers=1, model="demo")
     with running(Settings(), plan, say=print) as stack:

@@ -52,6 +52,7 @@ def big_pieces(number: int) -> Iterator[bytes]:
         yield second
 
 
+@pytest.mark.slow
 def test_sixteen_uploads_of_50_mb_at_once_take_little_memory_and_health_answers(
     start: Callable[..., RestProcess],
 ) -> None:

@@ -133,6 +133,7 @@ def test_all_wait_for_redis_and_then_for_the_store_and_say_so(
         assert list(server.store().list("output")) == []
 
 
+@pytest.mark.slow
 def test_names_that_nobody_knows_yet_are_waited_for(parts: Parts) -> None:
     settings = {"UNMIX_REDIS_URL": "redis://redis.invalid:6379/0", "UNMIX_STORE_URL": "s3+http://store.invalid:9000"}
     *users_of_redis, buckets = parts.start(COMMANDS, settings)
@@ -141,6 +142,7 @@ def test_names_that_nobody_knows_yet_are_waited_for(parts: Parts) -> None:
     buckets.wait_until_it_says("waiting", "store.invalid", "UNMIX_STORE_URL")
 
 
+@pytest.mark.slow
 def test_who_has_waited_in_vain_ends_with_the_cause_and_what_to_look_at(parts: Parts, unused_port: int) -> None:
     settings = {
         "UNMIX_REDIS_URL": f"redis://127.0.0.1:{unused_port}/0",

@@ -202,6 +202,7 @@ def test_the_programs_beside_demucs_give_what_demucs_gives(tmp_path: Path) -> No
         assert max(each["snr_db"], each["inner_snr_db"]) > 45, each
 
 
+@pytest.mark.slow
 def test_the_conditions_of_every_run_name_the_peaks_the_threads_and_the_load_of_the_machine() -> None:
     machine = conditions()["machine"]
     assert min(machine["peak_gflops"][dtype] for dtype in ("float32", "bfloat16", "int8")) > 0
@@ -281,6 +282,7 @@ def test_a_command_that_fails_is_an_error_that_shows_its_last_words(tmp_path: Pa
         run_command([sys.executable, "-c", "raise SystemExit('no such thing')"], log=tmp_path / "log")
 
 
+@pytest.mark.slow
 def test_quality_without_fluidsynth_says_what_to_install(tmp_path: Path) -> None:
     done = run("benchmarks.quality", scratch=tmp_path, PATH="")
     assert done.returncode != 0

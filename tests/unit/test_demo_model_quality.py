@@ -74,6 +74,7 @@ def test_every_stem_is_most_like_its_own_source(separate: Callable[[Path], Stems
             assert max(likeness, key=lambda name: likeness[name]) == stem, (song, stem, likeness)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stem", STEMS)
 def test_an_instrument_alone_lands_in_its_own_stem(
     stem: str, separate: Callable[[Path], Stems], tmp_path: Path

@@ -55,7 +55,14 @@ def snr_db(model: LoadedModel, engine: backends.Engine, samples: int = 40_001) -
 
 
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "small",
+        "six sources",
+        *(pytest.param(variant, marks=pytest.mark.slow) for variant in ("all of htdemucs", "magnitudes")),
+    ],
+)
 def test_exact_is_what_demucs_gives(variant: str, backend: Backend, tmp_path: Path, cache_dir: Path) -> None:
     model = loaded(VARIANTS[variant](), tmp_path)
     assert snr_db(model, engine_of(model, cache_dir, backend=backend)) > 100
@@ -66,6 +73,7 @@ def test_exact_is_what_demucs_gives_with_the_demo_model(backend: Backend, demo: 
     assert snr_db(demo, engine_of(demo, cache_dir, backend=backend), 200_001) > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
 def test_a_bag_is_what_demucs_gives(backend: Backend, tmp_path: Path, cache_dir: Path) -> None:
     save_bag(tmp_path, "two", {"a": htdemucs(0), "b": htdemucs(1)}, weights=[[1.0, 0, 0, 0.5], [0, 1.0, 1.0, 0.5]])
@@ -90,7 +98,7 @@ def test_sources_are_the_same_whichever_else_are_asked(variant: str, tmp_path: P
 
 
 @pytest.mark.parametrize("precision", ["exact", "fast"])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_two_engines_give_the_same_bits(threads: int, precision: Precision, demo: LoadedModel, cache_dir: Path) -> None:
     first, second = (engine_of(demo, cache_dir, precision=precision, threads=threads) for _ in range(2))
     mixture = mixture_of(140_001)
@@ -212,6 +220,7 @@ def test_the_child_of_a_worker_obeys_the_settings_and_reports_what_ran(tmp_path:
     assert (done.ran.backend, done.ran.precision) == (f"torch {torch.__version__}", "exact")
 
 
+@pytest.mark.slow
 def test_openvino_reports_nothing_to_anybody() -> None:
     """Its telemetry would start processes that call a host, at the import and at every conversion."""
     program = """

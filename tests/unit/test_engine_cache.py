@@ -112,6 +112,7 @@ def test_a_cache_that_cannot_be_written_costs_the_conversion_and_no_more(
     assert torch.equal(estimates, start(model, filled)[0])
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_keeps_nothing_and_stops_nobody(
     model: LoadedModel, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +156,7 @@ Separator(load_model("tiny", model_dir=folder), cache_dir=folder / "cache")
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_in_the_middle_leaves_nothing_that_is_taken_for_a_network(
     model: LoadedModel, tmp_path: Path, cache: Path
 ) -> None:
@@ -193,6 +195,7 @@ def test_a_damaged_network_is_an_error_that_names_the_file(
     assert str(network) in caught.value.message
 
 
+@pytest.mark.slow
 def test_a_damaged_network_that_was_removed_is_made_again(model: LoadedModel, filled: Path) -> None:
     network = network_of(model, filled)
     network.unlink()
@@ -229,6 +232,7 @@ def test_a_network_that_has_other_numbers_than_it_was_saved_with_is_refused(mode
     assert is_right(model, estimates)
 
 
+@pytest.mark.slow
 def test_a_window_of_another_model_refuses_the_network(model: LoadedModel, tmp_path: Path, filled: Path) -> None:
     other = loaded(tiny_htdemucs(1), tmp_path, "other")
     engine_of(other, filled)
@@ -239,6 +243,7 @@ def test_a_window_of_another_model_refuses_the_network(model: LoadedModel, tmp_p
     assert_refused(caught.value)
 
 
+@pytest.mark.slow
 def test_a_network_without_its_window_is_converted_again(model: LoadedModel, filled: Path) -> None:
     network_of(model, filled).with_name("window.safetensors").unlink()
     for expected in ([CONVERTING], []):
@@ -247,6 +252,7 @@ def test_a_network_without_its_window_is_converted_again(model: LoadedModel, fil
         assert is_right(model, estimates)
 
 
+@pytest.mark.slow
 def test_what_an_earlier_version_has_kept_is_not_read(
     model: LoadedModel, filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +281,7 @@ def test_what_runs_is_checked_in_its_own_precision(
     assert engine_of(model, filled, precision="exact").precision == "exact"
 
 
+@pytest.mark.slow
 def test_a_network_that_can_only_be_held_in_memory_is_checked_too(
     model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,7 @@ def grid(separator: Separator, song: Path) -> PartGrid:
     return grid
 
 
-@pytest.fixture(scope="module", params=[16, 24])
+@pytest.fixture(scope="module", params=[16, pytest.param(24, marks=pytest.mark.slow)])
 def bits(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 

@@ -214,6 +214,7 @@ for backend, precision in ENGINES:
 """
 
 
+@pytest.mark.slow
 def test_ranges_of_windows_separated_in_different_processes_add_up_to_the_very_bits_of_the_stream(
     tmp_path: Path, cache_dir: Path
 ) -> None:

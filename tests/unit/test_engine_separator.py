@@ -314,6 +314,7 @@ def test_what_the_reader_says_of_a_song_is_passed_on(separator: Separator, tmp_p
     assert separation.warnings == ("the file ends early: 1.0 s of 2.0 s",)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak of a process there")
 @pytest.mark.parametrize("make", [demucs, htdemucs])
 def test_memory_does_not_grow_with_the_song(make: Callable[[], Any], tmp_path: Path, cache_dir: Path) -> None:

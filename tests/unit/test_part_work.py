@@ -92,7 +92,7 @@ def assert_the_same(separator: Separator, song: Path, folder: Path, parent: Pare
 
 
 @pytest.mark.parametrize("make", [small, six_sources, bag_of_four, without_windows])
-@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("backwards", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_stems_of_parts_are_the_bytes_of_the_whole(
     make: Callable[[Path], LoadedModel], backwards: bool, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ PAGE = (ROOT / "docs" / "redis-keys.md").read_text()
 
 
 #: Fields and values of the records of runs, which the table of keys describes.
-OF_RUNS = {"kind", "parts", "level", "there"}
+OF_RUNS = {"kind", "parts", "length", "level", "there"}
 
 
 def rows(section: str) -> set[str]:

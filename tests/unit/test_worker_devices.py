@@ -111,6 +111,7 @@ def test_a_child_whose_device_fails_as_the_model_is_loaded_says_so_and_ends(tmp_
         assert child.wait() == 1
 
 
+@pytest.mark.slow
 def test_a_child_that_lacked_memory_serves_on(tmp_path: Path) -> None:
     with running_child(tmp_path, SHORT) as child:
         next_end(child)
@@ -120,6 +121,7 @@ def test_a_child_that_lacked_memory_serves_on(tmp_path: Path) -> None:
             assert (failed.code, failed.retryable) == ("out_of_memory", True)
 
 
+@pytest.mark.slow
 def test_a_model_goes_before_the_next_one_comes_and_comes_again_if_that_one_cannot_be_had(tmp_path: Path) -> None:
     with running_child(tmp_path, SHORT) as child:
         next_end(child)
@@ -146,6 +148,8 @@ class Process:
 
     def __init__(self, settings):
         pass
+
+    parts_kind = "exact-1"
 
     def ensure_ready(self, shutdown):
         return ModelCard("demo", "ab" * 32, ("vocals",), 44_100)
@@ -176,7 +180,7 @@ def test_a_worker_whose_device_fails_over_three_songs_in_a_row_ends_and_no_song_
         song = str(number).encode()
         job_id = names.hash_song(song)
         store.put(names.song_object(job_id), song)
-        request, _ = ledger.accept(JobRequest(job_id, SeparationOptions(model="demo"), utc_now()))
+        request, _ = ledger.accept(JobRequest(job_id, SeparationOptions(model="demo"), utc_now(), duration_seconds=1.0))
         queue.submit(job_id, request.generation)
         requests.append(request)
     heartbeat = tmp_path / "heartbeat"

@@ -6,6 +6,7 @@ that, so a worker may die between any two lines. It does not import torch: Demuc
 """
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -191,7 +192,8 @@ class Worker:
         """Return who leads the work on a song in parts; None if it is separated as a whole."""
         options = request.options
         whole = (options.start, options.end) == (0.0, None) and options.bits < 32  # what is kept are whole numbers
-        if not self._settings.parts or not whole:
+        length = math.inf if request.duration_seconds is None else request.duration_seconds  # the child measures it
+        if not self._settings.parts or not whole or length < self._settings.parts_least_seconds:
             return None
         return PartsLead(
             self._queue,
