@@ -19,6 +19,7 @@ from unmix.document import SCHEMA, Growable, load
 
 #: A part of a name that leads nowhere else: of a token, a format, a file.
 _WORD: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+_HEX: Final = re.compile(r"[0-9a-f]*")
 
 
 class JobStatus(StrEnum):
@@ -189,6 +190,11 @@ class StemFile(Growable):
     size_bytes: int
     sha256: str
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether size and digest are what they can be."""
+        return self.size_bytes >= 0 and _HEX.fullmatch(self.sha256) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class SongPart(Growable):
@@ -222,7 +228,10 @@ class SongPart(Growable):
             {**given, "stems": {name: StemFile.from_fields(stem) for name, stem in given["stems"].items()}}
         )
         if min(part.index, part.start, part.samples - 1) < 0 or not all(
-            names.is_stem(stem) and file.key.startswith(folder) and _WORD.fullmatch(file.key.removeprefix(folder))
+            names.is_stem(stem)
+            and file.is_sound
+            and file.key.startswith(folder)
+            and _WORD.fullmatch(file.key.removeprefix(folder))
             for stem, file in part.stems.items()
         ):
             raise ValueError("it names files that cannot be its own")
@@ -328,7 +337,7 @@ class Outcome(Growable):
         if (
             not all(map(_WORD.fullmatch, (outcome.format, outcome.token or "-")))
             or not all(map(names.is_stem, outcome.stems))
-            or not all(_is_own(file.key, outcome.job_id) for file in outcome.files)
+            or not all(file.is_sound and _is_own(file.key, outcome.job_id) for file in outcome.files)
         ):
             raise ValueError("it names files that cannot be its own")
         return outcome
@@ -352,7 +361,7 @@ class DamagedOutcome(Outcome):
 
 def _ran(given: dict[str, Any]) -> Ran:
     parts = RanParts.from_fields(given["parts"]) if given.get("parts") else None
-    if parts and not _WORD.fullmatch(parts.kind):
+    if parts and (not _WORD.fullmatch(parts.kind) or parts.count < 0):
         raise ValueError("it names parts that cannot be its own")
     return Ran.from_fields({**given, "parts": parts})
 

@@ -14,6 +14,9 @@ from typing import Final
 QUEUE_BUCKET: Final = "queue"
 OUTPUT_BUCKET: Final = "output"
 
+#: The peaks of an attempt's stems, which have no copy under the contract's names.
+PEAKS_FILE: Final = "peaks.json"
+
 #: What the key of every open mark begins with.
 OPEN_PREFIX: Final = "open/"
 
@@ -140,6 +143,11 @@ def attempt_prefix(job_id: str) -> str:
 def attempt_object(job_id: str, token: str, stem: str, extension: str) -> ObjectName:
     """Name a stem of one attempt; the token makes it unique, so that no two attempts share a name."""
     return ObjectName(OUTPUT_BUCKET, f"{attempt_prefix(job_id)}{token}/{stem}.{extension}")
+
+
+def peaks_object(job_id: str, token: str) -> ObjectName:
+    """Name the peaks of the stems of one attempt."""
+    return ObjectName(OUTPUT_BUCKET, f"{attempt_prefix(job_id)}{token}/{PEAKS_FILE}")
 
 
 def parts_prefix(job_id: str) -> str:

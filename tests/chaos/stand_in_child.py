@@ -27,6 +27,7 @@ from unmix_worker.messages import (
     Order,
     PartMade,
     PartsBegun,
+    PartsJoined,
     PartsTask,
     Progress,
     Ready,
@@ -92,7 +93,7 @@ class Parts:
         self._folder.mkdir(parents=True)
         self._next = -1
         level = SongLevel(self.count * PART_SAMPLES, 0.0, 1.0, "stand-in")
-        emit(PartsBegun(self.count, PARTS_KIND, level, PART_SAMPLES))
+        emit(PartsBegun(self.count, PARTS_KIND, level, PART_SAMPLES, self.stems))
         emit(RunWanted(0))
 
     def make(self, run: MakeRun, joined: dict[int, Content]) -> None:
@@ -125,6 +126,7 @@ def join(task: SeparationTask, parts: Parts, receive: Callable[[], Order]) -> Do
                 joined[index] = found[0] if stems == set(files) else {"stems": sorted(stems)}
                 for path in files.values():
                     Path(path).unlink()
+        emit(PartsJoined(next(index for index in range(parts.count + 1) if index not in joined)))
     return _done(task, {"parts": [joined[index] for index in range(parts.count)]})
 
 

@@ -39,7 +39,8 @@ def commit(store: FileStore, ledger: Ledger, of: JobRequest, status: JobStatus =
     stems = {"vocals": StemFile(name.key, 2, "00")} if status is JobStatus.DONE else {}
     if stems:
         store.put(name, b"t1")
-    return ledger.commit(Outcome(of.job_id, of.generation, status, utc_now(), token="t1", stems=stems))
+    peaks = ledger.put_peaks(of.job_id, "t1", b"{}") if stems else None
+    return ledger.commit(Outcome(of.job_id, of.generation, status, utc_now(), token="t1", stems=stems, peaks=peaks))
 
 
 def finish(store: FileStore, ledger: Ledger, job_id: str = JOB) -> None:

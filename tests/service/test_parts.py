@@ -156,11 +156,14 @@ def test_what_only_a_later_version_knows_of_a_part_is_ignored(parts: Parts, make
     assert SongPart.from_json(put.to_json().replace(b"{", b'{"mood": 1, ', 1), folder) == put
 
 
-def test_parts_go_with_their_job(ledger: Ledger, parts: Parts, store: FileStore, make: Make) -> None:
+def test_parts_of_a_removed_job_are_left_to_the_janitor(
+    ledger: Ledger, parts: Parts, store: FileStore, make: Make
+) -> None:
     accepted, _ = ledger.accept(REQUEST)
     parts.put(*make(0), token="t1")
     stems = {"vocals": StemFile(names.attempt_object(JOB, "t1", "vocals", "mp3").key, 1, "00")}
     ran = Ran("demo", "aa", "cpu", 44100, 1.0, 1.0)
     ledger.commit(Outcome(JOB, accepted.generation, JobStatus.DONE, "now", token="t1", stems=stems, ran=ran))
-    ledger.removal.remove_job(JOB)
+    ledger.removal.remove_job(JOB)  # which a client waits for, and parts may be very many
+    ledger.removal.remove_leftovers(ledger.inventory.song(JOB).job(JOB))
     assert keys(store) == []

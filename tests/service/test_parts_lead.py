@@ -2,26 +2,37 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support import RedisServer, song_hash_number
 from unmix import names
-from unmix.errors import StoreError
-from unmix.job import JobRequest, RanParts, SeparationOptions, SongLevel, SongPart
+from unmix.errors import EngineError, StoreError
+from unmix.job import JobRequest, RanParts, SeparationOptions, SongLevel, SongPart, StemFile
 from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim
-from unmix.queue.runs import PartsOfJob, Run
+from unmix.queue.runs import RUN_PARTS, PartsOfJob, Run
 from unmix.store.file import FileStore
 from unmix_worker import parts as worker_parts
-from unmix_worker.messages import Event, MakeRun, Order, PartMade, PartsBegun, RunWanted, UsePart
-from unmix_worker.parts import PartsLead
+from unmix_worker.messages import (
+    Event,
+    MakeRun,
+    NoMoreRuns,
+    Order,
+    PartMade,
+    PartsBegun,
+    PartsJoined,
+    RunWanted,
+    UsePart,
+)
+from unmix_worker.parts import PartsHelp, PartsLead
 
 JOB = song_hash_number(1)
 REQUEST = JobRequest(JOB, SeparationOptions(model="demo"), "now", generation="g1")
 COUNT = 7
-BEGUN = PartsBegun(COUNT, "exact-1", SongLevel(COUNT * 100, 0.0, 1.0, "ab"), 100)
+BEGUN = PartsBegun(COUNT, "exact-1", SongLevel(COUNT * 100, 0.0, 1.0, "ab"), 100, ("vocals",))
 ASKED = PartsOfJob(JOB, "g1", "exact-1", COUNT, 100, asdict(BEGUN.level))
 
 
@@ -184,6 +195,81 @@ def test_what_a_helper_has_taken_and_does_not_deliver_is_made_in_the_end(
     assert isinstance(run, Run)  # and its lease is renewed for ever
     child.work()
     assert set(range(run.first, run.stop)) <= set(child.made)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"start": 77}, {"samples": 5}, {"clipped": {}}, {"stems": {}}, {"stems": {"drums": StemFile("", 1, "00")}}],
+    ids=str,
+)
+def test_a_document_that_does_not_fit_the_song_is_not_handed_to_the_child(
+    wrong: dict[str, Any], queue: JobQueue, ledger: Ledger, store: FileStore, claim: Claim, tmp_path: Path
+) -> None:
+    part = put(ledger, 2, tmp_path)
+    folder = names.part_folder(JOB, "g1", "exact-1")
+    if "stems" in wrong:
+        wrong = {"stems": {stem: replace(part.stems["vocals"]) for stem in wrong["stems"]}}
+    store.put(names.part_object(folder, 2), replace(part, **wrong).to_json())
+    child = Child(lead_of(queue, ledger, claim, tmp_path), tmp_path)
+    child.work()
+    assert child.given == []
+    assert sorted(ledger.parts(REQUEST, "exact-1").found()) == list(range(COUNT))
+
+
+def test_one_document_that_cannot_be_had_keeps_nobody_from_the_others(
+    queue: JobQueue, ledger: Ledger, store: FileStore, claim: Claim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in (2, 3, 4):
+        put(ledger, index, tmp_path)
+    get = store.get
+
+    def broken(name: names.ObjectName) -> tuple[bytes, str]:
+        if name.key.endswith("00003.json"):
+            raise StoreError("it cannot be read")
+        return get(name)
+
+    monkeypatch.setattr(store, "get", broken)
+    child = Child(lead_of(queue, ledger, claim, tmp_path), tmp_path)
+    child.work()
+    assert sorted(child.given) == [2, 4]
+
+
+def test_parts_are_fetched_only_so_far_ahead_of_what_the_child_has_joined(
+    queue: JobQueue, ledger: Ledger, claim: Claim, tmp_path: Path
+) -> None:
+    count = 40
+    for index in range(count):
+        put(ledger, index, tmp_path)
+    lead = lead_of(queue, ledger, claim, tmp_path)
+    given = [*lead.orders(replace(BEGUN, count=count, level=replace(BEGUN.level, samples=100 * count)))]
+    for _ in range(20):
+        given += lead.orders(None)
+    assert len(given) == 2 * RUN_PARTS
+    given += lead.orders(PartsJoined(3))
+    assert len(given) == 2 * RUN_PARTS + 3
+
+
+def test_parts_over_which_a_child_failed_are_not_left_to_the_next_attempt(
+    queue: JobQueue, ledger: Ledger, claim: Claim, tmp_path: Path
+) -> None:
+    for index in (2, 3):
+        put(ledger, index, tmp_path)
+    lead = lead_of(queue, ledger, claim, tmp_path)
+    Child(lead, tmp_path).work()
+    lead.failed(EngineError("a network broke", code="separation_failed"))
+    assert len(ledger.parts(REQUEST, "exact-1").found()) == COUNT
+    lead.failed(EngineError("its FLAC is none", code="part_damaged", retryable=True))
+    assert sorted(ledger.parts(REQUEST, "exact-1").found()) == [0, 1, 4, 5, 6]
+
+
+def test_a_helper_whose_child_would_make_other_parts_makes_none(queue: JobQueue, ledger: Ledger, claim: Claim) -> None:
+    queue.runs.ask_help(claim, ASKED, there=())
+    run = queue.runs.take(ASKED)
+    assert isinstance(run, Run)
+    helper = PartsHelp(queue, ledger.parts(REQUEST, "exact-1"), ASKED, run, worker_id="w", renew_seconds=60)
+    assert list(helper.orders(replace(BEGUN, parts_kind="exact-2"))) == []
+    assert list(helper.orders(RunWanted(0))) == [NoMoreRuns()]
+    assert helper.is_idle
 
 
 def test_it_tells_who_made_what(queue: JobQueue, ledger: Ledger, claim: Claim, tmp_path: Path) -> None:

@@ -179,14 +179,14 @@ class Engine:
 class PartsChild:
     """Makes the parts of a song as it is told to, and sees that the parts of others are those that it needs."""
 
-    def __init__(self, task: SeparationTask, parts: PartsExchange, job_id: str, generation: str) -> None:
+    def __init__(self, task: SeparationTask, parts: PartsExchange | PartsHelp, job_id: str, generation: str) -> None:
         self._of = f"{job_id} {generation}"
         self._parts = parts
         self._there: set[int] = set()
         self._orders: list[Order] = []
         self._folder = Path(task.out)
         self._folder.mkdir()
-        self._tell(PartsBegun(PARTS, PARTS_KIND, SongLevel(PARTS * 100, 0.0, 1.0, "machine"), 100))
+        self._tell(PartsBegun(PARTS, PARTS_KIND, SongLevel(PARTS * 100, 0.0, 1.0, "machine"), 100, STEMS))
         self._tell(RunWanted(0))
 
     @property

@@ -26,6 +26,7 @@ START = Path(__file__).parents[2] / "redis" / "start.sh"
 #: Everything lapses and is due at once.
 POLICY = QueuePolicy(lease_seconds=0.001, grace_seconds=0, retry_seconds=0)
 JOB_ID = song_hash_number(1)
+LEVEL = {"samples": 300, "mean": 0.0, "std": 1.0, "measured_by": "ab"}
 #: How Redis 6.2 to 8 and valkey word that a user lacks a right. DEBUG is refused before that is looked at.
 REFUSED = re.compile(
     "no permissions|user executing the script can't|EXEC without MULTI|DEBUG command not allowed", re.IGNORECASE
@@ -107,7 +108,7 @@ def work_of_a_worker(logins: Logins) -> None:
     for number, end in enumerate(ends):
         claim = _claim(logins, f"g{number}")
         worker.renew(claim, progress=0.5)
-        _share(worker, PartsOfJob(JOB_ID, f"g{number}", "exact-1", 3, 100, {}), claim)
+        _share(worker, PartsOfJob(JOB_ID, f"g{number}", "exact-1", 3, 100, LEVEL), claim)
         end(claim)
     logins.queue("rest").submit(JOB_ID, "blpop")
     assert worker.take(block_seconds=1, fetch="blpop") == JOB_ID
@@ -119,7 +120,7 @@ def _share(worker: JobQueue, parts: PartsOfJob, claim: Claim) -> None:
     """Lead and help with a job that falls into parts."""
     assert not worker.has_waiting()
     assert worker.runs.ask_help(claim, parts, there=())
-    assert worker.runs.wanted(parts.kind) == parts
+    assert worker.runs.wanted(parts.kind) == [parts]
     run = worker.runs.take(parts)
     assert isinstance(run, Run)
     assert worker.runs.renew(parts, run)

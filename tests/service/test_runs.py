@@ -12,7 +12,8 @@ from unmix.queue.records import Claim
 from unmix.queue.runs import PartsOfJob, Run
 
 JOB = song_hash_number(1)
-PARTS = PartsOfJob(JOB, "g1", "exact-1", 10, 500_000, {"mean": 0.25, "std": 0.5, "samples": 5_000_000})
+LEVEL = {"mean": 0.25, "std": 0.5, "samples": 5_000_000, "measured_by": "ab"}
+PARTS = PartsOfJob(JOB, "g1", "exact-1", 10, 500_000, LEVEL)
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_help_is_over_when_all_parts_are_there(queue: JobQueue, claim: Claim) ->
     assert queue.runs.take(PARTS) == 1
     queue.runs.note_there(PARTS, 9)
     assert queue.runs.take(PARTS) == 0
-    assert queue.runs.wanted("exact-1") is None
+    assert queue.runs.wanted("exact-1") == []
 
 
 def test_a_part_that_was_damaged_is_made_again(queue: JobQueue, claim: Claim) -> None:
@@ -78,7 +79,6 @@ def test_a_run_whose_lease_lapsed_is_taken_by_the_next(redis_url: str, claim: Cl
         first = hasty.runs.take(PARTS)
         assert isinstance(first, Run)
         eventually(lambda: isinstance(hasty.runs.take(PARTS), Run), "the run has lapsed")
-        assert not hasty.runs.renew(PARTS, first)  # somebody else has it
 
 
 def test_a_run_that_is_renewed_stays_and_one_that_is_given_back_is_free(queue: JobQueue, claim: Claim) -> None:
@@ -96,16 +96,16 @@ def test_the_oldest_job_is_helped_first_and_only_by_workers_that_make_the_same(q
     other = replace(PARTS, job_id=song_hash_number(2), kind="fast-1")
     queue.runs.ask_help(claim, PARTS, there=())
     queue.runs.ask_help(claim_of(queue, other.job_id), other, there=())
-    assert queue.runs.wanted("exact-1") == PARTS
-    assert queue.runs.wanted("fast-1") == other
-    assert queue.runs.wanted("exact-2") is None
+    assert queue.runs.wanted("exact-1") == [PARTS]
+    assert queue.runs.wanted("fast-1") == [other]
+    assert queue.runs.wanted("exact-2") == []
     assert queue.runs.take(replace(PARTS, kind="fast-1")) is None
 
 
 def test_who_has_lost_the_job_cannot_ask_for_help(queue: JobQueue, claim: Claim) -> None:
     queue.submit(JOB, "g2")
     assert not queue.runs.ask_help(claim, PARTS, there=())
-    assert queue.runs.wanted("exact-1") is None
+    assert queue.runs.wanted("exact-1") == []
 
 
 @pytest.mark.parametrize("end", ["done", "removed", "submitted anew"])
@@ -121,7 +121,7 @@ def test_helpers_of_a_job_that_is_over_stop_and_get_nothing_more(queue: JobQueue
         queue.submit(JOB, "g2")
     assert not queue.runs.renew(PARTS, run)
     assert queue.runs.take(PARTS) is None
-    assert queue.runs.wanted("exact-1") is None
+    assert queue.runs.wanted("exact-1") == []
 
 
 def test_a_later_attempt_finds_what_helpers_are_making(queue: JobQueue, claim: Claim) -> None:
@@ -154,7 +154,7 @@ def test_what_redis_forgot_is_nothing_to_help_with(queue: JobQueue, claim: Claim
     queue.runs.ask_help(claim, PARTS, there=())
     queue._redis.flushall()
     assert queue.runs.take(PARTS) is None
-    assert queue.runs.wanted("exact-1") is None
+    assert queue.runs.wanted("exact-1") == []
 
 
 @pytest.mark.parametrize("fields", [{}, {"parts": "many"}, {"level": "["}, {"level": "5"}, {"length": ""}], ids=str)
@@ -168,5 +168,37 @@ def test_what_another_version_asks_for_is_not_helped_with(
         else:
             client.delete(f"unmix:runs:{JOB}")
         assert queue.runs.known(JOB) is None
-        assert queue.runs.wanted(PARTS.kind) is None
+        assert queue.runs.wanted(PARTS.kind) == []
         assert not client.exists("unmix:help")
+
+
+def test_jobs_that_are_over_leave_the_list_when_somebody_looks(queue: JobQueue, claim: Claim, redis_url: str) -> None:
+    for number in range(20):
+        parts = replace(PARTS, job_id=song_hash_number(number + 100), kind="fast-1")
+        other = claim_of(queue, parts.job_id)
+        queue.runs.ask_help(other, parts, there=())
+        queue.finish(other, JobStatus.CANCELLED, error_code=None, callbacks=0)
+    queue.runs.ask_help(claim, PARTS, there=())
+    assert queue.runs.wanted(PARTS.kind) == [PARTS]
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.zcard("unmix:help") == 1
+
+
+def test_a_job_that_a_foreign_producer_pushed_is_helped_with_too(queue: JobQueue, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush("toWorker", JOB)
+    claim = queue.claim(str(queue.take(block_seconds=1)), JOB, "worker-1")
+    assert claim is not None
+    assert claim.generation is None
+    queue.runs.ask_help(claim, PARTS, there=())
+    run = queue.runs.take(PARTS)
+    assert isinstance(run, Run)
+    assert queue.runs.renew(PARTS, run)
+
+
+def test_a_run_that_was_made_to_its_end_does_not_look_lost(queue: JobQueue, claim: Claim) -> None:
+    queue.runs.ask_help(claim, PARTS, there=())
+    run = queue.runs.take(PARTS)
+    assert isinstance(run, Run)
+    queue.runs.note_there(PARTS, 0)
+    assert queue.runs.renew(PARTS, run)

@@ -65,8 +65,9 @@ def test_parts_join_to_the_same_bytes_however_they_come(
                 joiner.add(parts[index], clipped)
             else:
                 files = files_of(parts[index], index, bits, tmp_path)
-                joiner.add_files(index, files, clipped)
-                joiner.add_files(index, files, clipped)  # as when two workers made it
+                samples = parts[index][0].shape[1]
+                joiner.add_files(index, files, clipped, samples=samples)
+                joiner.add_files(index, files, clipped, samples=samples)  # as when two workers made it
         assert joiner.is_whole
         joiner.wait()
     for stem, writer in writers.items():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from rest_support import SONG, Rest
 from unmix.job import JobRequest, Ran, RanParts, SongPart, StemFile
@@ -32,7 +33,8 @@ class Maker:
         self.request: JobRequest = request
         self._rest = rest
         self._folder = folder
-        self._asked = PartsOfJob(JOB_ID, request.generation, KIND, COUNT, LENGTH, {})
+        level = {"samples": COUNT * LENGTH, "mean": 0.0, "std": 1.0, "measured_by": "ab"}
+        self._asked = PartsOfJob(JOB_ID, request.generation, KIND, COUNT, LENGTH, level)
         rest.queue.runs.ask_help(claim, self._asked, there=())
 
     def put(self, index: int) -> SongPart:
@@ -112,7 +114,7 @@ def test_a_part_can_be_heard_at_once_and_kept_for_ever_under_its_own_url(rest: R
     assert (ranged.status_code, ranged.data) == (206, data_of(0, "vocals")[3:6])
 
 
-@pytest.mark.parametrize("path", ["parts/0/vocals", "parts/0/vocals.flac", "parts/0/vocals?sha256=0123456789abcdef"])
+@pytest.mark.parametrize("path", ["parts/0/vocals", "parts/0/vocals.flac"])
 def test_a_url_that_may_come_to_mean_another_part_is_asked_for_again(rest: Rest, maker: Maker, path: str) -> None:
     maker.put(0)
     answer = rest.client.get(f"/apiv1/jobs/{JOB_ID}/{path}")
@@ -128,6 +130,34 @@ def test_what_is_not_there_is_not_found(rest: Rest, maker: Maker, path: str) -> 
     maker.put(0)
     answer = rest.client.get(f"/apiv1/jobs/{JOB_ID}/{path}")
     assert (answer.status_code, answer.json["code"]) == (404, "not_found")
+
+
+def test_the_url_of_other_bytes_is_not_found(rest: Rest, maker: Maker) -> None:
+    maker.put(0)
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}/parts/0/vocals?sha256=0123456789abcdef").status_code == 404
+
+
+def test_a_stem_that_was_removed_cannot_be_heard_in_parts_either(rest: Rest, maker: Maker) -> None:
+    for index in range(COUNT):
+        maker.put(index)
+    maker.end()
+    rest.client.delete(f"/apiv1/remove/{JOB_ID}/vocals")
+    assert [list(part["stems"]) for part in parts(rest)["parts"]] == [["drums"]] * COUNT
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}/parts/0/vocals").status_code == 404
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}/parts/0/drums").status_code == 200
+
+
+@pytest.mark.parametrize("fields", [{"foo": "there"}, {"parts": "1e3"}, {"level": "{"}, None], ids=str)
+def test_whatever_redis_holds_of_runs_a_job_can_be_asked_for(
+    rest: Rest, maker: Maker, redis_url: str, fields: dict[str, str] | None
+) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        if fields:
+            client.hset(f"unmix:runs:{JOB_ID}", mapping=fields)
+        else:
+            client.set(f"unmix:runs:{JOB_ID}", "a string")
+    assert job(rest)["status"] == "running"
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}/parts").status_code == (200 if fields else 503)
 
 
 def test_parts_of_an_earlier_submission_are_not_told(rest: Rest, maker: Maker) -> None:

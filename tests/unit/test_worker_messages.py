@@ -22,6 +22,7 @@ from unmix_worker.messages import (
     Order,
     PartMade,
     PartsBegun,
+    PartsJoined,
     PartsTask,
     Progress,
     Ready,
@@ -46,7 +47,8 @@ EVENTS: list[Event] = [
     Progress(1, 3),
     Done({"vocals": "/out/vocals.flac"}, RAN, ("cut",), ("resampled",)),
     Failed("undecodable", "two\nlines", retryable=False),
-    PartsBegun(9, "exact-1", LEVEL, 100),
+    PartsBegun(9, "exact-1", LEVEL, 100, ("vocals", "drums")),
+    PartsJoined(3),
     RunWanted(4),
     PartMade(4, 1000, 500, {"vocals": "/out/parts/4.vocals.flac"}, {"vocals": 3}, {"vocals": [-4, 7]}),
 ]

@@ -4,7 +4,9 @@ A helper has no claim on the job, so nothing that happens to it matters to the j
 whoever leads makes what is missing. It looks for a song of its own again after every run.
 """
 
+import time
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -23,6 +25,9 @@ from unmix_worker.scratch import Scratch
 from unmix_worker.separation import SeparationProcess
 
 log = structlog.get_logger()
+
+#: How long a job is left alone that could not be helped with.
+PAUSE_SECONDS: Final = 60
 
 
 class Helper:
@@ -44,28 +49,28 @@ class Helper:
         self._process = process
         self._scratch = scratch
         self._worker_id = worker_id
-        self._given_up = ""  # the last job that could not be helped with
+        self._given_up: dict[str, float] = {}  # jobs that could not be helped with, until when not to try
 
     def help(self, shutdown: Shutdown) -> None:
-        """Help with the oldest job that wants help, if one does, until there is nothing to do for it.
+        """Help with the oldest job that wants help and has a free run, until there is nothing to do for it.
 
         Raises:
             QueueError: Redis is away.
             Released: the worker has to stop.
         """
-        asked = self._queue.runs.wanted(self._process.parts_kind)
-        if asked is None or asked.job_id == self._given_up:
+        now = time.monotonic()
+        self._given_up = {job_id: until for job_id, until in self._given_up.items() if until > now}
+        for asked in self._queue.runs.wanted(self._process.parts_kind):
+            if asked.job_id in self._given_up or not isinstance(run := self._queue.runs.take(asked), Run):
+                continue
+            try:
+                self._make(asked, run, shutdown)
+            except (EngineError, StoreError, SupersededError) as error:
+                # Whoever leads makes what is missing, and fails if the song is to blame.
+                log.warning("could not help", job_id=asked.job_id, code=error.code, error=error.message)
+                self._given_up[asked.job_id] = now + PAUSE_SECONDS
+                self._queue.runs.give_back(asked, run)
             return
-        run = self._queue.runs.take(asked)
-        if not isinstance(run, Run):
-            return
-        try:
-            self._make(asked, run, shutdown)
-        except (EngineError, StoreError, SupersededError) as error:
-            # Whoever leads makes what is missing, and fails if the song is to blame.
-            log.warning("could not help", job_id=asked.job_id, code=error.code, error=error.message)
-            self._given_up = asked.job_id
-            self._queue.runs.give_back(asked, run)
 
     def _make(self, asked: PartsOfJob, run: Run, shutdown: Shutdown) -> None:
         ledger = Ledger(self._store)

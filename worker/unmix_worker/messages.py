@@ -3,9 +3,9 @@
 The parent sends a `SeparationTask` for each song. The child answers with events: `Ready` once the default model is
 loaded; per task `Loaded`, `Progress`…, then `Done` or `Failed`.
 
-A song in parts begins with a `PartsTask`. After `PartsBegun` the child asks for each run (`RunWanted`) and tells of
-each part (`PartMade`); the parent answers with `MakeRun`, hands over parts that others made (`UsePart`), or says that
-no more is wanted (`NoMoreRuns`).
+A song in parts begins with a `PartsTask`. After `PartsBegun` the child asks for each run (`RunWanted`), and tells of
+each part (`PartMade`) and how far it has joined them (`PartsJoined`). The parent answers with `MakeRun`, hands over
+parts that others made (`UsePart`), or says that no more is wanted (`NoMoreRuns`).
 
 Where a package is replaced under a running worker, the next child that it starts is of another version. So a field or
 an event that the reader does not know is ignored, and a task that lacks something is answered with `Failed`.
@@ -105,6 +105,14 @@ class PartsBegun:
     parts_kind: str
     level: SongLevel
     length: int  # of every part but the last, in samples
+    stems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartsJoined:
+    """So many parts, from the first one on, are in the stems."""
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +182,10 @@ class Failed:
 
 
 Order: TypeAlias = SeparationTask | PartsTask | MakeRun | UsePart | NoMoreRuns
-Event: TypeAlias = Ready | Loaded | Progress | PartsBegun | RunWanted | PartMade | Done | Failed
+Event: TypeAlias = Ready | Loaded | Progress | PartsBegun | PartsJoined | RunWanted | PartMade | Done | Failed
 
 _ORDERS: Final = (SeparationTask, PartsTask, MakeRun, UsePart, NoMoreRuns)
-_EVENTS: Final = (Ready, Loaded, Progress, PartsBegun, RunWanted, PartMade, Done, Failed)
+_EVENTS: Final = (Ready, Loaded, Progress, PartsBegun, PartsJoined, RunWanted, PartMade, Done, Failed)
 _KINDS: Final = {kind.__name__: kind for kind in (*_ORDERS, *_EVENTS)}
 #: Fields that are values of classes themselves.
 _NESTED: Final = {"card": ModelCard, "ran": Ran, "level": SongLevel, "separation": SeparationTask}

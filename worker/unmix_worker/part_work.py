@@ -5,6 +5,7 @@ as files. `unmix_worker.parts` is the parent's side.
 """
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 
+from unmix import engine
 from unmix.audio.encode import StemWriter, stem_writers
 from unmix.audio.joining import Joiner
 from unmix.audio.level import Level, measuring
@@ -31,6 +33,7 @@ from unmix_worker.messages import (
     Order,
     PartMade,
     PartsBegun,
+    PartsJoined,
     Progress,
     RunWanted,
     SeparationTask,
@@ -102,8 +105,9 @@ class PartWork:
                     case MakeRun(first, stop):
                         self._make(first, stop, emit, pool, joiner)
                     case UsePart(index, files, clipped):
-                        joiner.add_files(index, {stem: Path(path) for stem, path in files.items()}, clipped)
+                        self._use(index, files, clipped, joiner)
                         emit(self._progress(joiner))  # a song of which all parts were found is work, too
+                emit(PartsJoined(joiner.wanted))
             joiner.wait()
             if any(writer.samples != self._level.samples for writer in opened):
                 raise EngineError("a stem has not the length of its song")
@@ -122,8 +126,12 @@ class PartWork:
     def _begin(self, emit: Emit) -> None:
         level = self._level
         told = SongLevel(level.samples, level.mean, level.std, level.measured_by)
-        emit(PartsBegun(len(self._grid), self._kind, told, self._grid.length))
+        emit(PartsBegun(len(self._grid), self._kind, told, self._grid.length, self._names))
         emit(RunWanted(0))
+
+    def _use(self, index: int, files: dict[str, str], clipped: dict[str, int], joiner: Joiner) -> None:
+        paths = {stem: Path(path) for stem, path in files.items()}
+        joiner.add_files(index, paths, clipped, samples=len(self._grid.part(index)))
 
     def _make(self, first: int, stop: int, emit: Emit, pool: ThreadPoolExecutor, joiner: Joiner | None) -> None:
         def window() -> None:
@@ -141,7 +149,7 @@ class PartWork:
             if joiner is not None and index == joiner.wanted:
                 joiner.add([stem.numpy() for stem in part.pcm], clipped)
             elif joiner is not None:
-                joiner.add_files(index, _linked(files), clipped)
+                joiner.add_files(index, _linked(files), clipped, samples=len(stretch))
             paths = {stem: str(path) for stem, path in files.items()}
             emit(PartMade(index, stretch.start, len(stretch), paths, clipped, peaks))
         emit(RunWanted(stop))
@@ -174,11 +182,16 @@ def _linked(files: dict[str, Path]) -> dict[str, Path]:
     links = {stem: path.with_suffix(".early.flac") for stem, path in files.items()}
     for stem, link in links.items():
         link.unlink(missing_ok=True)
-        link.hardlink_to(files[stem])
+        try:
+            link.hardlink_to(files[stem])
+        except OSError:  # some file systems have none
+            shutil.copyfile(files[stem], link)
     return links
 
 
 def parts_kind(separator: Separator) -> str:
     """Return a word that is the same for whatever gives the same samples, as far as can be told."""
-    facts = f"{separator.model.weights_sha256} {separator.backend} {separator.device} {measuring()}"
-    return f"{separator.precision}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
+    facts = [separator.model.weights_sha256, separator.backend, separator.device, torch.get_num_threads()]
+    code = [path.read_bytes() for path in sorted(Path(engine.__file__).parent.glob("*.py"))]
+    digest = hashlib.sha256(f"{facts} {measuring()}".encode() + b"".join(code))
+    return f"{separator.precision}-{digest.hexdigest()[:12]}"

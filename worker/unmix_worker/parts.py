@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from unmix.errors import PartDamagedError, QueueError, StoreError
+from unmix.errors import EngineError, PartDamagedError, QueueError, StoreError
 from unmix.job import JobRequest, RanParts, SongPart
 from unmix.ledger.ledger import Ledger
 from unmix.ledger.parts import Parts
@@ -29,6 +29,7 @@ from unmix_worker.messages import (
     Order,
     PartMade,
     PartsBegun,
+    PartsJoined,
     PartsTask,
     RunWanted,
     SeparationTask,
@@ -39,6 +40,8 @@ log = structlog.get_logger()
 
 #: How often a lead looks for what others made, in seconds.
 _LOOK_SECONDS: Final = 0.5
+#: Parts that are fetched before the child has joined those before them, for the scratch disk's sake.
+_AHEAD: Final = 2 * RUN_PARTS
 
 
 class PartsExchange(Protocol):
@@ -54,6 +57,9 @@ class PartsExchange(Protocol):
     @property
     def is_waiting(self) -> bool:
         """Whether the child has nothing to do, as others make what is missing."""
+
+    def failed(self, error: EngineError) -> None:
+        """Take note of what the child has failed for."""
 
 
 class _Maker:
@@ -140,9 +146,12 @@ class PartsLead:
         self._folder = folder
         self._worker_id = worker_id
         self._renew_seconds = renew_seconds
+        self._begun: PartsBegun | None = None
         self._maker: _Maker | None = None
         self._found: dict[int, SongPart] = {}  # that others made, and the child does not have yet
         self._joined: set[int] = set()  # that the child has
+        self._used: list[SongPart] = []  # of these, what others made
+        self._encoded = 0  # parts, from the first one on, that the child has done with
         self._made: Counter[str] = Counter()  # parts of each worker among them
         self._found_first = 0  # parts that were there when this attempt began
         self._again = 0  # parts that were made though somebody had made them
@@ -184,13 +193,16 @@ class PartsLead:
             self._joined.add(event.index)
             self._made[counts.worker] += is_first
             self._again += counts.worker != self._worker_id or not is_first
+        elif isinstance(event, PartsJoined):
+            self._encoded = event.count
         elif isinstance(event, RunWanted):
             self._wished, self._wished_at = event.wished, time.monotonic()
         self._maker.renew()
         if event is None or self._wished is not None:
             self._look(self._maker)
         # Not all at once: meanwhile nobody looks at the lease.
-        for index in sorted(self._found)[:RUN_PARTS]:
+        near = sorted(index for index in self._found if index < self._encoded + _AHEAD)
+        for index in near[:RUN_PARTS]:
             if (order := self._fetched(self._maker, index)) is not None:
                 yield order
         if self._wished is not None and (run := self._next_run(self._maker, self._wished)) is not None:
@@ -202,14 +214,21 @@ class PartsLead:
         if self._maker:
             self._maker.give_back()
 
+    def failed(self, error: EngineError) -> None:
+        """See `PartsExchange`: if a part was of no use, none that the child got is left to the next attempt."""
+        if self._maker is not None and error.code == PartDamagedError.code:
+            for part in self._used:
+                self._discard(self._maker, part)
+
     def _begin(self, begun: PartsBegun) -> None:
-        request = self._request
+        request, self._begun = self._request, begun
         level = asdict(begun.level)
         asked = PartsOfJob(request.job_id, request.generation, begun.parts_kind, begun.count, begun.length, level)
         parts = self._ledger.parts(request, begun.parts_kind)
         self._maker = _Maker(self._queue, parts, asked, self._worker_id, self._renew_seconds)
         try:
-            self._found = parts.found()
+            for index, part in parts.found().items():
+                self._note(self._maker, index, part)
             self._found_first = len(self._found)
             self._queue.runs.ask_help(self._claim, asked, self._found)
         except (StoreError, QueueError) as error:
@@ -222,13 +241,35 @@ class PartsLead:
         if time.monotonic() < self._looked_at + _LOOK_SECONDS:
             return
         self._looked_at = time.monotonic()
-        with suppress(StoreError, QueueError):
+        with suppress(QueueError):
             for index in self._queue.runs.there(maker.asked) - self._joined - self._found.keys():
-                part = maker.parts.part(index)
-                if part is not None:
-                    self._found[index] = part
-                else:  # somebody removed it
-                    self._queue.runs.note_missing(maker.asked, index)
+                with suppress(StoreError):
+                    self._note(maker, index, maker.parts.part(index))
+
+    def _note(self, maker: _Maker, index: int, part: SongPart | None) -> None:
+        """Note what there is of a part that others are said to have made."""
+        if part is None:  # somebody removed it
+            self._queue.runs.note_missing(maker.asked, index)
+        elif self._fits(part):
+            self._found[index] = part
+        else:
+            self._discard(maker, part)
+
+    def _fits(self, part: SongPart) -> bool:
+        """Tell whether a part is what the child would have made in its place."""
+        assert self._begun is not None
+        begun, start = self._begun, part.index * self._begun.length
+        samples = min(begun.length, begun.level.samples - start)
+        return (part.start, part.samples) == (start, samples) and (
+            set(part.stems) == set(part.clipped) == set(begun.stems)
+        )
+
+    def _discard(self, maker: _Maker, part: SongPart) -> None:
+        """Have a part made again."""
+        self._again += 1
+        with suppress(StoreError, QueueError):
+            maker.parts.discard(part)
+            self._queue.runs.note_missing(maker.asked, part.index)
 
     def _fetched(self, maker: _Maker, index: int) -> UsePart | None:
         """Fetch a part that others made; None if it has to be made here, or the store is away."""
@@ -239,13 +280,16 @@ class PartsLead:
             files = maker.parts.fetch(part, self._folder)
         except (StoreError, OSError) as error:
             log.warning("part of no use", job_id=maker.asked.job_id, part=index, error=str(error))
-            with suppress(StoreError, QueueError):
-                if isinstance(error, PartDamagedError):
-                    maker.parts.discard(part)
-                    self._again += 1
-                self._queue.runs.note_missing(maker.asked, index)
+            for path in self._folder.glob(f"{index:05}.*"):
+                path.unlink(missing_ok=True)
+            if isinstance(error, PartDamagedError):
+                self._discard(maker, part)
+            else:
+                with suppress(QueueError):
+                    self._queue.runs.note_missing(maker.asked, index)
             return None
         self._joined.add(index)
+        self._used.append(part)
         self._made[part.worker] += 1
         return UsePart(index, {stem: str(path) for stem, path in files.items()}, part.clipped)
 
@@ -254,7 +298,8 @@ class PartsLead:
         answer = maker.take(wished)
         if isinstance(answer, Run):
             return MakeRun(answer.first, answer.stop)
-        missing = [index for index in range(maker.asked.count) if index not in self._joined | self._found.keys()]
+        there = self._joined | self._found.keys()
+        missing = [index for index in range(maker.asked.count) if index not in there]
         others_make_it = answer is not None and time.monotonic() < self._wished_at + self._patience_seconds
         if others_make_it or not missing:
             return None
@@ -283,6 +328,8 @@ class PartsHelp:
 
     def orders(self, event: Event | None) -> Iterator[Order]:
         """See `PartsExchange`."""
+        if isinstance(event, PartsBegun) and not self._is_asked_for(event):
+            self._first, self._is_over = None, True  # the child is another one than when the run was taken
         if isinstance(event, PartMade):
             self._maker.keep(event)
         if not self._maker.renew():
@@ -299,6 +346,10 @@ class PartsHelp:
     def give_back(self) -> None:
         """Leave what is left of the run to others."""
         self._maker.give_back()
+
+    def _is_asked_for(self, begun: PartsBegun) -> bool:
+        asked = self._maker.asked
+        return (begun.parts_kind, begun.count, begun.length) == (asked.kind, asked.count, asked.length)
 
     def _another(self, wished: int) -> Run | int | None:
         """Take another run, unless a song waits that nobody works on at all."""

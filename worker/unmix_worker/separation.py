@@ -141,10 +141,7 @@ class SeparationProcess:
                     pace.advance(event.done, event.total)
                     lease.progress = event.done / event.total
                 if parts is not None:
-                    for order in parts.orders(event):
-                        self._send(order)
-                    if pace and parts.is_waiting:
-                        pace.go_on()  # the child is not what does not get on
+                    self._order(parts, event, pace)
                     lease.progress = parts.progress or lease.progress
                 # After every event and tick: segments may come faster than ticks.
                 lease.check()
@@ -157,6 +154,8 @@ class SeparationProcess:
         except EngineError as error:
             if isinstance(error, CrashedError | DeviceError):
                 self.close()
+            if parts is not None:
+                parts.failed(error)
             raise
         except BaseException:
             self.close()  # the child would go on with a song that is not ours any more
@@ -191,6 +190,19 @@ class SeparationProcess:
         except BaseException:
             self.close()
             raise
+
+    def _order(self, parts: PartsExchange, event: Event | None, pace: "_Pace | None") -> None:
+        """Hand the event of a child that makes parts on, and tell it what to do next."""
+        began = time.monotonic()
+        for order in parts.orders(event):
+            self._send(order)
+        if pace:
+            # Neither Redis, the store nor other workers are what the child is judged by.
+            pace.pass_over(time.monotonic() - began)
+            if parts.is_waiting:
+                pace.go_on()
+        if parts.is_waiting:
+            self._heartbeat.beat()
 
     def close(self) -> None:
         """End the child."""
@@ -303,6 +315,10 @@ class _Pace:
     def go_on(self) -> None:
         """Note a sign of progress that is no segment."""
         self._last = time.monotonic()
+
+    def pass_over(self, seconds: float) -> None:
+        """Do not count time in which nobody looked."""
+        self._last = min(time.monotonic(), self._last + seconds)
 
     @property
     def _segment_seconds(self) -> float:

@@ -195,6 +195,8 @@ class Worker:
         length = math.inf if request.duration_seconds is None else request.duration_seconds  # the child measures it
         if not self._settings.parts or not whole or length < self._settings.parts_least_seconds:
             return None
+        if not self._process.parts_kind:  # a child of an earlier version knows nothing of parts
+            return None
         return PartsLead(
             self._queue,
             Ledger(self._store),  # nobody waits for the store here

@@ -6,6 +6,7 @@ from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
+from unmix.errors import NotFoundError
 from unmix.job import StemFile
 
 CHUNK_BYTES: Final = 64 * 1024
@@ -14,12 +15,19 @@ _DIGITS: Final = 16
 
 
 def download(stream: BinaryIO, file: StemFile, *, media_type: str, name: str) -> Response:
-    """Answer with what `stream` has, which is closed with the answer; a browser would save it as `name`."""
+    """Answer with what `stream` has, which is closed with the answer; a browser would save it as `name`.
+
+    Raises:
+        NotFoundError: the URL is a `lasting_url` of another file.
+    """
+    if request.args.get("sha256", _digits(file)) != _digits(file):
+        stream.close()
+        raise NotFoundError("what this URL meant was replaced")
     response = Response(FileWrapper(stream, CHUNK_BYTES), mimetype=media_type, direct_passthrough=True)
     response.content_length = file.size_bytes
     response.set_etag(file.sha256)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    if request.args.get("sha256") == _digits(file):
+    if "sha256" in request.args:
         response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
     try:
         response.make_conditional(request, accept_ranges=True, complete_length=file.size_bytes)

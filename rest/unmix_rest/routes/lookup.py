@@ -36,14 +36,14 @@ def is_open(record: JobRecord | None) -> bool:
     return record is not None and not record.status.is_over
 
 
-def page() -> tuple[int, int]:
+def page(*, usual_limit: int = MAX_LISTED) -> tuple[int, int]:
     """Read offset and limit from the query.
 
     Raises:
         InputError: one of them is no number that it could be.
     """
     values = []
-    for name, usual, least in (("offset", 0, 0), ("limit", MAX_LISTED, 1)):
+    for name, usual, least in (("offset", 0, 0), ("limit", usual_limit, 1)):
         text = request.args.get(name)
         if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= least):
             raise InputError(f"{name} has to be a number from {least} on", code="invalid_field")

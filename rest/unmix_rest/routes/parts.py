@@ -4,6 +4,8 @@ Parts are kept while a long song is separated, and for a while after that. Redis
 that is not over, its outcome of one that is; each part's own document says what lies where.
 """
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +14,7 @@ from flask import Response
 from unmix.audio.formats import MEDIA_TYPES
 from unmix.audio.peaks import PEAK_SAMPLES
 from unmix.audio.samples import SAMPLE_RATE
-from unmix.errors import NotFoundError, ObjectMissingError
+from unmix.errors import NotFoundError, ObjectMissingError, QueueError
 from unmix.job import JobRequest, Outcome, SongPart, StemFile
 from unmix.ledger.parts import Parts
 from unmix_rest.http.answers import json_answer
@@ -22,6 +24,8 @@ from unmix_rest.services import Services
 
 #: Of the stems of a part, whatever the format of the job is.
 _FORMAT: Final = "flac"
+#: Parts in an answer if the client does not say how many: each costs a look into the store.
+_LISTED: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,8 @@ class _KeptParts:
     parts: Parts
     count: int
     length: int  # of every part but the last, in samples
-    there: list[int]
+    there: Sequence[int]
+    removed: frozenset[str]  # stems that were removed from the job
 
 
 def parts(services: Services, job_id: str) -> Response:
@@ -51,7 +56,10 @@ def peaks(services: Services, job_id: str) -> Response:
 
 def summary_of_parts(job_id: str, known: JobRequest | None, outcome: Outcome | None, services: Services) -> Any:
     """Return what the view of a job says of its parts, None if it has none."""
-    kept = _kept(known, outcome, services)
+    try:
+        kept = _kept(known, outcome, services)
+    except QueueError:  # what is told of the job does not depend on it
+        return None
     if kept is None:
         return None
     return {"count": kept.count, "there": len(kept.there), "url": f"/apiv1/jobs/{job_id}/parts"}
@@ -63,9 +71,12 @@ def url_of_peaks(outcome: Outcome) -> str | None:
 
 
 def _list(job_id: str, services: Services) -> dict[str, Any]:
-    offset, limit = page()
+    offset, limit = page(usual_limit=_LISTED)
     kept = _kept(*_end(job_id, services), services)
-    listed = [index for index in kept.there if index >= offset][:limit] if kept else []
+    listed: Sequence[int] = ()
+    if kept:
+        begin = bisect_left(kept.there, offset)
+        listed = kept.there[begin : begin + limit]
     found = [found for index in listed if kept and (found := kept.parts.part(index)) is not None]
     return {
         "hash": job_id,
@@ -73,11 +84,11 @@ def _list(job_id: str, services: Services) -> dict[str, Any]:
         "length": kept.length if kept else 0,
         "sample_rate": SAMPLE_RATE,
         "samples_per_pixel": PEAK_SAMPLES,
-        "parts": [_describe(job_id, part) for part in found],
+        "parts": [_describe(job_id, part, kept.removed) for part in found if kept],
     }
 
 
-def _describe(job_id: str, part: SongPart) -> dict[str, Any]:
+def _describe(job_id: str, part: SongPart, removed: frozenset[str]) -> dict[str, Any]:
     return {
         "index": part.index,
         "start": part.start,
@@ -90,6 +101,7 @@ def _describe(job_id: str, part: SongPart) -> dict[str, Any]:
                 "peaks": part.peaks.get(stem, []),
             }
             for stem, file in part.stems.items()
+            if stem not in removed
         },
     }
 
@@ -98,7 +110,7 @@ def _send_part(job_id: str, index: int, stem: str, services: Services) -> Respon
     kept = _kept(*_end(job_id, services), services)
     part = kept.parts.part(index) if kept and index < kept.count else None
     stem = stem.removesuffix(f".{_FORMAT}")
-    if part is None or stem not in part.stems:
+    if kept is None or part is None or stem not in part.stems.keys() - kept.removed:
         raise NotFoundError("there is no such part of this job, or not any more, or not yet")
     name = f"{stem}.{part.index:05}.{_FORMAT}"
     return _send(part.stems[stem], services, media_type=MEDIA_TYPES[_FORMAT], name=name)
@@ -134,9 +146,12 @@ def _kept(known: JobRequest | None, outcome: Outcome | None, services: Services)
         if ran is None:
             return None
         parts = services.ledger.parts(known, ran.kind)
-        # They go all at once, some time after the job was over.
-        return _KeptParts(parts, ran.count, ran.length, list(range(ran.count))) if parts.has(0) else None
+        if not parts.has(0):  # they go all at once, some time after the job was over
+            return None
+        removed = frozenset(stem for stem, file in outcome.stems.items() if not services.ledger.has_stem(file))
+        return _KeptParts(parts, ran.count, ran.length, range(ran.count), removed)
     asked, there = services.queue.runs.known(known.job_id) or (None, [])
     if asked is None or asked.generation != known.generation:
         return None
-    return _KeptParts(services.ledger.parts(known, asked.kind), asked.count, asked.length, there)
+    parts = services.ledger.parts(known, asked.kind)
+    return _KeptParts(parts, asked.count, asked.length, there, removed=frozenset())

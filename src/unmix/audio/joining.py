@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from unmix.audio.encode import Writer
 from unmix.audio.song_reader import SongReader
+from unmix.errors import AudioError, EngineError
 
 #: Parts on their way to the encoders, for memory's sake.
 _UNDERWAY: Final = 2
@@ -26,7 +27,7 @@ class Joiner:
         self._writers = writers
         self._count = count
         self._next = 0
-        self._early: dict[int, tuple[Mapping[str, Path], Mapping[str, int]]] = {}
+        self._early: dict[int, tuple[Mapping[str, Path], Mapping[str, int], int]] = {}
         self._threads = {stem: ThreadPoolExecutor(1) for stem in writers}
         self._underway: deque[list[Future[None]]] = deque()
 
@@ -55,24 +56,31 @@ class Joiner:
         )
         self._go_on()
 
-    def add_files(self, index: int, files: Mapping[str, Path], clipped: Mapping[str, int]) -> None:
-        """Add any part as FLACs, which are removed once they are read. One that came before is passed over."""
+    def add_files(self, index: int, files: Mapping[str, Path], clipped: Mapping[str, int], *, samples: int) -> None:
+        """Add any part as FLACs of so many samples, which are removed once they are read.
+
+        One that came before is passed over.
+        """
         if index >= self._next and index not in self._early:
-            self._early[index] = files, clipped
+            self._early[index] = files, clipped, samples
             self._go_on()
 
     def wait(self) -> None:
-        """Return when all that was added is encoded; raises what went wrong."""
+        """Return when all that was added is encoded.
+
+        Raises:
+            EngineError: a stem cannot be written, or a file is not what a part is (`part_damaged`).
+        """
         while self._underway:
             for encoded in self._underway.popleft():
                 encoded.result()
 
     def _go_on(self) -> None:
         while self._next in self._early:
-            files, clipped = self._early.pop(self._next)
+            files, clipped, samples = self._early.pop(self._next)
             self._submit(
                 [
-                    self._threads[stem].submit(_write_file, writer, files[stem], clipped[stem])
+                    self._threads[stem].submit(_write_file, writer, files[stem], clipped[stem], samples)
                     for stem, writer in self._writers.items()
                 ]
             )
@@ -92,9 +100,15 @@ class Joiner:
             thread.shutdown(cancel_futures=True)
 
 
-def _write_file(writer: Writer, path: Path, clipped: int) -> None:
+def _write_file(writer: Writer, path: Path, clipped: int, samples: int) -> None:
     """Append the samples of a FLAC, and remove it."""
-    for chunk in SongReader(path):
-        writer.write(chunk)
+    before = writer.samples
+    try:
+        for chunk in SongReader(path):
+            writer.write(chunk)
+    except AudioError as error:
+        raise EngineError(f"{path.name} is no part: {error.message}", code="part_damaged", retryable=True) from error
+    if writer.samples != before + samples:
+        raise EngineError(f"{path.name} has not the length of its part", code="part_damaged", retryable=True)
     writer.clipped += clipped
     path.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ worker's.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import torch
 from torch import Tensor
@@ -70,6 +70,7 @@ class PartMaker:
         self._grid = grid
         self._plan = plan
         self._bits = bits
+        self._decoding: _Decoding | None = None
 
     def parts(self, first: int, on_window: Callable[[], None]) -> Iterator[MadePart]:
         """Yield the parts from number `first` on to the song's end; `on_window` is called after each window.
@@ -82,9 +83,8 @@ class PartMaker:
         region = range(self._grid.part(first).start, self._grid.samples)
         index, pending, length = first, list[Tensor](), 0
         with faults_named():
-            tensors = (torch.from_numpy(chunk) for chunk in SongReader(self._song))
             estimates = self._separator.stretches(
-                tensors, self._level, self._plan.sources, lambda done, total: on_window(), region
+                self._decoded, self._level, self._plan.sources, lambda done, total: on_window(), region
             )
             for mixture, stretch in estimates:
                 pending.append(torch.stack(self._plan.stems(mixture, stretch)))
@@ -96,3 +96,43 @@ class PartMaker:
                     pcm, clipped, _ = rounded(list(made[..., :wanted]), self._bits)
                     yield MadePart(index, pcm.cpu(), clipped.tolist())
                     index += 1
+
+    def _decoded(self, first_sample: int) -> tuple["_Decoding", int]:
+        """Return the song from `first_sample` on, or from a little before it, and from which sample on.
+
+        Runs mostly go forward, and then the song is decoded once in all.
+        """
+        if self._decoding is None or self._decoding.position > first_sample:
+            self._decoding = _Decoding(self._song)
+        self._decoding.skip_to(first_sample)
+        return self._decoding, self._decoding.position
+
+
+class _Decoding:
+    """One way through a song."""
+
+    def __init__(self, song: Path) -> None:
+        self.position = 0  # of the next chunk, in samples
+        self._chunks = iter(SongReader(song))
+        self._chunk: Tensor | None = None  # that comes next, if it was decoded already
+
+    def skip_to(self, sample: int) -> None:
+        """Go on to the chunk that has this sample."""
+        while (chunk := self._decode()) is not None and self.position + chunk.shape[-1] <= sample:
+            next(self)
+
+    def _decode(self) -> Tensor | None:
+        if self._chunk is None and (chunk := next(self._chunks, None)) is not None:
+            self._chunk = torch.from_numpy(chunk)
+        return self._chunk
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Tensor:
+        chunk = self._decode()
+        if chunk is None:
+            raise StopIteration
+        self._chunk = None
+        self.position += chunk.shape[-1]
+        return chunk

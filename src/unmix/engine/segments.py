@@ -132,16 +132,23 @@ class SegmentStream:
         """Return how many windows there are to separate."""
         return self._windows
 
-    def estimates(self, chunks: Iterable[Tensor], on_segment: Callable[[int], None]) -> Iterator[tuple[Tensor, Tensor]]:
+    @property
+    def first_sample(self) -> int:
+        """Number of the first sample of the song that a window needs."""
+        return max(0, min(lane.todo[0].start for lane in self._lanes))
+
+    def estimates(
+        self, chunks: Iterable[Tensor], on_segment: Callable[[int], None], *, begin: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield mixture (channels, time) and estimates (sources, channels, time) of the region's consecutive stretches.
 
-        `chunks` are the mixture on `device`, `total` samples in all, cut anywhere; `on_segment` is told how many
-        windows are done.
+        `chunks` are the mixture on `device` from sample `begin` on, which is no later than `first_sample`, to the
+        song's end, cut anywhere; `on_segment` is told how many windows are done.
 
         Raises:
             EngineError: a window failed, or the chunks are not `total` samples long (`song_changed`).
         """
-        mixture = _Mixture(self.device)
+        mixture = _Mixture(self.device, begin)
         done, finished = 0, self._region.start
         for chunk in chunks:
             mixture.append(chunk)
@@ -214,9 +221,9 @@ class _Lane:
 class _Mixture:
     """The stretch of the song that windows still need."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, begin: int) -> None:
         self._samples = torch.zeros(2, 0, device=device)
-        self._begin = 0
+        self._begin = begin
 
     @property
     def end(self) -> int:

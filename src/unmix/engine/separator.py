@@ -226,18 +226,24 @@ class Separator:
 
     def stretches(
         self,
-        mixture: Iterable[Tensor],
+        mixture: Iterable[Tensor] | Callable[[int], tuple[Iterable[Tensor], int]],
         level: Level,
         sources: Sequence[str],
         on_progress: OnProgress,
         region: range | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the mixture (2, time) and the estimates (sources, 2, time) of stretches at the model's rate."""
+        """Yield the mixture (2, time) and the estimates (sources, 2, time) of stretches at the model's rate.
+
+        `mixture` is all of the song, or gives it for the number of the first sample that is needed: from which one on,
+        at the latest that, comes with it.
+        """
         indexes = [self.model.sources.index(name) for name in sources]
         stream = SegmentStream(self._estimators, self.model.module.weights, level.samples, indexes, region)
         on_progress(0, len(stream))
-        normalised = ((on_device(chunk, stream.device) - level.mean) / level.std for chunk in mixture)
-        for stretch, estimates in stream.estimates(normalised, lambda done: on_progress(done, len(stream))):
+        chunks, begin = mixture(stream.first_sample) if callable(mixture) else (mixture, 0)
+        normalised = ((on_device(chunk, stream.device) - level.mean) / level.std for chunk in chunks)
+        estimated = stream.estimates(normalised, lambda done: on_progress(done, len(stream)), begin=begin)
+        for stretch, estimates in estimated:
             yield stretch * level.std + level.mean, estimates * level.std + level.mean
 
 

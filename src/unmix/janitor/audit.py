@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from unmix import names
 from unmix.errors import StoreError
 from unmix.janitor.retention import Retention
 from unmix.job import JobStatus
@@ -98,10 +99,11 @@ def _reason(job: StoredJob) -> str | None:
         return "left over of a removed job" if job.outcome or job.attempts or job.parts else None
     if job.outcome is None:
         return "owed"
-    files = [info.name.key.split("/")[1:] for info in job.attempts]  # token and file, of each stem
+    files = [info.name.key.split("/")[1:] for info in job.attempts]  # token and file
     if len({token for token, *_ in files}) > 1:
         return "has stems of more than one attempt"
-    if not {f"{job.job_id}-{'/'.join(file)}" for _, *file in files} <= job.copies:
+    stems = ["/".join(file) for _, *file in files if file != [names.PEAKS_FILE]]
+    if not {f"{job.job_id}-{stem}" for stem in stems} <= job.copies:
         return "has stems without copies"
     return None
 

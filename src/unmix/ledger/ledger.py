@@ -213,7 +213,7 @@ class Ledger:
 
     def put_peaks(self, job_id: str, token: str, peaks: bytes) -> StemFile:
         """Store the peaks of an attempt's stems beside them."""
-        name = names.attempt_object(job_id, token, "peaks", "json")
+        name = names.peaks_object(job_id, token)
         self._store.put(name, peaks)
         return StemFile(name.key, len(peaks), hashlib.sha256(peaks).hexdigest())
 

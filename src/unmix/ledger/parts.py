@@ -7,11 +7,12 @@ part that is missing or damaged is made again.
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from unmix import names
-from unmix.errors import ObjectChangedError, ObjectMissingError, PartDamagedError
+from unmix.errors import ObjectChangedError, ObjectMissingError, PartDamagedError, StoreError
 from unmix.job import SongPart, StemFile
 from unmix.ledger.documents import DAMAGE
 from unmix.store.protocol import ObjectStore
@@ -33,9 +34,10 @@ class Parts:
         parts = {}
         for info in self._store.list(names.OUTPUT_BUCKET, self._folder):
             if info.name.key.endswith(".json"):
-                part = self._read(info.name)
-                if part is not None and info.name == names.part_object(self._folder, part.index):
-                    parts[part.index] = part
+                with suppress(StoreError):  # of one; the others may be read all the same
+                    part = self._read(info.name)
+                    if part is not None:
+                        parts[part.index] = part
         return parts
 
     def has(self, index: int) -> bool:
@@ -44,8 +46,7 @@ class Parts:
 
     def part(self, index: int) -> SongPart | None:
         """Return part number `index`, None if it is not there."""
-        part = self._read(names.part_object(self._folder, index))
-        return part if part is not None and part.index == index else None
+        return self._read(names.part_object(self._folder, index))
 
     def put(self, part: SongPart, files: Mapping[str, Path], *, token: str) -> SongPart:
         """Store the FLACs of a part, its stems by name, then its document; returns the part that counts."""
@@ -88,12 +89,15 @@ class Parts:
 
     def _read(self, name: names.ObjectName) -> SongPart | None:
         try:
-            return SongPart.from_json(self._store.get(name)[0], self._folder)
+            part = SongPart.from_json(self._store.get(name)[0], self._folder)
+            if name == names.part_object(self._folder, part.index):
+                return part
         except ObjectMissingError:
             return None
         except DAMAGE:
-            self._store.remove(name)  # else nobody could ever put this part
-            return None
+            pass
+        self._store.remove(name)  # else nobody could ever put this part
+        return None
 
     def _remove(self, part: SongPart) -> None:
         for file in part.stems.values():

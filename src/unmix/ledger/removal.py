@@ -34,8 +34,9 @@ class Removal:
         """Remove all that is stored of a job; the request first, so that nothing here becomes owed again."""
         self._open_marks.put(job_id, "removed")  # until the janitor has seen that nothing is left
         known, _ = self._documents.outcome(job_id)
-        # The stems of a done job can be named, and the janitor finds what is left of other attempts.
-        listed = self._files_of(job_id, names.parts_prefix(job_id) if known and known.stems else job_id)
+        # The stems of a done job can be named. The janitor finds what is left of other attempts, and parts, which may
+        # be very many.
+        listed = [] if known and known.stems else self._files_of(job_id)
         self._store.remove(names.request_object(job_id))
         outcome, _ = self._documents.outcome(job_id)  # until here a worker could commit one
         self.retire_song(names.song_hash_of(job_id), keep_for_jobs=True)
@@ -130,10 +131,12 @@ class Removal:
         for stem in outcome.stems:
             self._store.remove(names.stem_object(outcome.job_id, stem, outcome.format))
 
-    def _files_of(self, job_id: str, prefix: str) -> list[names.ObjectName]:
-        """List the files of a job whose key begins with `prefix`, all but its outcome."""
-        listed = (info.name for info in self._store.list(names.OUTPUT_BUCKET, prefix))
-        return [name for name in listed if names.owner_of(name) == job_id and name != names.outcome_object(job_id)]
+    def _files_of(self, job_id: str) -> list[names.ObjectName]:
+        """List the files of a job, all but its outcome and its parts."""
+        listed = (info.name for info in self._store.list(names.OUTPUT_BUCKET, job_id))
+        kept, parts = names.outcome_object(job_id), names.parts_prefix(job_id)
+        ours = (name for name in listed if names.owner_of(name) == job_id and name != kept)
+        return [name for name in ours if not name.key.startswith(parts)]
 
     def _remove_all(self, listed: Iterable[names.ObjectName]) -> int:
         count = 0

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from unmix.job import JobStatus, SongLevel
 from unmix.queue.keys import HELP, JOB_PREFIX, RUNS_PREFIX
 from unmix.queue.link import RedisLink
 from unmix.queue.records import Claim
@@ -18,9 +19,11 @@ from unmix.queue.records import Claim
 #: Parts that one worker takes at once: a run costs one window more than going on would.
 RUN_PARTS: Final = 4
 #: What nobody has asked for again is forgotten after so many seconds.
-_FORGOTTEN_SECONDS: Final = 24 * 3600
+_FORGOTTEN_SECONDS: Final = 3600
 #: Jobs that a worker without a song looks at.
-_LOOKED_AT: Final = 16
+_LOOKED_AT: Final = 256
+#: Most parts of a song that is believed to have any: of thirteen days with `htdemucs`.
+_MOST_PARTS: Final = 100_000
 _FIELDS: Final = ["generation", "kind", "parts", "length", "level"]
 
 
@@ -64,21 +67,28 @@ class Runs:
         with self._link.errors():
             fields = cast(dict[str, str], self._link.client.hgetall(RUNS_PREFIX + job_id))
         parts = _parts(job_id, fields)
-        there = sorted(int(name) for name, state in fields.items() if state == "there" and name.isdecimal())
-        return (parts, there) if parts else None
+        if parts is None:
+            return None
+        there = (int(name) for name, state in fields.items() if state == "there" and name.isascii() and name.isdigit())
+        return parts, sorted(index for index in there if index < parts.count)
 
-    def wanted(self, kind: str) -> PartsOfJob | None:
-        """Return the oldest job that wants parts of this kind, None if none does."""
+    def wanted(self, kind: str) -> list[PartsOfJob]:
+        """Return the jobs that want parts of this kind, the oldest first; those that are over leave the list."""
         with self._link.errors():
             job_ids = cast(list[str], self._link.client.zrange(HELP, 0, _LOOKED_AT - 1))
+            pipe = self._link.client.pipeline(transaction=False)
             for job_id in job_ids:
-                known = cast(list[str | None], self._link.client.hmget(RUNS_PREFIX + job_id, _FIELDS))
-                parts = _parts(job_id, dict(zip(_FIELDS, known, strict=True)))
-                if parts is None:
-                    self._link.client.zrem(HELP, job_id)  # forgotten long ago
+                pipe.hget(JOB_PREFIX + job_id, "status")
+                pipe.hmget(RUNS_PREFIX + job_id, _FIELDS)
+            answers = pipe.execute(raise_on_error=False)
+            wanted = []
+            for job_id, status, fields in zip(job_ids, answers[::2], answers[1::2], strict=True):
+                parts = _parts(job_id, dict(zip(_FIELDS, fields, strict=True))) if isinstance(fields, list) else None
+                if parts is None or status not in (JobStatus.QUEUED, JobStatus.RUNNING):
+                    self._link.client.zrem(HELP, job_id)
                 elif parts.kind == kind:
-                    return parts
-        return None
+                    wanted.append(parts)
+        return wanted
 
     def take(self, parts: PartsOfJob, *, wished: int = 0) -> Run | int | None:
         """Lease the next run, from part `wished` on if that is free.
@@ -88,7 +98,7 @@ class Runs:
         token = secrets.token_hex(8)
         keys = [HELP, RUNS_PREFIX + parts.job_id, JOB_PREFIX + parts.job_id]
         asked = (parts.job_id, parts.generation, parts.kind, token, self._lease_ms, wished, RUN_PARTS)
-        answer = self._link.run("take_run", keys, *asked)
+        answer = self._link.run("take_run", keys, *asked, _FORGOTTEN_SECONDS)
         if not answer:
             return None
         first, count = answer
@@ -127,6 +137,8 @@ def _parts(job_id: str, fields: Mapping[str, str | None]) -> PartsOfJob | None:
     """Return what was asked for; None if nothing was, or something that only another version writes."""
     generation, kind, count, length, level = (fields.get(name) or "" for name in _FIELDS)
     try:
-        return PartsOfJob(job_id, generation, kind, int(count), int(length), dict(json.loads(level)))
-    except (ValueError, TypeError):
+        known = SongLevel.from_fields(json.loads(level))
+        parts = PartsOfJob(job_id, generation, kind, int(count), int(length), known.to_fields())
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None
+    return parts if 0 < parts.count <= _MOST_PARTS and parts.length > 0 else None

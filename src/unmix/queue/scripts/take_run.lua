@@ -2,9 +2,11 @@
 -- The first part of a song is a run of its own, so that something can be heard soon.
 -- KEYS: 1 unmix:help  2 unmix:runs:<job_id>  3 unmix:job:<job_id>
 -- ARGV: 1 job_id  2 generation  3 kind of the parts  4 token  5 lease in ms  6 number of the wished part  7 most parts
+--       8 seconds until all this is forgotten
 -- Returns {first, how many}; {-1, how many are not there yet} if nothing is free; {} if there is nothing to help with.
 local known = redis.call('HMGET', KEYS[3], 'status', 'generation')
-if (known[1] ~= 'running' and known[1] ~= 'queued') or known[2] ~= ARGV[2] then
+-- What a foreign producer pushed has no generation here.
+if (known[1] ~= 'running' and known[1] ~= 'queued') or (known[2] and known[2] ~= ARGV[2]) then
   redis.call('ZREM', KEYS[1], ARGV[1])
   return {}
 end
@@ -26,7 +28,7 @@ local function free(part)
   if state == 'there' or part >= parts then
     return false
   end
-  return not state or tonumber(string.match(state, '^%d+')) <= now
+  return not state or tonumber(string.match(state, '^%d+') or 0) <= now
 end
 for part = 0, parts - 1 do
   if run[tostring(part)] ~= 'there' then
@@ -52,4 +54,5 @@ end
 for part = first, first + count - 1 do
   redis.call('HSET', KEYS[2], part, string.format('%.0f', now + tonumber(ARGV[5])) .. ':' .. ARGV[4])
 end
+redis.call('EXPIRE', KEYS[2], ARGV[8])
 return {first, count}
