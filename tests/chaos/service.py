@@ -71,6 +71,7 @@ class Service:
             "UNMIX_SCRATCH_DIR": str(folder / "scratch"),
             "UNMIX_CALLBACK_ALLOW": "127.0.0.1",
             "UNMIX_LOG_LIST_MAX": "0",
+            "UNMIX_PARTS_LEAST_SECONDS": "0.5",  # clients within say a second of every song
             **settings,
         }
 

@@ -251,7 +251,7 @@ class Bench:
         self.settings = Settings(
             model="demo",
             take_seconds=0.1,
-            parts=True,
+            parts_least_seconds=0.5,  # the probe says a second
             renew_seconds=3600,  # what stands still is frozen
             max_lapses=MAX_LAPSES,
             callback_allow="127.0.0.1",
