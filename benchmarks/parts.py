@@ -71,7 +71,7 @@ def main() -> None:
             queue_s = {kind: queued(lab, kind, songs=8 if quick else QUEUE) for kind in ("whole", "parts")}
             print(f"a queue of songs: {queue_s}", flush=True)
         (model,) = prepare(folder / "models", [DEMO if quick else FULL])
-        song = looped_song(20.0 if quick else SONG_SECONDS)
+        song = looped_song(40.0 if quick else SONG_SECONDS)
         excerpt = looped_song(20.0 if quick else ROUND_SECONDS)
         alone = rounds(folder / "alone", model, excerpt.read_bytes(), count=1 if quick else 4)
         print(f"one worker, as a whole and in parts: {alone}", flush=True)
