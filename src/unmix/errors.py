@@ -90,7 +90,7 @@ class ObjectChangedError(StoreError):
     retryable = False
 
 
-class PartDamagedError(StoreError):
+class PartDamagedError(UnmixError):
     """A part of a song is not what its document says; it has to be made again."""
 
     code = "part_damaged"

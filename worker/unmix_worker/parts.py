@@ -278,7 +278,7 @@ class PartsLead:
             return None
         try:
             files = maker.parts.fetch(part, self._folder)
-        except (StoreError, OSError) as error:
+        except (PartDamagedError, StoreError, OSError) as error:
             log.warning("part of no use", job_id=maker.asked.job_id, part=index, error=str(error))
             for path in self._folder.glob(f"{index:05}.*"):
                 path.unlink(missing_ok=True)

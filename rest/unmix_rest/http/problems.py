@@ -77,7 +77,6 @@ STATUS: Final[Mapping[str, int]] = {
     "store_read_only": 503,
     "store_refused": 503,
     "bucket_missing": 503,
-    "part_damaged": 503,
 }
 
 #: Old clients send JSON and expect 400 for a wrong field; multipart forms are answered with 422.
