@@ -23,7 +23,7 @@ MOST_OPEN: Final = 200
 WORKERS: Final = 8
 #: Clients at once.
 CLIENTS: Final = 2
-#: Orders that one client process carries out.
+#: Orders that one client process carries out, and some more if the last ones are of the same song.
 ORDERS_AT_ONCE: Final = 50
 
 
@@ -55,8 +55,7 @@ class Feeder:
         self._killed_share = killed_share
         self._most_open = most_open
         self._rest_url = rest_url
-        starts = range(0, len(orders), ORDERS_AT_ONCE)
-        self._waiting = deque(orders[start : start + ORDERS_AT_ONCE] for start in starts)
+        self._waiting = deque(_batches(orders))
         self._total = len(self._waiting)
         self._running: dict[Child, Sequence[Order]] = {}
 
@@ -168,6 +167,17 @@ class Monkey:
     def _wake(self, worker: Child) -> None:
         del self._wakes_at[worker]
         worker.signal(signal.SIGCONT)
+
+
+def _batches(orders: Sequence[Order]) -> list[list[Order]]:
+    """Share orders out; those of one song stay together, or its removal could overtake its last post."""
+    batches: list[list[Order]] = []
+    for order in orders:
+        if batches and (len(batches[-1]) < ORDERS_AT_ONCE or batches[-1][-1].song == order.song):
+            batches[-1].append(order)
+        else:
+            batches.append([order])
+    return batches
 
 
 def random_deaths(rng: Random, share: float) -> tuple[Plan, ...]:

@@ -140,41 +140,52 @@ class PartWork:
 
         if first != self._next:
             self._parts = self._maker.parts(first, window)
+        finish: Callable[[], None] = _nothing
         for index in range(first, stop):
             part = next(self._parts)
             self._next = index + 1
-            clipped = dict(zip(self._names, part.clipped, strict=True))
-            stretch = self._grid.part(index)
-            files, peaks = self._save(part, stretch.start, clipped, pool)
-            if joiner is not None and index == joiner.wanted:
-                joiner.add([stem.numpy() for stem in part.pcm], clipped)
-            elif joiner is not None:
-                joiner.add_files(index, _linked(files), clipped, samples=len(stretch))
-            paths = {stem: str(path) for stem, path in files.items()}
-            emit(PartMade(index, stretch.start, len(stretch), paths, clipped, peaks))
+            finish()  # its FLACs were written while this part was computed
+            finish = self._finishing(part, emit, pool, joiner)
+        finish()
         emit(RunWanted(stop))
+
+    def _finishing(
+        self, part: MadePart, emit: Emit, pool: ThreadPoolExecutor, joiner: Joiner | None
+    ) -> Callable[[], None]:
+        """Begin to write a part as FLACs; returns what waits for that and hands it on."""
+        stretch = self._grid.part(part.index)
+        clipped = dict(zip(self._names, part.clipped, strict=True))
+        paths = {stem: self._folder / f"{part.index:05}.{stem}.flac" for stem in self._names}
+        is_next = joiner is not None and part.index == joiner.wanted
+        if joiner is not None and is_next:
+            joiner.add([stem.numpy() for stem in part.pcm], clipped)
+        saving = [
+            pool.submit(self._save, path, pcm, stretch.start, count)
+            for path, pcm, count in zip(paths.values(), part.pcm, part.clipped, strict=True)
+        ]
+
+        def finish() -> None:
+            peaks = dict(zip(paths, [each.result() for each in saving], strict=True))
+            if joiner is not None and not is_next:
+                joiner.add_files(part.index, _linked(paths), clipped, samples=len(stretch))
+            files = {stem: str(path) for stem, path in paths.items()}
+            emit(PartMade(part.index, stretch.start, len(stretch), files, clipped, peaks))
+
+        return finish
+
+    def _save(self, path: Path, pcm: torch.Tensor, start: int, clipped: int) -> list[int]:
+        """Write one stem of a part that begins with sample `start` as FLAC, and return its peaks."""
+        with ExitStack() as undo:
+            writer = StemWriter(path, format="flac", bits=self._task.bits, start=start)
+            undo.callback(writer.discard)
+            writer.write_pcm(pcm.numpy(), clipped=clipped)
+            writer.close()
+            undo.pop_all()
+        return writer.peaks
 
     def _progress(self, joiner: Joiner | None) -> Progress:
         ahead = PART_STRIDES * joiner.missing if joiner else 0  # if nobody else makes any
         return Progress(self._windows, max(1, self._windows + ahead))
-
-    def _save(
-        self, part: MadePart, start: int, clipped: dict[str, int], pool: ThreadPoolExecutor
-    ) -> tuple[dict[str, Path], dict[str, list[int]]]:
-        """Write a part that begins with sample `start` as FLACs; returns them and their peaks."""
-        paths = {stem: self._folder / f"{part.index:05}.{stem}.flac" for stem in self._names}
-
-        def save(path: Path, pcm: torch.Tensor, count: int) -> list[int]:
-            with ExitStack() as undo:
-                writer = StemWriter(path, format="flac", bits=self._task.bits, start=start)
-                undo.callback(writer.discard)
-                writer.write_pcm(pcm.numpy(), clipped=count)
-                writer.close()
-                undo.pop_all()
-            return writer.peaks
-
-        peaks = pool.map(save, paths.values(), part.pcm, clipped.values())
-        return paths, dict(zip(paths, peaks, strict=True))
 
 
 def _linked(files: dict[str, Path]) -> dict[str, Path]:
@@ -195,3 +206,7 @@ def parts_kind(separator: Separator) -> str:
     code = [path.read_bytes() for path in sorted(Path(engine.__file__).parent.glob("*.py"))]
     digest = hashlib.sha256(f"{facts} {measuring()}".encode() + b"".join(code))
     return f"{separator.precision}-{digest.hexdigest()[:12]}"
+
+
+def _nothing() -> None:
+    pass
