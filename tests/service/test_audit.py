@@ -115,7 +115,7 @@ def test_an_outcome_that_was_committed_into_a_removal_is_found_and_goes(
     finish(store, ledger)
     store.remove(names.request_object(JOB))
     assert audit.run().marked == 1
-    assert mend(queue, ledger).orphans == 3
+    assert mend(queue, ledger).orphans == 4  # the outcome, the stem and its copy, the peaks
     assert list(store.list(names.OUTPUT_BUCKET)) == []
 
 

@@ -167,3 +167,16 @@ def test_parts_of_a_removed_job_are_left_to_the_janitor(
     ledger.removal.remove_job(JOB)  # which a client waits for, and parts may be very many
     ledger.removal.remove_leftovers(ledger.inventory.song(JOB).job(JOB))
     assert keys(store) == []
+
+
+@pytest.mark.parametrize("status", [JobStatus.DONE, JobStatus.CANCELLED])
+def test_parts_that_belong_to_no_result_go(
+    ledger: Ledger, parts: Parts, store: FileStore, make: Make, status: JobStatus
+) -> None:
+    parts.put(*make(0), token="t1")
+    of_this = keys(store)
+    ledger.parts(replace(REQUEST, generation="g0"), "exact-1").put(*make(0), token="t1")
+    stems = {"vocals": StemFile(names.attempt_object(JOB, "t1", "vocals", "mp3").key, 1, "00")}
+    outcome = Outcome(JOB, "g1", status, "now", token="t1", stems=stems if status is JobStatus.DONE else {})
+    ledger.removal.remove_losers(ledger.inventory.song(JOB).job(JOB), outcome)
+    assert keys(store) == (of_this if status is JobStatus.DONE else [])
