@@ -158,7 +158,7 @@ def made_again(lab: Lab, *, kills: int) -> list[int]:
 def queued(lab: Lab, kind: str, *, songs: int) -> float:
     """Return how many seconds four workers take over a queue of songs, `whole` or in `parts`."""
     with lab.service(UNMIX_PARTS=str(kind == "parts").lower()) as service:
-        make = SongMaker("queue", {"parts": 20, "segments": 20, "segment_seconds": 0.05})
+        make = SongMaker("queue", {"parts": 4, "segments": 4, "segment_seconds": PART_SECONDS})
         service.carry_out(*(Order("post", make(number)) for number in range(songs)))
         for _ in range(4):
             service.start_worker()
