@@ -38,7 +38,7 @@ class Ours:
         sources = self.separator.model.sources
         with torch.inference_mode():
             level = Level.of([mixture.numpy()])
-            stretches = self.separator.stretches([mixture], level, sources, self._count)
+            stretches = self.separator.stretches(lambda _: ([mixture], 0), level, sources, self._count)
             return torch.cat([estimates for _, estimates in stretches], dim=-1)
 
     def _count(self, done: int, total: int) -> None:

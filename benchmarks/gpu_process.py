@@ -139,7 +139,9 @@ class Process:
     def _separate_samples(self, mixture: Tensor) -> None:
         plan = plan_stems(self._separator.model, (), mixture_consistency=False)
         chunks = mixture.split(_CHUNK, dim=-1)
-        stretches = self._separator.stretches(chunks, Level.of(chunks), plan.sources, lambda done, total: None)
+        stretches = self._separator.stretches(
+            lambda _: (chunks, 0), Level.of(chunks), plan.sources, lambda done, total: None
+        )
         for _ in delivered(plan.stems(*stretch) for stretch in stretches):
             pass
 

@@ -168,8 +168,7 @@ class Engine:
     def help(self, task: PartsTask, parts: PartsHelp, shutdown: Shutdown) -> None:
         actor = Actor.current()
         assert actor is not None
-        asked = parts._maker.asked
-        child = PartsChild(task.separation, parts, asked.job_id, asked.generation)
+        child = PartsChild(task.separation, parts, parts.asked.job_id, parts.asked.generation)
         while not parts.is_idle:
             if shutdown.requested:
                 raise Released
@@ -404,18 +403,27 @@ class QueueMachine(RuleBasedStateMachine):
             self._work(1 - worker, END)
         self._work(worker, END)
 
-    @precondition(lambda self: self.raw.exists(keys.HELP) and any(worker.is_idle for worker in self.workers))
-    @rule(until=HELPER_STOPS, fate=FATES, then=st.sampled_from(["goes on", "sleeps", "dies"]))
-    def help(self, until: str, fate: str, then: str) -> None:
-        """Whoever has nothing to do helps, and may die or sleep over it while the other one goes on."""
-        number = next(number for number in WORKERS if self.workers[number].is_idle)
-        if self.queue.views.waiting(limit=1)[1]:
+    @precondition(lambda self: len(self.requests) < 2)
+    @rule(
+        leads=st.sampled_from(WORKERS),
+        until=HELPER_STOPS,
+        fate=FATES,
+        then=st.sampled_from(["goes on", "sleeps", "dies"]),
+    )
+    def help(self, leads: int, until: str, fate: str, then: str) -> None:
+        """One is in the middle of a song; the other finds none and helps, and may die or sleep over it."""
+        number = 1 - leads
+        if not self._has_work():
+            self._post(0, END)
+        self._work(leads, "make part", fate)
+        self._work(number, END)
+        if self.workers[leads].point != "make part" or self.workers[number].point != "take":
             return
         self._run(self.workers[number], until)
         if then == "dies":
             self.workers[number].kill()
             self.workers[number] = self._new_worker()
-        self._work(1 - number, END, fate)
+        self._work(leads, END, fate)
         if then == "goes on":
             self._work(number, END)
 

@@ -110,15 +110,12 @@ def test_so_it_is_in_every_format(format: str, tmp_path: Path) -> None:
     assert_the_same(separator, song, tmp_path, Parent(backwards=True), format)
 
 
-@pytest.mark.parametrize("more", [-1, 0, 1])
-@pytest.mark.parametrize("parts", [0, 1, 2])
+@pytest.mark.parametrize(("parts", "more"), [(0, 1), (1, -1), (1, 0), (1, 1), (2, -1), (2, 0), (2, 1)])
 def test_so_it_is_for_songs_that_end_with_a_part_or_a_sample_beside(parts: int, more: int, tmp_path: Path) -> None:
     separator = Separator(small(tmp_path), backend="torch", threads=1)
     grid = PartGrid.of(separator, 1)
     assert grid is not None
     samples = parts * grid.length + more
-    if samples < 1:
-        return
     song = tmp_path / "song"
     song.write_bytes(encode("flac", music(samples)))
     assert assert_the_same(separator, song, tmp_path, Parent()) == math.ceil(samples / grid.length)

@@ -65,14 +65,22 @@ class PartsExchange(Protocol):
 class _Maker:
     """What lead and helper share: parts that are kept, and a run that is held."""
 
-    def __init__(self, queue: JobQueue, parts: Parts, asked: PartsOfJob, worker_id: str, renew_seconds: float) -> None:
+    def __init__(
+        self,
+        queue: JobQueue,
+        parts: Parts,
+        asked: PartsOfJob,
+        worker_id: str,
+        renew_seconds: float,
+        run: Run | None = None,
+    ) -> None:
         self.asked = asked
         self.parts = parts
         self._queue = queue
         self._worker_id = worker_id
         self._renew_seconds = renew_seconds
         self._token = secrets.token_hex(8)  # in the names of files, which so are nobody else's
-        self._run: Run | None = None
+        self._run = run
         self._renewed_at = 0.0
 
     def take(self, wished: int) -> Run | int | None:
@@ -322,8 +330,8 @@ class PartsHelp:
         self._queue = queue
         self.is_idle = False  # the child has been told that there is no more
         self._is_over = False
-        self._maker = _Maker(queue, parts, asked, worker_id, renew_seconds)
-        self._maker._run = run
+        self.asked = asked
+        self._maker = _Maker(queue, parts, asked, worker_id, renew_seconds, run)
         self._first: Run | None = run
 
     def orders(self, event: Event | None) -> Iterator[Order]:
@@ -348,7 +356,7 @@ class PartsHelp:
         self._maker.give_back()
 
     def _is_asked_for(self, begun: PartsBegun) -> bool:
-        asked = self._maker.asked
+        asked = self.asked
         return (begun.parts_kind, begun.count, begun.length) == (asked.kind, asked.count, asked.length)
 
     def _another(self, wished: int) -> Run | int | None:

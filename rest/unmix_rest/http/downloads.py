@@ -9,7 +9,7 @@ from werkzeug.wsgi import FileWrapper
 from unmix.errors import NotFoundError
 from unmix.job import StemFile
 
-CHUNK_BYTES: Final = 64 * 1024
+_CHUNK_BYTES: Final = 64 * 1024
 #: Digits of a file's sha256 that make its URL its own.
 _DIGITS: Final = 16
 
@@ -23,7 +23,7 @@ def download(stream: BinaryIO, file: StemFile, *, media_type: str, name: str) ->
     if request.args.get("sha256", _digits(file)) != _digits(file):
         stream.close()
         raise NotFoundError("what this URL meant was replaced")
-    response = Response(FileWrapper(stream, CHUNK_BYTES), mimetype=media_type, direct_passthrough=True)
+    response = Response(FileWrapper(stream, _CHUNK_BYTES), mimetype=media_type, direct_passthrough=True)
     response.content_length = file.size_bytes
     response.set_etag(file.sha256)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'

@@ -36,7 +36,6 @@ class _KeptParts:
     count: int
     length: int  # of every part but the last, in samples
     there: Sequence[int]
-    removed: frozenset[str]  # stems that were removed from the job
 
 
 def parts(services: Services, job_id: str) -> Response:
@@ -72,23 +71,23 @@ def url_of_peaks(outcome: Outcome) -> str | None:
 
 def _list(job_id: str, services: Services) -> dict[str, Any]:
     offset, limit = page(usual_limit=_LISTED)
-    kept = _kept(*_end(job_id, services), services)
-    listed: Sequence[int] = ()
+    known, outcome = _end(job_id, services)
+    kept, removed = _kept(known, outcome, services), _removed(outcome, services)
+    found: list[SongPart] = []
     if kept:
         begin = bisect_left(kept.there, offset)
-        listed = kept.there[begin : begin + limit]
-    found = [found for index in listed if kept and (found := kept.parts.part(index)) is not None]
+        found = [part for part in map(kept.parts.part, kept.there[begin : begin + limit]) if part]
     return {
         "hash": job_id,
         "count": kept.count if kept else 0,
         "length": kept.length if kept else 0,
         "sample_rate": SAMPLE_RATE,
         "samples_per_pixel": PEAK_SAMPLES,
-        "parts": [_describe(job_id, part, kept.removed) for part in found if kept],
+        "parts": [_describe(job_id, part, removed) for part in found],
     }
 
 
-def _describe(job_id: str, part: SongPart, removed: frozenset[str]) -> dict[str, Any]:
+def _describe(job_id: str, part: SongPart, removed: set[str]) -> dict[str, Any]:
     return {
         "index": part.index,
         "start": part.start,
@@ -107,10 +106,11 @@ def _describe(job_id: str, part: SongPart, removed: frozenset[str]) -> dict[str,
 
 
 def _send_part(job_id: str, index: int, stem: str, services: Services) -> Response:
-    kept = _kept(*_end(job_id, services), services)
+    known, outcome = _end(job_id, services)
+    kept = _kept(known, outcome, services)
     part = kept.parts.part(index) if kept and index < kept.count else None
     stem = stem.removesuffix(f".{_FORMAT}")
-    if kept is None or part is None or stem not in part.stems.keys() - kept.removed:
+    if part is None or stem not in part.stems.keys() - _removed(outcome, services):
         raise NotFoundError("there is no such part of this job, or not any more, or not yet")
     name = f"{stem}.{part.index:05}.{_FORMAT}"
     return _send(part.stems[stem], services, media_type=MEDIA_TYPES[_FORMAT], name=name)
@@ -148,10 +148,13 @@ def _kept(known: JobRequest | None, outcome: Outcome | None, services: Services)
         parts = services.ledger.parts(known, ran.kind)
         if not parts.has(0):  # they go all at once, some time after the job was over
             return None
-        removed = frozenset(stem for stem, file in outcome.stems.items() if not services.ledger.has_stem(file))
-        return _KeptParts(parts, ran.count, ran.length, range(ran.count), removed)
+        return _KeptParts(parts, ran.count, ran.length, range(ran.count))
     asked, there = services.queue.runs.known(known.job_id) or (None, [])
     if asked is None or asked.generation != known.generation:
         return None
-    parts = services.ledger.parts(known, asked.kind)
-    return _KeptParts(parts, asked.count, asked.length, there, removed=frozenset())
+    return _KeptParts(services.ledger.parts(known, asked.kind), asked.count, asked.length, there)
+
+
+def _removed(outcome: Outcome | None, services: Services) -> set[str]:
+    """Return the stems that were removed from a done job; nobody shall hear them in its parts either."""
+    return {stem for stem, file in outcome.stems.items() if not services.ledger.has_stem(file)} if outcome else set()

@@ -38,6 +38,10 @@ from unmix.resources import usable_processors
 #: Told how many of how many segments are done; may raise to stop the separation.
 OnProgress = Callable[[int, int], None]
 
+#: Gives a song, (2, time) in chunks, for the number of the first sample that is needed, and tells with which sample it
+#: begins: at the latest that one. It goes on to the song's end.
+Mixture = Callable[[int], tuple[Iterable[Tensor], int]]
+
 #: Where converted models are kept unless told otherwise.
 CACHE_DIR: Final = Path("~/.cache/track-unmix")
 
@@ -213,20 +217,20 @@ class Separator:
             if level is None or not level.is_of_this_version:
                 level = Level.of(reader)
             region = region_of(start, end, samples=level.samples)
-            yield from self.stretches(_tensors(reader), level, sources, on_progress, region)
+            yield from self.stretches(lambda _: (_tensors(reader), 0), level, sources, on_progress, region)
             return
         # Rare, so simple: a song for a model of another rate is held in memory as a whole.
         song = torch.cat(list(_tensors(reader)), dim=-1)
         region = region_of(start, end, samples=song.shape[-1])
         mixture = self._resample(song, SAMPLE_RATE, self.model.sample_rate)
-        stretches = self.stretches([mixture], Level.of([mixture.numpy()]), sources, on_progress)
+        stretches = self.stretches(lambda _: ([mixture], 0), Level.of([mixture.numpy()]), sources, on_progress)
         estimates = torch.cat([stretch.cpu() for _, stretch in stretches], dim=-1)
         wanted = slice(region.start, region.stop)
         yield song[..., wanted], self._resample(estimates, self.model.sample_rate, SAMPLE_RATE)[..., wanted]
 
     def stretches(
         self,
-        mixture: Iterable[Tensor] | Callable[[int], tuple[Iterable[Tensor], int]],
+        mixture: Mixture,
         level: Level,
         sources: Sequence[str],
         on_progress: OnProgress,
@@ -234,13 +238,13 @@ class Separator:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mixture (2, time) and the estimates (sources, 2, time) of stretches at the model's rate.
 
-        `mixture` is all of the song, or gives it for the number of the first sample that is needed: from which one on,
-        at the latest that, comes with it.
+        Raises:
+            EngineError: as `SegmentStream.estimates`.
         """
         indexes = [self.model.sources.index(name) for name in sources]
         stream = SegmentStream(self._estimators, self.model.module.weights, level.samples, indexes, region)
         on_progress(0, len(stream))
-        chunks, begin = mixture(stream.first_sample) if callable(mixture) else (mixture, 0)
+        chunks, begin = mixture(stream.first_sample)
         normalised = ((on_device(chunk, stream.device) - level.mean) / level.std for chunk in chunks)
         estimated = stream.estimates(normalised, lambda done: on_progress(done, len(stream)), begin=begin)
         for stretch, estimates in estimated:
