@@ -12,19 +12,16 @@ Time passes by moving what Redis holds into the past. The same 100 runs are made
 import base64
 import logging
 import os
-import shutil
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
-import redis
 import structlog
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -37,48 +34,24 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from step_by_step import Actor, Stepwise, store_point
+from machine_bench import MAX_LAPSES, PARTS_KIND, POLICY, STEMS, Bench, WorkerActor
+from step_by_step import Actor, store_point
 from support import RedisServer, folder_in_memory
 from unmix import names
 from unmix.audio.probe import ProbedSong
-from unmix.errors import EngineError, LeaseLostError
+from unmix.errors import LeaseLostError
 from unmix.janitor.audit import Audit
 from unmix.janitor.reconciler import Reconciler
 from unmix.janitor.retention import Retention
-from unmix.job import JobRequest, JobStatus, ModelCard, Outcome, Ran, SeparationOptions, SongLevel, SongPart
-from unmix.ledger.ledger import Ledger
+from unmix.job import JobRequest, JobStatus, Outcome, SeparationOptions, SongPart
 from unmix.queue import keys
-from unmix.queue.job_queue import JobQueue, QueuePolicy
 from unmix.queue.records import Claim
-from unmix.runtime.shutdown import Shutdown
-from unmix.settings import Settings
-from unmix.store.file import FileStore
-from unmix_rest.app import create_app
 from unmix_worker import parts as worker_parts
-from unmix_worker.lease import Lease, Released
-from unmix_worker.messages import (
-    Event,
-    MakeRun,
-    NoMoreRuns,
-    Order,
-    PartMade,
-    PartsBegun,
-    PartsTask,
-    RunWanted,
-    SeparationTask,
-    UsePart,
-)
-from unmix_worker.parts import PartsExchange, PartsHelp
-from unmix_worker.scratch import Scratch
-from unmix_worker.separation import CrashedError, Separated
-from unmix_worker.worker import Worker
 
 RUNS = int(os.environ.get("UNMIX_MACHINE_RUNS", 100))
 #: Steps of one run: enough for a job to be overtaken, removed and posted again.
 STEPS = 20
 
-POLICY = QueuePolicy(lease_seconds=60, grace_seconds=1, retry_seconds=5, max_attempts=3, max_crashes=2)
-MAX_LAPSES = 3
 #: No actor needs so many calls for what it does: it goes round in circles.
 MOST_CALLS = 500
 
@@ -90,12 +63,7 @@ JOBS = (
     SeparationOptions("demo", format="flac").job_id(names.hash_song(SONG), DEFAULTS),
 )
 OUTCOMES = tuple(map(names.outcome_object, JOBS))
-STEMS = ("drums", "vocals")
-CARD = ModelCard("demo", "ab" * 32, STEMS, 44_100)
 WORKERS = (0, 1)
-#: Parts of the song: the first one is a run, the others are another.
-PARTS = 3
-PARTS_KIND = "exact-1"
 
 END = "end"
 #: Where a worker, a request to REST and the reconciler may be left standing; what is named more often is so chosen.
@@ -122,196 +90,6 @@ JANITOR_STOPS = st.sampled_from([
 FATES = st.sampled_from([*["done"] * 6, "fails", "may pass", "crashes"])
 FATES_OF_LATE = st.sampled_from(["done", "done", "may pass", "has to stop"])
 NUMBERS = st.sampled_from([0, 0, 0, 1])
-
-
-class Engine:
-    """Stands in for the separating process: what it makes shows whose it is, and it meets the fate it is told to."""
-
-    parts_kind = PARTS_KIND
-
-    def __init__(self, machine: "QueueMachine", worker_id: str) -> None:
-        self.fate = "done"
-        self._machine = machine
-        self._worker_id = worker_id
-
-    def ensure_ready(self, shutdown: Shutdown) -> ModelCard:
-        return CARD
-
-    def separate(self, task: PartsTask, lease: Lease, shutdown: Shutdown, parts: PartsExchange) -> Separated:
-        actor = Actor.current()
-        assert actor is not None
-        actor.stand_before("separate")
-        lease.check()
-        claim = self._machine.claims[self._worker_id]
-        self._machine.separation_begins(claim, self.fate)
-        if shutdown.requested:
-            raise Released
-        if self.fate == "fails":
-            raise EngineError("this song cannot be separated")
-        if self.fate == "may pass":
-            raise EngineError("not this time", retryable=True)
-        if self.fate == "crashes":
-            raise CrashedError("the process ended")
-        request = self._machine.ledger.request(claim.job_id)
-        generation = claim.generation or (request.generation if request else "")
-        child = PartsChild(task.separation, parts, claim.job_id, generation)
-        while not child.is_whole:
-            lease.check()
-            if shutdown.requested:
-                raise Released
-            child.go_on(actor)
-        stems = {stem: Path(task.separation.out) / stem for stem in STEMS}
-        for stem, path in stems.items():
-            path.write_text(f"{stem} by {claim.token}")
-        return Separated(stems, Ran("demo", CARD.weights_sha256, "cpu", 44_100, 1.0, 1.0), warnings=())
-
-    def help(self, task: PartsTask, parts: PartsHelp, shutdown: Shutdown) -> None:
-        actor = Actor.current()
-        assert actor is not None
-        child = PartsChild(task.separation, parts, parts.asked.job_id, parts.asked.generation)
-        while not parts.is_idle:
-            if shutdown.requested:
-                raise Released
-            child.go_on(actor)
-
-
-class PartsChild:
-    """Makes the parts of a song as it is told to, and sees that the parts of others are those that it needs."""
-
-    def __init__(self, task: SeparationTask, parts: PartsExchange | PartsHelp, job_id: str, generation: str) -> None:
-        self._of = f"{job_id} {generation}"
-        self._parts = parts
-        self._there: set[int] = set()
-        self._orders: list[Order] = []
-        self._folder = Path(task.out)
-        self._folder.mkdir()
-        self._tell(PartsBegun(PARTS, PARTS_KIND, SongLevel(PARTS * 100, 0.0, 1.0, "machine"), 100, STEMS))
-        self._tell(RunWanted(0))
-
-    @property
-    def is_whole(self) -> bool:
-        return len(self._there) == PARTS
-
-    def go_on(self, actor: Actor) -> None:
-        if not self._orders:
-            self._tell(None)
-        if not self._orders:
-            actor.stand_before("wait for parts")
-            return
-        match self._orders.pop(0):
-            case MakeRun(first, stop):
-                for index in range(first, stop):
-                    actor.stand_before("make part")
-                    self._make(index)
-                self._tell(RunWanted(stop))
-            case UsePart(index, files):
-                for stem, path in files.items():
-                    assert Path(path).read_text() == self._content(index, stem), "a part that is not this song's"
-                    Path(path).unlink()
-                self._there.add(index)
-            case NoMoreRuns():
-                pass
-
-    def _make(self, index: int) -> None:
-        paths = {stem: self._folder / f"{index}.{stem}" for stem in STEMS}
-        for stem, path in paths.items():
-            path.write_text(self._content(index, stem))
-        self._there.add(index)
-        files = {stem: str(path) for stem, path in paths.items()}
-        self._tell(PartMade(index, 100 * index, 100, files, dict.fromkeys(STEMS, 0), {}))
-
-    def _content(self, index: int, stem: str) -> str:
-        return f"part {index} of {stem} of {self._of}"
-
-    def _tell(self, event: Event | None) -> None:
-        self._orders += self._parts.orders(event)
-
-
-class WorkerActor(Actor):
-    """A worker at its work; between two jobs it stands before `take`."""
-
-    def __init__(self, machine: "QueueMachine", worker_id: str) -> None:
-        bench = machine.bench
-        self.engine = Engine(machine, worker_id)
-        self.shutdown = Shutdown(grace_seconds=60)
-        worker = Worker(bench.settings, bench.queue, bench.store, self.engine, bench.scratch, worker_id=worker_id)  # type: ignore[arg-type]
-        super().__init__(worker_id, lambda: worker.run(self.shutdown))
-
-    @property
-    def is_idle(self) -> bool:
-        return self.point in (None, "take")
-
-
-class Bench:
-    """What all runs share: the servers, and the application over them."""
-
-    def __init__(self, folder: Path, redis_url: str) -> None:
-        self.machine: QueueMachine | None = None
-        self.settings = Settings(
-            model="demo",
-            take_seconds=0.1,
-            parts_least_seconds=0.5,  # the probe says a second
-            renew_seconds=3600,  # what stands still is frozen
-            max_lapses=MAX_LAPSES,
-            callback_allow="127.0.0.1",
-            store_patience_seconds=0,
-        )
-        self.raw = redis.Redis.from_url(redis_url, decode_responses=True)
-        self.bare_queue = JobQueue(redis_url, policy=POLICY)
-        self.bare_store = FileStore(folder / "store")
-        self.bare_ledger = Ledger(self.bare_store)
-        self.queue = cast(Any, Stepwise(self.bare_queue, self._queue_point, self._watch))
-        self.store: Any = Stepwise(self.bare_store, store_point, self._watch)
-        self.ledger = Ledger(self.store, guard=self.queue.guard)
-        self.scratch = Scratch(folder / "scratch")
-        self.app = create_app(self.settings, self.queue, self.store)
-        while int(self.raw.info("server")["uptime_in_seconds"]) <= POLICY.grace_seconds:
-            time.sleep(0.1)  # before that no sweep moves anything
-
-    def reset(self, machine: "QueueMachine") -> None:
-        """Begin a run with nothing in Redis and in the store."""
-        self.machine = machine
-        self.raw.flushall()
-        shutil.rmtree(self.bare_store.root, ignore_errors=True)
-        self.bare_store.prepare()
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass for Redis, by moving all that it holds into the past."""
-        self.raw.eval(
-            """
-            for _, key in ipairs({'unmix:leases', 'unmix:delayed', 'unmix:outbox', 'unmix:open', 'unmix:failed'}) do
-              for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
-                redis.call('ZINCRBY', key, -ARGV[1], member)
-              end
-            end
-            for _, mark in ipairs(redis.call('HKEYS', 'unmix:marks')) do
-              redis.call('HINCRBY', 'unmix:marks', mark, -ARGV[1])
-            end
-            """,
-            0,
-            round(seconds * 1000),
-        )
-        self.lapse_runs(seconds)
-
-    def lapse_runs(self, seconds: float = 3600) -> None:
-        """Let time pass for the runs of parts alone."""
-        for key in self.raw.scan_iter(f"{keys.RUNS_PREFIX}*"):
-            for part, state in cast(dict[str, str], self.raw.hgetall(key)).items():
-                until, _, token = state.partition(":")
-                if part.isdigit() and token:
-                    self.raw.hset(key, part, f"{int(until) - round(seconds * 1000)}:{token}")
-
-    def close(self) -> None:
-        self.raw.close()
-        self.bare_queue.close()
-        self.scratch.close()
-
-    def _queue_point(self, operation: str, args: tuple[Any, ...]) -> str | None:
-        """Name a call to the queue by its method; what only looks or announces is no place to stand."""
-        return None if operation == "ping" else operation
-
-    def _watch(self, operation: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
-        return call() if self.machine is None else self.machine.watch(operation, args, call)
 
 
 class QueueMachine(RuleBasedStateMachine):
