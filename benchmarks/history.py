@@ -18,7 +18,7 @@ from benchmarks import housekeeping, past
 from benchmarks.filled_s3 import ACCESS_KEY, SECRET_KEY, filled_s3
 from benchmarks.processes import Service
 from benchmarks.report import publish
-from benchmarks.requesting import PER_SECOND, Client, bare_in_turn, requests_in_turn
+from benchmarks.requesting import PER_SECOND, Client, bare_in_turn, load_in_turn, requests_in_turn
 from unmix.store.s3 import MinioStore
 
 FEW: Final = 100
@@ -64,7 +64,7 @@ def _on_files(folder: Path, many: int) -> dict[str, Any]:
             services[jobs] = running.enter_context(Service(store.parent, {"UNMIX_STORE_URL": f"file://{store}"}))
         with _clients(services) as clients:
             requests = requests_in_turn("file", clients)
-            load = [client.load() for client in clients.values()]
+            load = load_in_turn(clients)
         passes = [housekeeping.passes(jobs, service, stores[jobs]) for jobs, service in services.items()]
         flushed = housekeeping.flushed(services[many], stores[many], many)
     return {"requests": requests, "load": load, "janitor": passes, "flushed": flushed}

@@ -125,9 +125,9 @@ SeaweedFS, started as in Kubernetes: *bare* is what a request takes them without
 check. All stores lie {where}."""
 
 _HOUSEKEEPING: Final = """\
-The same two services on file stores. A pass is what the reconciler needs to compare Redis with the store, while
-{open:,} jobs wait; memory is the most that the janitor's process ever had. FLUSHALL comes just after a pass, at default
-settings."""
+The same two services on file stores. *99 %* is of each round of ten seconds: the median of the rounds. A pass is what
+the reconciler needs to compare Redis with the store, while {open:,} jobs wait; memory is the most that the janitor's
+process ever had. FLUSHALL comes just after a pass, at default settings."""
 
 
 _NO_GPU: Final = "Not measured: no GPU was at hand. `python -m benchmarks.gpu` makes this section, in six minutes."

@@ -19,6 +19,7 @@ TIMES: Final = {"status": 300, "track": 300, "accept": 30, "remove": 30}
 LIMIT_SECONDS: Final = 20
 PER_SECOND: Final = 200
 LOAD_SECONDS: Final = 10
+LOAD_ROUNDS: Final = 5
 
 _SHARES: Final = {"p50_ms": 50, "p99_ms": 99, "most_ms": 100}
 
@@ -49,13 +50,11 @@ class Client:
         """Remove a finished job, another one for each number."""
         self._checked(self._session.delete(f"{self._url}/apiv1/remove/{past.job_id(number)}", timeout=120))
 
-    def load(self) -> dict[str, Any]:
-        """Ask for finished jobs many times a second, and return how long the answers took."""
+    def load(self) -> tuple[list[float], int]:
+        """Ask for finished jobs many times a second; see `at_rate`."""
         print(f"{PER_SECOND} requests a second, {self._jobs:,} finished jobs", flush=True)
         paths = [self._status_path(number) for number in range(PER_SECOND * LOAD_SECONDS)]
-        times_ms, unsent = at_rate(int(urlsplit(self._url).port or 0), paths, per_second=PER_SECOND)
-        shares = {name: round(float(np.percentile(times_ms, share)), 2) for name, share in _SHARES.items()}
-        return {"jobs": self._jobs, "requests": len(paths), "unsent": unsent, **shares}
+        return at_rate(int(urlsplit(self._url).port or 0), paths, per_second=PER_SECOND)
 
     def close(self) -> None:
         """Close the connections."""
@@ -81,6 +80,23 @@ def requests_in_turn(store: str, clients: Mapping[int, Client]) -> list[dict[str
         times_ms = in_turn(actions, times=times, limit_seconds=LIMIT_SECONDS)
         measured.append({"store": store, "request": request, "times_ms": times_ms})
     return measured
+
+
+def load_in_turn(clients: Mapping[int, Client]) -> list[dict[str, Any]]:
+    """Return how long answers took under load, of each service in several rounds: a stall of the machine spoils one."""
+    rounds = [{jobs: client.load() for jobs, client in clients.items()} for _ in range(LOAD_ROUNDS)]
+    return [
+        {
+            "jobs": jobs,
+            "requests": LOAD_ROUNDS * PER_SECOND * LOAD_SECONDS,
+            "unsent": sum(unsent for _, unsent in measured),
+            **{
+                name: [round(float(np.percentile(times_ms, share)), 2) for times_ms, _ in measured]
+                for name, share in _SHARES.items()
+            },
+        }
+        for jobs, measured in ((jobs, [each[jobs] for each in rounds]) for jobs in clients)
+    ]
 
 
 def bare_in_turn(servers: Mapping[int, MinioStore]) -> list[dict[str, Any]]:

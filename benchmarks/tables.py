@@ -334,7 +334,7 @@ def spread(values: Sequence[float]) -> str:
 
 def _under_load(load: Record) -> str:
     late = f" ({load['unsent']:,} of {load['requests']:,} never sent)" if load["unsent"] else ""
-    return f"{load['p99_ms']:.1f}{late}"
+    return f"{spread(load['p99_ms'])}{late}"
 
 
 def _lengths(record: Record, model: str, contestant: str) -> set[float]:

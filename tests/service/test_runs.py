@@ -42,20 +42,27 @@ def taken(queue: JobQueue, wished: int = 0, parts: PartsOfJob = PARTS) -> tuple[
 
 def test_the_first_part_is_a_run_of_its_own_and_the_others_come_in_order(queue: JobQueue, claim: Claim) -> None:
     assert queue.runs.ask_help(claim, PARTS, there=())
-    assert [taken(queue) for _ in range(4)] == [(0, 1), (1, 5), (5, 9), (9, 10)]
+    assert [taken(queue) for _ in range(2)] == [(0, 1), (1, 5)]
+    while isinstance(queue.runs.take(PARTS), Run):
+        pass
     assert queue.runs.take(PARTS) == 10  # none is there yet, all are being made
+
+
+def test_towards_the_end_nobody_takes_more_than_a_share_of_what_is_left(queue: JobQueue, claim: Claim) -> None:
+    queue.runs.ask_help(claim, PARTS, there=range(3))
+    assert [taken(queue) for _ in range(3)] == [(3, 7), (7, 9), (9, 10)]
 
 
 def test_who_goes_on_gets_what_follows_if_nobody_has_it(queue: JobQueue, claim: Claim) -> None:
     queue.runs.ask_help(claim, PARTS, there=())
     assert taken(queue, wished=5) == (5, 9)
     assert taken(queue, wished=5) == (0, 1)
-    assert taken(queue, wished=1) == (1, 5)
+    assert taken(queue, wished=1) == (1, 3)  # a third of what is left, as three work on it
 
 
 def test_parts_that_are_there_are_not_made_again(queue: JobQueue, claim: Claim) -> None:
     queue.runs.ask_help(claim, PARTS, there=(0, 2, 3))
-    assert [taken(queue) for _ in range(3)] == [(1, 2), (4, 8), (8, 10)]
+    assert [taken(queue) for _ in range(3)] == [(1, 2), (4, 7), (7, 8)]
 
 
 def test_help_is_over_when_all_parts_are_there(queue: JobQueue, claim: Claim) -> None:
@@ -135,7 +142,7 @@ def test_a_later_attempt_finds_what_helpers_are_making(queue: JobQueue, claim: C
     again = queue.claim(str(queue.take(block_seconds=1)), JOB, "worker-2")
     assert again is not None
     queue.runs.ask_help(again, PARTS, there=(0,))
-    assert taken(queue) == (5, 9)
+    assert taken(queue) == (5, 8)
 
 
 def test_parts_of_an_earlier_submission_are_forgotten(queue: JobQueue, claim: Claim) -> None:

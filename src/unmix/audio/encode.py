@@ -25,6 +25,9 @@ from unmix.errors import EngineError
 #: LAME's quality of mp3 stems; docs/engine.md has the figures that chose it.
 MP3_QUALITY: Final = 5
 
+#: Samples that are encoded at once: every stem has a thread, each of which keeps the memory that it ever had.
+_PIECE_SAMPLES: Final = 1 << 16
+
 #: FFmpeg's codec of every format and number of bits that is written with it, and what it is fed. The muxers have the
 #: names of the formats.
 _CODECS: Final = {
@@ -92,9 +95,11 @@ class StemWriter:
             return
         self.clipped += clipped
         self.samples += pcm.shape[1]
-        self._peaks.add(pcm)
         with write_errors(self.path):
-            self._encoder.write(pcm)
+            for first in range(0, pcm.shape[1], _PIECE_SAMPLES):
+                piece = pcm[:, first : first + _PIECE_SAMPLES]
+                self._peaks.add(piece)
+                self._encoder.write(piece)
 
     @property
     def peaks(self) -> list[int]:

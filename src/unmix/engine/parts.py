@@ -20,6 +20,7 @@ from unmix.engine.segments import Plan
 from unmix.engine.separator import Separator
 from unmix.engine.stems import StemPlan
 from unmix.engine.transfer import rounded
+from unmix.errors import EngineError
 
 #: Strides of the model's windows that a part lasts: 11.7 s with htdemucs. A part that is made on its own takes one
 #: window more than that.
@@ -81,21 +82,22 @@ class PartMaker:
             AudioError, EngineError: as `Separator.separate_file`.
         """
         region = range(self._grid.part(first).start, self._grid.samples)
-        index, pending, length = first, list[Tensor](), 0
+        growing = _Growing(self._grid, first)
         with faults_named():
             estimates = self._separator.stretches(
                 self._decoded, self._level, self._plan.sources, lambda done, total: on_window(), region
             )
             for mixture, stretch in estimates:
-                pending.append(torch.stack(self._plan.stems(mixture, stretch)))
-                length += pending[-1].shape[-1]
-                while index < len(self._grid) and length >= len(self._grid.part(index)):
-                    made = torch.cat(pending, dim=-1)
-                    wanted = len(self._grid.part(index))
-                    pending, length = [made[..., wanted:]], length - wanted
-                    pcm, clipped, _ = rounded(list(made[..., :wanted]), self._bits)
-                    yield MadePart(index, pcm.cpu(), clipped.tolist())
-                    index += 1
+                stems = torch.stack(self._plan.stems(mixture, stretch))
+                while stems.shape[-1]:
+                    piece, stems = stems[..., : growing.missing], stems[..., growing.missing :]
+                    # At once, as samples that wait are smaller so.
+                    pcm, clipped, finite = rounded(list(piece), self._bits)
+                    if not finite:
+                        raise EngineError("the model gave samples that are not finite")
+                    made = growing.add(pcm.cpu(), clipped.cpu())
+                    if made is not None:
+                        yield made
 
     def _decoded(self, first_sample: int) -> tuple["_Decoding", int]:
         """Return the song from `first_sample` on, or from a little before it, and from which sample on.
@@ -106,6 +108,31 @@ class PartMaker:
             self._decoding = _Decoding(self._song)
         self._decoding.skip_to(first_sample)
         return self._decoding, self._decoding.position
+
+
+class _Growing:
+    """A part on its way, then the next one."""
+
+    def __init__(self, grid: PartGrid, first: int) -> None:
+        self._grid = grid
+        self._begin(first)
+
+    def _begin(self, index: int) -> None:
+        self._index = index
+        self.missing = len(self._grid.part(index))  # samples
+        self._pcm: list[Tensor] = []
+        self._clipped: list[Tensor] = []
+
+    def add(self, pcm: Tensor, clipped: Tensor) -> MadePart | None:
+        """Add the next samples, of which none may be the next part's; returns the part if it is whole with them."""
+        self._pcm.append(pcm)
+        self._clipped.append(clipped)
+        self.missing -= pcm.shape[-1]
+        if self.missing:
+            return None
+        made = MadePart(self._index, torch.cat(self._pcm, dim=-1), torch.stack(self._clipped).sum(0).tolist())
+        self._begin(self._index + 1)
+        return made
 
 
 class _Decoding:

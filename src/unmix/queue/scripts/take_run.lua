@@ -1,5 +1,6 @@
 -- Lease the next run of consecutive parts that nobody makes, the wished one if it is free, else the first.
--- The first part of a song is a run of its own, so that something can be heard soon.
+-- The first part of a song is a run of its own, so that something can be heard soon. Towards the end runs get shorter:
+-- nobody takes more than its share of what is left, so that all who work on the song end at about the same time.
 -- KEYS: 1 unmix:help  2 unmix:runs:<job_id>  3 unmix:job:<job_id>
 -- ARGV: 1 job_id  2 generation  3 kind of the parts  4 token  5 lease in ms  6 number of the wished part  7 most parts
 --       8 seconds until all this is forgotten
@@ -21,8 +22,9 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local parts, missing = tonumber(run['parts']), 0
+local parts, missing, left = tonumber(run['parts']), 0, 0
 local first = nil
+local makers, holds = 1, {}
 local function free(part)
   local state = part < parts and run[tostring(part)]
   if state == 'there' or part >= parts then
@@ -34,8 +36,13 @@ for part = 0, parts - 1 do
   if run[tostring(part)] ~= 'there' then
     missing = missing + 1
   end
-  if not first and free(part) then
-    first = part
+  if free(part) then
+    first, left = first or part, left + 1
+  else
+    local token = string.match(run[tostring(part)], ':(.*)$')
+    if token and not holds[token] then
+      makers, holds[token] = makers + 1, true
+    end
   end
 end
 if not first then
@@ -47,8 +54,8 @@ end
 if free(tonumber(ARGV[6])) then
   first = tonumber(ARGV[6])
 end
-local count = 1
-while first > 0 and count < tonumber(ARGV[7]) and free(first + count) do
+local count, most = 1, math.min(tonumber(ARGV[7]), math.ceil(left / makers))
+while first > 0 and count < most and free(first + count) do
   count = count + 1
 end
 for part = first, first + count - 1 do
