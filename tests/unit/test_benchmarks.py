@@ -203,6 +203,24 @@ def test_the_programs_beside_demucs_give_what_demucs_gives(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_quick_run_of_parts_has_both_workers_make_some_and_fills_every_row(tmp_path: Path) -> None:
+    output, scratch = tmp_path / "published", tmp_path / "scratch"
+    scratch.mkdir()
+    done = run("benchmarks.parts", "--quick", "--output", str(output), scratch=scratch, PYTHONPATH="tests")
+    assert done.returncode == 0, done.stderr
+    record = record_in(output, "parts")
+    one, two = record["on_one_song"]
+    assert len(one["made"]) == 1
+    assert len(two["made"]) == 2
+    assert sum(one["made"]) == sum(two["made"]) == record["stored"]["parts"]["objects"] / 5  # stems and a document
+    assert all(0 < each["first_part_s"] < each["seconds"] for each in (one, two))
+    assert max(record["made_again"]) <= 5
+    assert tables.parts(record) in (output / "benchmarks.md").read_text()
+    assert all(math.isfinite(figure) for figure in figures_in(record))
+
+
+@pytest.mark.slow
 def test_the_conditions_of_every_run_name_the_peaks_the_threads_and_the_load_of_the_machine() -> None:
     machine = conditions()["machine"]
     assert min(machine["peak_gflops"][dtype] for dtype in ("float32", "bfloat16", "int8")) > 0
