@@ -96,7 +96,7 @@ bench-service: $(VENV)/.bench-installed ## Measure what clients of the service w
 	$(BIN)/python -m benchmarks.history
 	$(BIN)/python -m benchmarks.workers
 
-bench-parts: $(VENV)/.bench-installed ## Measure what parts of songs bring and cost: 25 to 40 minutes
+bench-parts: $(VENV)/.bench-installed ## Measure what parts of songs bring and cost: 25 minutes and more
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.parts
 
 images: ## Build the container images, with DOCKER=docker or podman

@@ -46,7 +46,7 @@ WORKERS: Final = (1, 2, 4, 8, 16)
 KILLS: Final = 40
 QUEUE: Final = 100
 SONG_SECONDS: Final = 240.0
-ROUND_SECONDS: Final = 60.0
+EXCERPT_SECONDS: Final = 60.0
 
 
 def main() -> None:
@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="folder for JSON and page in place of the project's")
     arguments = parser.parse_args()
     quick: bool = arguments.quick
+    parts, songs, song_s, excerpt_s = (6, 8, 40.0, 40.0) if quick else (PARTS, QUEUE, SONG_SECONDS, EXCERPT_SECONDS)
     started = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="unmix-bench-") as name,
@@ -64,15 +65,15 @@ def main() -> None:
         folder = Path(name)
         with Zygote(folder) as zygote:
             lab = Lab(Path(in_memory), zygote)
-            shared = {n: latency(lab, n, parts=6 if quick else PARTS) for n in (WORKERS[:2] if quick else WORKERS)}
+            shared = {n: latency(lab, n, parts=parts) for n in (WORKERS[:2] if quick else WORKERS)}
             print(f"latency by workers: {shared}", flush=True)
             again = made_again(lab, kills=2 if quick else KILLS)
             print(f"parts made again after a kill: {again}", flush=True)
-            queue_s = {kind: queued(lab, kind, songs=8 if quick else QUEUE) for kind in ("whole", "parts")}
+            queue_s = {kind: queued(lab, kind, songs=songs) for kind in ("whole", "parts")}
             print(f"a queue of songs: {queue_s}", flush=True)
         (model,) = prepare(folder / "models", [DEMO if quick else FULL])
-        song = looped_song(40.0 if quick else SONG_SECONDS)
-        excerpt = looped_song(20.0 if quick else ROUND_SECONDS)
+        song = looped_song(song_s)
+        excerpt = looped_song(excerpt_s)
         alone = rounds(folder / "alone", model, excerpt.read_bytes(), count=1 if quick else 4)
         print(f"one worker, as a whole and in parts: {alone}", flush=True)
         two = [on_one_song(folder / f"real-{n}", model, song.read_bytes(), workers=n) for n in (1, 2)]
@@ -81,13 +82,13 @@ def main() -> None:
         traffic = stored(folder / "traffic", demo, song.read_bytes())
     record = {
         "model": model.description,
-        "parts": PARTS,
+        "parts": parts,
         "part_s": PART_SECONDS,
-        "song_s": SONG_SECONDS,
-        "excerpt_s": ROUND_SECONDS,
+        "song_s": song_s,
+        "excerpt_s": excerpt_s,
         "latency_s": {str(workers): seconds for workers, seconds in shared.items()},
         "made_again": again,
-        "queue": QUEUE,
+        "queue": songs,
         "queue_s": queue_s,
         "alone": alone,
         "on_one_song": two,

@@ -1,4 +1,4 @@
-"""The benchmarks, run end to end on seconds of song, and what their tables and meters say. No time is asserted."""
+"""The benchmarks, run end to end on seconds of song, and what their meters say. No time is asserted."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu_table, past, report, tables, targets
+from benchmarks import past, report, tables
 from benchmarks.load import at_rate, in_turn
 from benchmarks.machine import conditions
 from benchmarks.measure import run_command
@@ -131,63 +131,6 @@ def test_a_run_of_one_kind_leaves_the_sections_of_the_others(published: Path) ->
     assert "| demucs --mp3 | 4 s | " in page
 
 
-def test_memory_that_was_not_measured_is_extrapolated_and_marked() -> None:
-    def run(contestant: str, minutes: int, memory_mb: float) -> dict[str, Any]:
-        return {"model": "m", "contestant": contestant, "song_s": 60.0 * minutes, "peak_pss_mb": memory_mb}
-
-    runs = [run("ours", minutes, 500) for minutes in (1, 20, 60)] + [run("demucs", 1, 575), run("demucs", 20, 2000)]
-    table = tables.memory({"runs": runs, "contestants": {"ours": {}, "demucs": {}}}, "m")
-    assert table.splitlines()[2:] == ["| ours | 500 | 500 | 500 |", "| demucs | 575 | 2000 | *≈ 5000* |"]
-
-
-def test_every_processor_is_shown_with_its_peaks_and_the_times_of_each_mode() -> None:
-    page = (ROOT / "docs" / "benchmarks.md").read_text()
-    instructions = "avx512_vnni, avx512_bf16"
-    warm = "– | – | 26.5 s, 3.58 × | 42.4 s, 2.24 ×"
-    assert f"| AMD EPYC (Zen 5) | {instructions} | 208 | 817 | 3.9 | 96.4 s | {warm} |" in page
-    cold = "45.0 s, 2.47 × | 76.0 s, 1.46 × | – | –"
-    assert f"| AMD EPYC (Zen 4) | {instructions} | 189 | 420 | 2.2 | 112.0 s | {cold} |" in page
-
-
-def measured_on(flags: list[str], *, bfloat16: float) -> dict[str, Any]:
-    """A run in which demucs took 100 s, our commands 40 and 50, and a warm worker 25."""
-    commands_s = {"demucs --mp3": 100.0, "unmix separate": 40.0, "unmix separate, exact": 50.0}
-    walls_s = commands_s | {"fast, mp3 as demucs": 25.0}
-    runs = [{"contestant": name, "song_s": 180.0, "wall_s": wall_s} for name, wall_s in walls_s.items()]
-    runs.append({"contestant": "fast, no codec", "song_s": 60.0, "wall_s": 10.0})
-    machine = {
-        "cpu": "a processor",
-        "family_model_stepping": ["1", "1", "1"],
-        "flags": flags,
-        "peak_gflops": {"float32": 100.0, "bfloat16": bfloat16},
-    }
-    return {
-        "machine": machine,
-        "models": [{"name": "m", "segment_flop": 50e9, "stride_s": 6.0}],
-        "contestants": {name: {"starts": name in commands_s} for name in walls_s},
-        "runs": [run | {"model": "m", "round": 0} for run in runs],
-        "starts": [{"model": "m", "round": 0, "process": "command line", "wall_s": 5.0}],
-    }
-
-
-def test_targets_are_measured_by_the_run_itself() -> None:
-    songs_s = {1: 9.0, 2: 5.0}
-    workers = [{"workers": each, "threads": 1, "bound": False, "songs_s": songs_s[each]} for each in songs_s]
-    with_bfloat16 = targets.table({"bench": measured_on(["avx512_bf16"], bfloat16=200.0), "workers": {"rows": workers}})
-    measured = [line.split(" | ")[-1].removesuffix(" |") for line in with_bfloat16.splitlines()[2:]]
-    assert measured == ["2.50 ×", "4.00 ×", "2.00 ×", "1.80 ×", "25% of bfloat16"]
-    without = targets.table({"bench": measured_on(["avx512_vnni"], bfloat16=20.0)})
-    measured = [line.split(" | ")[-1].removesuffix(" |") for line in without.splitlines()[2:]]
-    assert measured == ["2.50 ×", "4.00 ×", "2.00 ×", "not measured", "50% of float32"]
-
-
-def test_what_starts_with_every_song_is_compared_with_all_of_demucs_and_a_worker_also_without_its_start() -> None:
-    elsewhere: dict[str, Any] = {"song_s": 180, "machines": []}
-    table = tables.processors([measured_on(["avx512_vnni"], bfloat16=20.0)], elsewhere)
-    times = "100.0 s | 40.0 s, 2.50 × | 50.0 s, 2.00 × | 25.0 s, 3.80 × | –"
-    assert table.splitlines()[2:] == [f"| a processor | avx512_vnni | 100 | 20 | 0.2 | {times} |"]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_programs_beside_demucs_give_what_demucs_gives(tmp_path: Path) -> None:
@@ -262,29 +205,6 @@ def test_all_that_is_measured_on_a_gpu_is_measured_on_a_cpu(tmp_path: Path) -> N
     assert all(f"| {name} | {songs} | " in page for name, songs, _ in measured)
 
 
-def test_the_page_says_how_fast_a_gpu_was_beside_demucs_and_what_was_left_out() -> None:
-    row = {"songs": 1, "format": "mp3", "cpu_s": 9.0, "gpu_mb": None}
-    record = {
-        "device": {"name": "Some GPU", "peak_gflops": {"float32": 50_000.0}, "driver": "1.2", "memory_gb": 80.0},
-        "model": {"name": "m", "parameters": 1000, "weights": "random", "segment_s": 7.8},
-        "song_s": 180,
-        "rows": [
-            row | {"name": gpu_table.DEMUCS, "wall_s": 20.0},
-            row | {"name": "ours", "wall_s": 4.0, "songs": 8, "format": None, "gpu_mb": 6000.4},
-        ],
-        "stages_ms": {"STFT": 0.123},
-        "left_out": ["workers"],
-    }
-    text, table, left_out, _, stages = gpu_table.section(record)
-    assert text.startswith("Some GPU, 80 GB, best products of matrices 50 TFLOP/s in float32, driver 1.2.")
-    assert table.splitlines()[2:] == [
-        "| demucs --mp3 | 1 | mp3 | 20.00 | 9.0 | 1.00 | 9.0 | – |",
-        "| ours | 8 | no codec | 4.00 | 360.0 | 40.00 | 9.0 | 6000 |",
-    ]
-    assert "workers" in left_out
-    assert stages.splitlines()[2:] == ["| STFT | 0.12 |"]
-
-
 def test_memory_and_processor_time_of_children_count(tmp_path: Path) -> None:
     child = "import time; block = bytearray(300_000_000); end = time.process_time() + 0.5\n"
     child += "while time.process_time() < end: pass"
@@ -336,19 +256,6 @@ def test_services_with_one_and_two_workers_are_measured(tmp_path: Path) -> None:
     assert "| 2 × 1, bound | " in done.stdout
 
 
-def test_the_page_says_what_more_workers_bring() -> None:
-    def row(workers: int, threads: int, bound: bool, songs_s: float) -> dict[str, Any]:
-        memory = [1300] * workers
-        return {"workers": workers, "threads": threads, "bound": bound, "songs_s": songs_s, "child_pss_mb": memory}
-
-    rows = [row(1, 1, False, 60.0), row(2, 1, False, 30.0), row(2, 1, True, 62.5)]
-    assert tables.workers({"songs": 4, "rows": rows}).splitlines()[2:] == [
-        "| 1 × 1 | 4.00 | 1.00 | 1300 | 1300 |",
-        "| 2 × 1 | 8.00 | 2.00 | 1300 | 2600 |",
-        "| 2 × 1, bound | 3.84 | 0.96 | 1300 | 2600 |",
-    ]
-
-
 def test_a_job_of_the_past_is_what_the_service_would_have_left(tmp_path: Path) -> None:
     store = past.file_store(tmp_path)
     past.put_finished(store, 7)
@@ -396,27 +303,3 @@ def test_every_request_under_load_is_answered_or_counted(answering: int) -> None
     times_ms, unsent = at_rate(answering, ["/"] * 20, per_second=100)
     assert times_ms
     assert len(times_ms) + unsent == 20
-
-
-def test_the_page_says_how_many_times_as_much_a_longer_history_costs() -> None:
-    times_ms = {"100": [1.0, 2.0, 3.0], "100000": [2.0, 3.0, 9.0]}
-    request = {"store": "file", "request": "status", "times_ms": times_ms}
-    table = tables.history({"jobs": [100, 100_000], "requests": [request]})
-    assert table.splitlines()[2:] == ["| file: status | 3 | 2.0 | 3.0 | 1.50 | ≤ 1.5 |"]
-
-
-def test_the_page_says_what_the_janitor_needs() -> None:
-    load = {"requests": 2000, "p99_ms": [5.0, 4.0, 60.0]}
-    record = {
-        "jobs": [100, 100_000],
-        "per_second": 200,
-        "load": [load | {"unsent": 0}, load | {"unsent": 1500}],
-        "janitor": [{"passes_s": [0.1], "peak_rss_mb": 60.0}, {"passes_s": [1.0, 2.0], "peak_rss_mb": 80.0}],
-        "flushed": {"owed": 10_000, "queued_again_s": 120.4, "peak_rss_mb": 90.2},
-    }
-    assert tables.housekeeping(record).splitlines()[2:] == [
-        "| status at 200 requests/s, 99 % ms | 5.0 (4.0–60.0) | 5.0 (4.0–60.0) (1,500 of 2,000 never sent) | ≤ 20 |",
-        "| a pass, s | 0.10 | 1.50 | ≤ 2 |",
-        "| memory of the janitor, MB | 60 | 90 | ≤ 150 |",
-        "| FLUSHALL: all 10,000 owed jobs wait again, s | – | 120 | ≤ 180 |",
-    ]

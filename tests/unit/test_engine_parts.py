@@ -1,5 +1,7 @@
 """Parts of a song: bit by bit the whole, whoever makes which and wherever a run begins."""
 
+import math
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ from unmix.engine.models import DEMO, load_model
 from unmix.engine.parts import MadePart, PartGrid, PartMaker
 from unmix.engine.separator import Separator
 from unmix.engine.stems import plan_stems
+from unmix.errors import EngineError
 from unmix_worker.part_work import parts_kind
 
 STEMS = ("vocals", "instrumental")
@@ -98,6 +101,19 @@ def test_nothing_is_computed_for_a_part_that_nobody_asks_for(separator: Separato
         next(parts)
     assert windows - alone < alone  # a part that follows takes one window less
     assert windows < 2 * len(grid)
+
+
+def test_samples_that_are_not_finite_are_no_part(separator: Separator, song: Path, grid: PartGrid) -> None:
+    def stretches(*_: object) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """What a device gives is not looked at before it is fetched."""
+        silence = torch.zeros(2, len(grid.part(0)))
+        yield silence, torch.stack([silence, silence + math.nan])
+
+    device = cast(Separator, SimpleNamespace(stretches=stretches))
+    plan = plan_stems(separator.model, ("drums", "bass"), mixture_consistency=False)
+    parts = PartMaker(device, song, Level.of(SongReader(song)), grid, plan, bits=16).parts(0, lambda: None)
+    with pytest.raises(EngineError, match="not finite"):
+        next(parts)
 
 
 def test_only_what_is_computed_alike_is_of_one_kind(separator: Separator, cache_dir: Path) -> None:

@@ -16,7 +16,7 @@ from unmix.queue.keys import HELP, JOB_PREFIX, RUNS_PREFIX
 from unmix.queue.link import RedisLink
 from unmix.queue.records import Claim
 
-#: Parts that one worker takes at once: a run costs one window more than going on would.
+#: Most parts that one worker takes at once: a run costs one window more than going on would.
 RUN_PARTS: Final = 4
 #: What nobody has asked for again is forgotten after so many seconds.
 _FORGOTTEN_SECONDS: Final = 3600
