@@ -29,6 +29,23 @@ from support import PATIENCE_SECONDS, RedisServer, make_song
 from unmix import names
 
 BIG_BYTES = 50 << 20
+SENDING_SECONDS = 0.5
+
+#: With this a thread takes its time to send, and says how often the loop of the sockets turned meanwhile.
+SLOW_SENDING = f"""
+import os, pathlib, time, unmix_rest.http.connection as connection, waitress.wasyncore as wasyncore
+turns, poll, send = [], wasyncore.poll2, connection.Connection.send
+def counted(*args):
+    turns.append(None)
+    poll(*args)
+def slow(self, data, do_close=True):
+    self.server.pull_trigger()
+    before = len(turns)
+    time.sleep({SENDING_SECONDS})
+    pathlib.Path(os.environ["TMPDIR"], "turns").write_text(str(len(turns) - before))
+    return send(self, data, do_close)
+wasyncore.poll2, connection.Connection.send = counted, slow
+"""
 
 
 @pytest.fixture(scope="module")
@@ -283,3 +300,10 @@ def test_a_wrong_setting_ends_it_with_a_word_about_it(tmp_path: Path, redis_url:
         assert "Traceback" not in rest.log.read_text()
     finally:
         rest.stop()
+
+
+def test_the_loop_of_the_sockets_does_not_spin_while_a_thread_sends(start: Callable[..., RestProcess]) -> None:
+    rest = start(patch=SLOW_SENDING)
+    assert requests.get(f"{rest.url}/healthz", timeout=PATIENCE_SECONDS).json() == {"status": "ok"}
+    turns = int((rest.temporary / "turns").read_text())
+    assert 1 <= turns <= SENDING_SECONDS * 2000, "each turn takes a millisecond while a thread sends, not microseconds"

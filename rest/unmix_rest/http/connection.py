@@ -17,6 +17,8 @@ from unmix_rest.http.problems import http_problem_json
 
 #: A request that comes slower than this, counted from its first byte, counts as nothing moving.
 SLOWEST_BYTES_PER_SECOND: Final = 256
+#: How long the loop waits for a thread that sends; it must not keep other connections waiting.
+_SENDING_SECONDS: Final = 0.001
 
 
 class _AnswerTask(WSGITask):
@@ -75,7 +77,13 @@ class Connection(HTTPChannel):
             self.will_close = True
 
     def writable(self) -> bool:
-        """Tell whether there is something to send, or the connection to close."""
+        """Tell whether there is something to send, or the connection to close.
+
+        While a thread sends there is, and the loop can do nothing about it: it would ask again at once, and so keep
+        that very thread from going on. Under load that took most of the processor, so the thread is waited for.
+        """
+        if super().writable() and self.outbuf_lock.acquire(timeout=_SENDING_SECONDS):
+            self.outbuf_lock.release()
         return super().writable() and not self._is_lingering()
 
     def handle_close(self) -> None:

@@ -12,6 +12,8 @@ from unmix_rest.http.answers import json_answer
 from unmix_rest.http.problems import STATUS, problem
 from unmix_rest.services import Services
 
+_VERSION: Final = version("track-unmix")
+
 HELLO: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Track-Unmix</title></head>
 <body><h1>Track-Unmix</h1>
@@ -50,7 +52,7 @@ def metrics(services: Services) -> Response:
 
 def show_version(services: Services) -> Response:
     """Tell which version this is."""
-    return json_answer({"name": "track-unmix", "version": version("track-unmix")})
+    return json_answer({"name": "track-unmix", "version": _VERSION})
 
 
 def _check_queue(services: Services) -> str:

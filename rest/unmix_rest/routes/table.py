@@ -54,6 +54,8 @@ ROUTES: Final = (
 )
 
 _LANES: Final = {route.endpoint: route.lane for route in ROUTES}
+#: Nobody asks with another method for what takes long: most requests need not be looked up twice.
+_SLOW_METHODS: Final = {method for route in ROUTES if route.lane is not Lane.QUICK for method in route.methods}
 
 
 def register(app: Flask, services: Services) -> None:
@@ -64,6 +66,8 @@ def register(app: Flask, services: Services) -> None:
 
 def lane_of(urls: Map, method: str, path: str) -> Lane:
     """Return who waits for a request with whom, by the application's own map of URLs."""
+    if method not in _SLOW_METHODS:
+        return Lane.QUICK
     try:
         endpoint, _ = urls.bind("rest").match("/" + path.lstrip("/"), method)
     except HTTPException:  # no such route, another method, or a redirect
