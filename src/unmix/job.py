@@ -22,6 +22,10 @@ _WORD: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _HEX: Final = re.compile(r"[0-9a-f]*")
 
 
+#: Most labels of a job, and most batches.
+MAX_LABELS: Final = 16
+
+
 class JobStatus(StrEnum):
     """The five states of a job; the last three are final."""
 
@@ -95,6 +99,8 @@ class ModelCard:
     weights_sha256: str
     sources: tuple[str, ...]
     sample_rate: int  # Hz
+    weights_source: str | None = None  # None on the cards of older workers
+    weights_licence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +135,25 @@ class JobRequest(Growable):
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # of the song's check, as the warnings
     level: SongLevel | None = None  # None for a foreign push, and in documents of older versions
+    name: str | None = None  # what people call the song
+    labels: tuple[str, ...] = ()  # what clients find it by
+    batches: tuple[str, ...] = ()  # what it was submitted with, the last one at the end
 
     @property
     def song_hash(self) -> str:
         """The hash of the song to be separated."""
         return names.song_hash_of(self.job_id)
 
-    def with_callback(self, callback: Callback) -> Self:
-        """Return the same request with one more callback."""
-        return replace(self, callbacks=(*self.callbacks, callback))
+    def joined_by(self, other: "JobRequest") -> Self:
+        """Return this request with what another submission of the job adds; itself if that is nothing."""
+        joined = replace(
+            self,
+            callbacks=(*self.callbacks, *(each for each in other.callbacks if each not in self.callbacks)),
+            name=self.name or other.name,
+            labels=_newest(self.labels, other.labels),
+            batches=_newest(self.batches, other.batches),
+        )
+        return self if joined == self else joined
 
     def again(self, submitted_at: str) -> Self:
         """Return the same request as a new submission, for which no earlier outcome counts."""
@@ -168,7 +184,8 @@ class JobRequest(Growable):
             # Older ones have no number, and must not get that of today by default.
             "schema": given.get("schema", 0),
         }
-        return cls.from_fields({**_with_tuples({"notes": (), **given}, "warnings", "notes"), **read})
+        growing = {"notes": (), "labels": (), "batches": (), **given}
+        return cls.from_fields({**_with_tuples(growing, "warnings", "notes", "labels", "batches"), **read})
 
 
 class DamagedRequest(JobRequest):
@@ -376,6 +393,11 @@ def _seconds(time: str) -> float:
         return datetime.fromisoformat(time).timestamp()
     except (ValueError, TypeError):  # a time is for people: it stops no job
         return 0.0
+
+
+def _newest(known: tuple[str, ...], added: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what was known and what is new of `added`, without the oldest where that is too much."""
+    return tuple(dict.fromkeys((*known, *added)))[-MAX_LABELS:]
 
 
 def _with_tuples(given: dict[str, Any], *names: str) -> dict[str, Any]:

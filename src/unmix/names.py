@@ -23,6 +23,15 @@ OPEN_PREFIX: Final = "open/"
 _JOB_ID: Final = re.compile(r"(?P<song_hash>[0-9a-f]{64})(?:\.[0-9a-f]{8})?")
 _OWNER: Final = re.compile(r"(?P<job_id>[0-9a-f]{64}(?:\.[0-9a-f]{8})?)(?:\.mp3(?:\.retired\.[0-9]+)?|\.json|/.+|-.+)")
 _STEM: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+#: What the name of a song may end with that says nothing of the song.
+_SONG_EXTENSION: Final = re.compile(
+    r"\.(mp3|wav|flac|m4a|mp4|aac|ogg|oga|opus|aiff?|w64|caf|wv|au|tta|ac3|mka|mkv|webm|wma)$", re.IGNORECASE
+)
+#: What no file can have in its name on some system, and what makes a name look like another one: control characters,
+#: and those that turn the direction of writing.
+_UNFIT_FOR_FILES: Final = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]')
+#: Bytes of a song's name in a file's name, which has at most 255 on most systems.
+_MAX_TITLE_BYTES: Final = 200
 
 #: Characters of a song hash.
 SONG_HASH_LENGTH: Final = 64
@@ -70,6 +79,13 @@ def is_job_id(text: str) -> bool:
 def is_stem(text: str) -> bool:
     """Tell whether `text` could be the name of a stem."""
     return _STEM.fullmatch(text) is not None
+
+
+def file_name(song_name: str | None, stem: str, extension: str) -> str:
+    """Return what the file of a stem is called where people meet it, such as `Song - vocals.mp3`."""
+    title = _UNFIT_FOR_FILES.sub("_", _SONG_EXTENSION.sub("", song_name or ""))
+    title = title.encode()[:_MAX_TITLE_BYTES].decode(errors="ignore").strip(" .")
+    return f"{title} - {stem}.{extension}" if title else f"{stem}.{extension}"
 
 
 def stems_of(sources: Sequence[str]) -> tuple[str, ...]:

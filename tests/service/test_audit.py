@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import redis
@@ -182,7 +183,7 @@ def test_a_callback_that_was_asked_for_after_the_end_is_found_without_its_mark(
     finish(store, ledger)
     known = ledger.request(JOB)
     assert known
-    store.put(names.request_object(JOB), known.with_callback(Callback("http://a")).to_json())
+    store.put(names.request_object(JOB), replace(known, callbacks=(Callback("http://a"),)).to_json())
     assert audit.run() == Audited(marked=1)
     assert mend(queue, ledger).callbacks == 1
 

@@ -159,7 +159,14 @@ def _level(task: SeparationTask) -> Level | None:
 
 def _card(separator: Separator) -> ModelCard:
     model = separator.model
-    return ModelCard(model.name, model.weights_sha256, model.sources, model.sample_rate)
+    return ModelCard(
+        model.name,
+        model.weights_sha256,
+        model.sources,
+        model.sample_rate,
+        weights_source=model.weights_source,
+        weights_licence=model.weights_licence,
+    )
 
 
 def _failed(error: UnmixError) -> Failed:

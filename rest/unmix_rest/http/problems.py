@@ -79,8 +79,8 @@ STATUS: Final[Mapping[str, int]] = {
     "bucket_missing": 503,
 }
 
-#: Old clients send JSON and expect 400 for a wrong field; multipart forms are answered with 422.
-FORM_STATUS: Final[Mapping[str, int]] = {
+#: Old clients send JSON and expect 400 for a wrong field; multipart forms, and what is new, are answered with 422.
+NEW_STATUS: Final[Mapping[str, int]] = {
     "missing_field": 422,
     "invalid_field": 422,
     "invalid_base64": 422,
@@ -187,14 +187,14 @@ def register(app: Flask, metrics: Metrics) -> None:
 def _rejected(metrics: Metrics, code: str, detail: str, error: Exception) -> Response:
     """Log the error and answer it; what is our own fault is told in our own words only."""
     code = code if code in STATUS else "internal_error"
-    is_form = request.mimetype == "multipart/form-data"
-    status = FORM_STATUS[code] if is_form and code in FORM_STATUS else STATUS[code]
+    is_new = request.mimetype == "multipart/form-data" or request.endpoint == "separate.submit_job"
+    status = NEW_STATUS[code] if is_new and code in NEW_STATUS else STATUS[code]
     request_id = new_request_id()
     if status >= 500:
         detail = _DETAILS.get(code, _DETAIL_OF_OURS)
         unforeseen = error if code == "internal_error" else None
         log.error("request failed", code=code, request_id=request_id, error=str(error), exc_info=unforeseen)
-    if request.endpoint == "separate.submit":
+    if (request.endpoint or "").startswith("separate."):
         metrics.rejected(code)
         if status < 500:
             log.info("rejected", code=code, request_id=request_id)

@@ -1,10 +1,12 @@
 """Uploads: a request's body becomes a song in a temporary file, hashed as it streams, and the fields beside it.
 
-Both forms of the contract are read here: JSON with the song in base64 under `mp3`, and multipart forms. Memory stays
-constant whatever the size. What the fields mean is for `unmix_rest.routes.separate` to say.
+Three forms are read here: multipart forms, JSON with the song in base64, and the song as it is. Memory stays constant
+whatever the size. What the fields mean is for `unmix_rest.routes.separate` to say.
 """
 
 import hashlib
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,15 +16,19 @@ from typing import IO, Any, Final, cast
 
 from flask import Request
 from werkzeug.formparser import FormDataParser
+from werkzeug.http import parse_options_header
 
 from unmix.errors import InputError
 from unmix_rest.http.strict_json import MAX_REST_BYTES, JsonWithSong, parse_object
 
 CHUNK_BYTES: Final = 64 * 1024
 MAX_FORM_FIELDS: Final = 32
+#: Longest name of a song; what a client calls its file is cut off there.
+MAX_NAME_CHARACTERS: Final = 1000
 #: The file field of a form; `mp3` is what older clients call it.
 FILE_FIELDS: Final = ("file", "mp3")
 
+_SPACE: Final = b" \t\r\n"
 #: With these a body that is no JSON is broken JSON; with others it is something else.
 _JSON_TYPES: Final = ("", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded")
 
@@ -36,6 +42,7 @@ class Upload:
     size_bytes: int
     fields: Mapping[str, Any]
     is_form: bool
+    file_name: str | None = None  # as the client has it, without folders
 
 
 def body_limit_bytes(max_song_bytes: int) -> int:
@@ -44,22 +51,34 @@ def body_limit_bytes(max_song_bytes: int) -> int:
 
 
 @contextmanager
-def receive(request: Request, *, max_song_bytes: int) -> Iterator[Upload]:
+def receive(request: Request, *, max_song_bytes: int, song_field: str, takes_raw: bool = False) -> Iterator[Upload]:
     """Read the body of `request` to its end; the song's file is gone when the context is left.
 
+    JSON has the song under `song_field`. With `takes_raw`, what is neither a form nor JSON is the song itself.
+
     Raises:
-        InputError: the body holds no song in one of the two forms, or too large a one.
+        InputError: the body holds no song in one of the forms, or too large a one.
     """
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise InputError("the body has to be sent as it is, without a content encoding", code="unsupported_encoding")
     with tempfile.NamedTemporaryFile(prefix="unmix-upload-") as file:
         song = _SongFile(file, max_song_bytes)
         is_form = request.mimetype == "multipart/form-data"
-        fields = _read_form(request, song) if is_form else _read_json(request, song)
+        fields: dict[str, Any] = {}
+        if is_form:
+            fields, file_name = _read_form(request, song)
+        else:
+            file_name = _disposition_name(request)
+            begin = request.stream.read(CHUNK_BYTES)
+            if takes_raw and not _is_json(request, begin):
+                song.write(begin)
+                shutil.copyfileobj(request.stream, song, CHUNK_BYTES)
+            else:
+                fields = _read_json(request, begin, song, song_field)
         song.flush()
         if song.size_bytes == 0:
             raise InputError("the song is empty", code="empty_audio")
-        yield Upload(song.path, song.sha256.hexdigest(), song.size_bytes, fields, is_form)
+        yield Upload(song.path, song.sha256.hexdigest(), song.size_bytes, fields, is_form, _base(file_name))
 
 
 class _SongFile:
@@ -87,7 +106,7 @@ class _SongFile:
         return self._file.seek(offset)
 
 
-def _read_form(request: Request, song: _SongFile) -> dict[str, Any]:
+def _read_form(request: Request, song: _SongFile) -> tuple[dict[str, Any], str | None]:
     parts = 0
 
     def open_part(*_: object, **__: object) -> IO[bytes]:
@@ -109,25 +128,51 @@ def _read_form(request: Request, song: _SongFile) -> dict[str, Any]:
         )
     except ValueError as error:
         raise InputError("the multipart form is broken or incomplete", code="incomplete_body") from error
-    if not any(name in files for name in FILE_FIELDS):
+    file = next((files[name] for name in FILE_FIELDS if name in files), None)
+    if file is None:
         raise InputError("the form has no file field `file`", code="missing_field")
     if any(len(values) > 1 for _, values in form.lists()):
         raise InputError("a field stands twice in the form", code="duplicate_key")
     if sum(len(value) for value in form.values()) > MAX_REST_BYTES:
         raise InputError("the fields beside the song are too large", code="payload_too_large")
     fields: dict[str, Any] = {name: value for name, value in form.items() if value}
+    return read_spelled(fields), file.filename
+
+
+def read_spelled(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return `fields` with the object read that forms and URLs can only spell."""
     if "callback" in fields:
         fields["callback"] = parse_object(fields["callback"].encode())
     return fields
 
 
-def _read_json(request: Request, song: _SongFile) -> dict[str, Any]:
+def _is_json(request: Request, begin: bytes) -> bool:
+    """Tell whether a body is meant to be JSON; many clients send it as something else, but no song begins like it."""
+    return request.is_json or begin.lstrip(_SPACE).startswith(b"{")
+
+
+def _disposition_name(request: Request) -> str | None:
+    """Return the file name that comes with a body which is the song itself."""
+    _, options = parse_options_header(request.headers.get("Content-Disposition"))
+    name = options.get("filename")
+    try:
+        return name and name.encode("latin-1").decode()  # headers are read as latin-1, most clients write UTF-8
+    except UnicodeError:
+        return name
+
+
+def _base(file_name: str | None) -> str | None:
+    """Return the last part of a path of any system; browsers send those of files in chosen folders."""
+    return re.split(r"[/\\]", file_name or "")[-1][:MAX_NAME_CHARACTERS] or None
+
+
+def _read_json(request: Request, begin: bytes, song: _SongFile, song_field: str) -> dict[str, Any]:
     try:
         stream = request.stream
-        chunk = stream.read(CHUNK_BYTES).lstrip(b" \t\r\n")
+        chunk = begin.lstrip(_SPACE)
         if not chunk.startswith(b"{"):  # no object: whatever it is, it is not worth reading on
             return parse_object(chunk)
-        body = JsonWithSong("mp3", song.write)
+        body = JsonWithSong(song_field, song.write)
         while chunk:
             body.feed(chunk)
             chunk = stream.read(CHUNK_BYTES)

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 def job(services: Services, job_id: str) -> Response:
     """Tell how a job goes."""
-    return json_answer(_describe(checked(job_id), services))
+    return json_answer(describe(checked(job_id), services))
 
 
 def cancel(services: Services, job_id: str) -> Response:
@@ -106,7 +106,12 @@ def _failure(job_id: str, services: Services) -> dict[str, Any]:
     }
 
 
-def _describe(job_id: str, services: Services) -> dict[str, Any]:
+def describe(job_id: str, services: Services) -> dict[str, Any]:
+    """Return what is told of a job.
+
+    Raises:
+        NotFoundError: there is none.
+    """
     known, outcome = services.ledger.end(job_id)
     record = position = None
     if outcome is None:
@@ -127,9 +132,21 @@ def _describe(job_id: str, services: Services) -> dict[str, Any]:
 def _of_request(known: JobRequest | None) -> dict[str, Any]:
     """Tell what was asked, if that is known: not of a foreign push before its claim, nor of a damaged request."""
     if known is None or isinstance(known, DamagedRequest):
-        return {"options": None, "submitted_at": None, "duration_seconds": None, "warnings": [], "notes": []}
+        return {
+            "name": None,
+            "labels": [],
+            "batches": [],
+            "options": None,
+            "submitted_at": None,
+            "duration_seconds": None,
+            "warnings": [],
+            "notes": [],
+        }
     options = known.options
     return {
+        "name": known.name,
+        "labels": list(known.labels),
+        "batches": list(known.batches),
         "options": {
             "model": options.model,
             "stems": list(options.stems),

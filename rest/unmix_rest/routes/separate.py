@@ -1,4 +1,4 @@
-"""`POST /apiv1/separate`: accept a song.
+"""`POST /apiv1/jobs`, and `POST /apiv1/separate` as older clients know it: accept a song.
 
 Whatever can be found wrong with it is found before anything is stored. Then the order is the promise of the service:
 the song, then the request document, then the queue; only after all three the song counts as accepted. Workers take it
@@ -6,8 +6,9 @@ from there; `unmix_rest.routes.jobs` tells how it goes.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
@@ -18,30 +19,88 @@ from unmix.audio.formats import SAMPLE_RATE, check_format
 from unmix.audio.region import region_of
 from unmix.callbacks.address import check_callback_url
 from unmix.errors import InputError
-from unmix.job import Callback, JobRequest, JobStatus, SeparationOptions, SongLevel
+from unmix.job import MAX_LABELS, Callback, JobRequest, JobStatus, ModelCard, SeparationOptions, SongLevel
 from unmix.ledger.ledger import utc_now
 from unmix_rest.http.answers import json_answer
-from unmix_rest.http.uploads import Upload, receive
+from unmix_rest.http.uploads import MAX_NAME_CHARACTERS, Upload, read_spelled, receive
+from unmix_rest.routes.jobs import describe
 from unmix_rest.routes.lookup import status_of
 from unmix_rest.services import Services
 
 log = structlog.get_logger()
 
+#: What a job can be told.
+OPTIONS: Final = ("model", "stems", "format", "bits", "mixture_consistency", "start", "end")
+#: What a client may say besides, in each of the two routes; `songhash` older clients send, and it is worked out anyway.
+FIELDS: Final = ("callback", "name", "labels", "batch")
+OLD_FIELDS: Final = ("callback", "songhash")
+
 #: What other services let clients choose and this one decides itself, for the same song to give the same stems.
 FIXED_OPTIONS: Final = ("shifts", "segment", "segment_seconds", "overlap", "sample_rate")
+
+#: Most unknown fields that the answer names, and how much of each.
+_NAMED_FIELDS: Final = 10
+_NAMED_CHARACTERS: Final = 64
+#: Longest label or batch.
+_LABEL_CHARACTERS: Final = 100
 
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{1,12})?")
 
 
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a client wants besides the song and the options."""
+
+    callback: Callback | None
+    name: str | None
+    labels: tuple[str, ...]
+    batches: tuple[str, ...]
+    warnings: tuple[str, ...]  # of this very submission
+
+
+def submit_job(services: Services) -> Response:
+    """Take a song in, and answer with its job."""
+    with receive(
+        request, max_song_bytes=services.settings.max_upload_mb << 20, song_field="file", takes_raw=True
+    ) as upload:
+        fields = _with_query(upload.fields)
+        callback = _callback(fields)
+        wish = _Wish(
+            callback and _checked(callback, services.settings.callback_allow),
+            _text(fields, "name", most=MAX_NAME_CHARACTERS) or upload.file_name,
+            _labels(fields),
+            (batch,) if (batch := _text(fields, "batch", most=_LABEL_CHARACTERS)) else (),
+            _unknown_fields(fields, FIELDS),
+        )
+        accepted, _ = _accept(upload, fields, wish, services)
+    view = describe(accepted.job_id, services)
+    view["warnings"] = [*view.get("warnings", []), *wish.warnings]
+    answer = json_answer(view)
+    answer.status_code = HTTPStatus.ACCEPTED
+    answer.headers["Location"] = f"/apiv1/jobs/{accepted.job_id}"
+    return answer
+
+
 def submit(services: Services) -> Response:
-    """Take a song in."""
-    with receive(request, max_song_bytes=services.settings.max_upload_mb << 20) as upload:
-        return json_answer(_accept(upload, services))
+    """Take a song in, and answer as the contract has it."""
+    with receive(request, max_song_bytes=services.settings.max_upload_mb << 20, song_field="mp3") as upload:
+        wish = _old_wish(upload, services.settings.callback_allow)
+        accepted, status = _accept(upload, upload.fields, wish, services)
+    return json_answer(
+        {
+            "hash": accepted.job_id,
+            "songhash": accepted.song_hash,
+            "reason": "Song enqueued for separation",
+            "status": status.value,
+            "warnings": [*accepted.warnings, *wish.warnings],
+            "notes": list(accepted.notes),
+        }
+    )
 
 
-def _accept(upload: Upload, services: Services) -> dict[str, Any]:
-    callback, warnings = _callback(upload, services.settings.callback_allow)
-    options = _options(upload.fields, services)
+def _accept(upload: Upload, fields: Mapping[str, Any], wish: _Wish, services: Services) -> tuple[JobRequest, JobStatus]:
+    """Check a song, store it, write down what is owed, and queue it."""
+    options = _options(fields, services)
     probed = services.probe.check(upload.path)
     region_of(options.start, options.end, samples=round(probed.duration_seconds * SAMPLE_RATE))
     services.queue.ping()  # nothing is stored that could not be queued, unless Redis goes at this very moment
@@ -49,17 +108,20 @@ def _accept(upload: Upload, services: Services) -> dict[str, Any]:
         job_id=options.job_id(upload.song_hash, services.settings.default_options),
         options=options,
         submitted_at=utc_now(),
-        callbacks=(callback,) if callback else (),
+        callbacks=(wish.callback,) if wish.callback else (),
         duration_seconds=probed.duration_seconds,
         warnings=probed.warnings,
         notes=probed.notes,
         level=SongLevel(**asdict(probed.level)) if probed.level else None,
+        name=wish.name,
+        labels=wish.labels,
+        batches=wish.batches,
     )
     services.ledger.put_song(upload.song_hash, upload.path)
     accepted, is_new = services.ledger.accept(wanted)
     # Once more: a retirement that did not know of this job may have removed it meanwhile.
     services.ledger.put_song(upload.song_hash, upload.path)
-    status = _queue_job(accepted, services, callback)
+    status = _queue_job(accepted, services, wish.callback)
     services.metrics.accepted()
     log.info(
         "accepted",
@@ -69,14 +131,7 @@ def _accept(upload: Upload, services: Services) -> dict[str, Any]:
         duration_seconds=round(probed.duration_seconds, 1),
         joined=not is_new,
     )
-    return {
-        "hash": accepted.job_id,
-        "songhash": upload.song_hash,
-        "reason": "Song enqueued for separation",
-        "status": status.value,
-        "warnings": [*accepted.warnings, *warnings],
-        "notes": list(accepted.notes),
-    }
+    return accepted, status
 
 
 def _queue_job(accepted: JobRequest, services: Services, callback: Callback | None) -> JobStatus:
@@ -105,13 +160,10 @@ def _options(fields: Mapping[str, Any], services: Services) -> SeparationOptions
     if bits != int(bits):
         raise InputError("the field bits has to be a whole number", code="invalid_field")
     check_format(format, int(bits))
-    stems = _stems(fields.get("stems"))
     card = services.queue.models.get(model)
-    if card and not set(stems) <= set(offered := names.stems_of(card.sources)):
-        raise InputError(f"the stems of this model are: {', '.join(offered)}", code="unknown_stem")
     return SeparationOptions(
         model,
-        stems,
+        _stems(fields, card),
         format,
         weights_sha256=card.weights_sha256 if card else None,
         mixture_consistency=_flag(fields, "mixture_consistency"),
@@ -121,43 +173,90 @@ def _options(fields: Mapping[str, Any], services: Services) -> SeparationOptions
     )
 
 
-def _stems(value: Any) -> tuple[str, ...]:
-    """Read a list of stems, or their names separated by commas; none are all sources."""
-    if value is None or value == "":
-        return ()
-    listed = value.split(",") if isinstance(value, str) else value
-    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-        raise InputError("the field stems has to be a list of names", code="invalid_field")
-    stems = tuple(dict.fromkeys(names.STEM_ALIASES.get(name.strip(), name.strip()) for name in listed))
-    if not all(map(names.is_stem, stems)):
-        raise InputError("the field stems holds something that is no stem", code="unknown_stem")
-    return stems
+def _stems(fields: Mapping[str, Any], card: ModelCard | None) -> tuple[str, ...]:
+    """Read the stems that are wanted; none are all sources, and so is each of them by name."""
+    given = [name.lower() for name in _listed(fields, "stems")]
+    stems = tuple(dict.fromkeys(names.STEM_ALIASES.get(name, name) for name in given))
+    offered = names.stems_of(card.sources) if card else None
+    if not all(map(names.is_stem, stems)) or not (offered is None or set(stems) <= set(offered)):
+        known = f"the stems of this model are: {', '.join(offered)}" if offered else "no stem is called like this"
+        raise InputError(known, code="unknown_stem")
+    return () if card and set(stems) == set(card.sources) else stems
 
 
-def _callback(upload: Upload, allow: str) -> tuple[Callback | None, list[str]]:
-    """Return the callback, or none and a warning if an old client names a place where nobody may be called."""
-    value = upload.fields.get("callback")
+def _with_query(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of the body and those of the URL, which a song that comes as it is has instead."""
+    query = request.args.to_dict(flat=False)
+    if any(len(values) > 1 or name in fields for name, values in query.items()):
+        raise InputError("a field stands twice in the request", code="duplicate_key")
+    return {**fields, **read_spelled({name: value for name, (value,) in query.items() if value})}
+
+
+def _unknown_fields(fields: Mapping[str, Any], known: Sequence[str]) -> tuple[str, ...]:
+    """Return a warning for each field that is ignored: it may be misspelt."""
+    unknown = sorted(fields.keys() - {*OPTIONS, *FIXED_OPTIONS, *known})
+    return tuple(f"unknown field, ignored: {name[:_NAMED_CHARACTERS]}" for name in unknown[:_NAMED_FIELDS])
+
+
+def _old_wish(upload: Upload, allow: str) -> _Wish:
+    """Read what older clients say; where JSON names a place that may not be called there is a warning instead."""
+    warnings = _unknown_fields(upload.fields, OLD_FIELDS)
+    callback = _callback(upload.fields)
+    try:
+        callback = callback and _checked(callback, allow)
+    except InputError as error:
+        if upload.is_form:
+            raise
+        callback = None
+        # Their sample code names http://localhost:5000, and they expect to be served all the same.
+        warnings = (*warnings, f"the callback will not be called: {error.message}")
+    return _Wish(callback, None, (), (), warnings)
+
+
+def _callback(fields: Mapping[str, Any]) -> Callback | None:
+    """Read a callback as it is given."""
+    value = fields.get("callback")
     if value is None:
-        return None, []
+        return None
     if not isinstance(value, dict):
         raise InputError("the field callback has to be an object", code="invalid_field")
     url, data = value.get("url"), value.get("data")
     if not isinstance(url, str) or not isinstance(data, dict | None):
         raise InputError("a callback has a url and may have data, an object", code="invalid_field")
-    try:
-        return Callback(check_callback_url(url, allow=allow), data or {}), []
-    except InputError as error:
-        if upload.is_form:
-            raise
-        # Their sample code names http://localhost:5000, and they expect to be served all the same.
-        return None, [f"the callback will not be called: {error.message}"]
+    return Callback(url, data or {})
 
 
-def _text(fields: Mapping[str, Any], name: str) -> str | None:
+def _checked(callback: Callback, allow: str) -> Callback:
+    """Return a callback that may be called as far as can be seen by now; see `check_callback_url` for the errors."""
+    return Callback(check_callback_url(callback.url, allow=allow), callback.data)
+
+
+def _text(fields: Mapping[str, Any], name: str, *, most: int | None = None) -> str | None:
     value = fields.get(name)
-    if value is None or isinstance(value, str):
-        return value
-    raise InputError(f"the field {name} has to be a string", code="invalid_field")
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"the field {name} has to be a string", code="invalid_field")
+    if value and most and len(value) > most:
+        raise InputError(f"the field {name} has more than {most:,} characters", code="invalid_field")
+    return value
+
+
+def _listed(fields: Mapping[str, Any], name: str) -> list[str]:
+    """Read a list of strings, or what is separated by commas."""
+    value = fields.get(name)
+    if value is None or value == "":
+        return []
+    listed = value.split(",") if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+        raise InputError(f"the field {name} has to be a list of strings", code="invalid_field")
+    return [each.strip() for each in listed]
+
+
+def _labels(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    labels = tuple(dict.fromkeys(label for label in _listed(fields, "labels") if label))
+    if len(labels) > MAX_LABELS or any(len(label) > _LABEL_CHARACTERS for label in labels):
+        text = f"a job has at most {MAX_LABELS} labels, of at most {_LABEL_CHARACTERS} characters"
+        raise InputError(text, code="invalid_field")
+    return labels
 
 
 def _number(fields: Mapping[str, Any], name: str) -> float | None:

@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map
 
 from unmix_rest.http.lanes import Lane
-from unmix_rest.routes import jobs, ops, parts, separate, tracks
+from unmix_rest.routes import jobs, models, ops, parts, separate, tracks
 from unmix_rest.services import Services
 
 
@@ -34,12 +34,15 @@ class Route:
 
 ROUTES: Final = (
     Route("/apiv1/separate", ("POST",), separate.submit, Lane.UPLOADS),
+    Route("/apiv1/jobs", ("POST",), separate.submit_job, Lane.UPLOADS),
     Route("/apiv1/jobs/<job_id>", ("GET",), jobs.job),
+    Route("/apiv1/jobs/<job_id>", ("DELETE",), tracks.delete_job),
     Route("/apiv1/jobs/<job_id>/cancel", ("POST",), jobs.cancel),
     Route("/apiv1/jobs/<job_id>/retry", ("POST",), jobs.retry),
     Route("/apiv1/jobs/<job_id>/parts", ("GET",), parts.parts),
     Route("/apiv1/jobs/<job_id>/parts/<int:index>/<stem>", ("GET",), parts.part),
     Route("/apiv1/jobs/<job_id>/peaks", ("GET",), parts.peaks),
+    Route("/apiv1/models", ("GET",), models.models),
     Route("/apiv1/queue", ("GET",), jobs.queue),
     Route("/apiv1/failed", ("GET",), jobs.failed),
     Route("/apiv1/track/<job_id>/<track>", ("GET",), tracks.track),

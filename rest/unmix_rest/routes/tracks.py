@@ -4,6 +4,7 @@ Only what the outcome document names is served: never the copies under the contr
 it. Removal begins with the request document, so that nothing becomes owed again on the way.
 """
 
+from http import HTTPStatus
 from typing import Final
 
 import structlog
@@ -45,18 +46,26 @@ def remove_stem(services: Services, job_id: str, track: str) -> Response:
 
 def remove_job(services: Services, job_id: str) -> Response:
     """Remove a job and all that belongs to it alone."""
-    return _remove_job(checked(job_id), services)
+    _remove(checked(job_id), services)
+    return json_answer({"hash": job_id, "reason": "Song and stems removed"})
+
+
+def delete_job(services: Services, job_id: str) -> Response:
+    """Cancel a job that is not over, and remove it with all that belongs to it alone."""
+    _remove(checked(job_id), services)
+    return Response(status=HTTPStatus.NO_CONTENT)
 
 
 def _send(job_id: str, track: str, services: Services) -> Response:
-    _, outcome, stem = _find(job_id, track, services)
+    known, outcome, stem = _find(job_id, track, services)
     file = outcome.stems[stem]
     try:
         stream = services.ledger.open_stem(file)
     except ObjectMissingError as error:
         raise NotFoundError("this stem was removed") from error
     media_type = MEDIA_TYPES.get(outcome.format, UNKNOWN_TYPE)
-    return download(stream, file, media_type=media_type, name=f"{stem}.{outcome.format}")
+    name = names.file_name(known.name, stem, outcome.format)
+    return download(stream, file, media_type=media_type, name=name)
 
 
 def _remove_stem(job_id: str, track: str, services: Services) -> Response:
@@ -68,14 +77,13 @@ def _remove_stem(job_id: str, track: str, services: Services) -> Response:
     return json_answer({"hash": job_id, "track": stem, "reason": "Stem removed"})
 
 
-def _remove_job(job_id: str, services: Services) -> Response:
+def _remove(job_id: str, services: Services) -> None:
     services.queue.ping()  # a job that could not be taken out of the queue stays whole
     if not _exists(job_id, services):
         raise NotFoundError("there is no such job")
     services.queue.forget(job_id)  # first: what is submitted from here on must not be taken from the queue
     services.ledger.removal.remove_job(job_id)
     log.info("job removed", job_id=job_id)
-    return json_answer({"hash": job_id, "reason": "Song and stems removed"})
 
 
 def _exists(job_id: str, services: Services) -> bool:
@@ -100,10 +108,12 @@ def _find(job_id: str, track: str, services: Services) -> tuple[JobRequest, Outc
         InputError: the job cannot have such a stem.
         NotFoundError: it has it not, or not yet.
     """
-    stem = _stem_of(track)
+    stem, extension = _stem_of(track)
     known = services.ledger.request(job_id)
     outcome = services.ledger.outcome(known) if known else None
     if known and outcome and stem in outcome.stems:
+        if extension not in ("", outcome.format):
+            raise NotFoundError(f"the stems of this job are {outcome.format}")
         return known, outcome, stem
     if not _may_have(stem, known, outcome, services):
         raise InputError("this job has no such stem", code="unknown_stem")
@@ -112,14 +122,14 @@ def _find(job_id: str, track: str, services: Services) -> tuple[JobRequest, Outc
     raise NotFoundError(f"there is no such stem, the job is {outcome.status.value if outcome else 'not over yet'}")
 
 
-def _stem_of(track: str) -> str:
-    """Read the name of a stem, with or without the extension of a format."""
+def _stem_of(track: str) -> tuple[str, str]:
+    """Read the name of a stem, and the extension of a format if there is one."""
     name, _, extension = track.rpartition(".")
-    stem = name if extension in MEDIA_TYPES else track
+    stem, extension = (name, extension) if extension in MEDIA_TYPES else (track, "")
     stem = names.STEM_ALIASES.get(stem, stem)
     if not names.is_stem(stem):
         raise InputError("no stem is called like this", code="unknown_stem")
-    return stem
+    return stem, extension
 
 
 def _may_have(stem: str, known: JobRequest | None, outcome: Outcome | None, services: Services) -> bool:

@@ -72,8 +72,8 @@ class Ledger:
     def accept(self, request: JobRequest) -> tuple[JobRequest, bool]:
         """Write a new submission, or join the one that is owed or done with the same result.
 
-        Returns the request that counts now, and whether it is the given one. When it joins, the given callbacks are
-        added to the earlier request's.
+        Returns the request that counts now, and whether it is the given one. When it joins, the given callbacks,
+        labels and batches are added to the earlier request's.
 
         Raises:
             InputError: the request would have more than `MAX_CALLBACKS` (`too_many_callbacks`).
@@ -85,12 +85,10 @@ class Ledger:
             if not self._serves(known, request):
                 self._drop_damaged_outcome(request.job_id)
                 return request
-            for callback in request.callbacks:
-                if callback not in known.callbacks:
-                    known = known.with_callback(callback)
-            if len(known.callbacks) > MAX_CALLBACKS:
+            joined = known.joined_by(request)
+            if len(joined.callbacks) > MAX_CALLBACKS:
                 raise InputError("this job has callbacks enough", code="too_many_callbacks")
-            return known
+            return joined
 
         accepted = self._swap_request(request.job_id, join_or_replace)
         return accepted, accepted.generation == request.generation

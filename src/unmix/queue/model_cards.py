@@ -1,7 +1,7 @@
 """Model cards: what workers announce of the models that they have loaded, so that REST knows weights and sources."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import cast
 
 from unmix.job import ModelCard
@@ -24,7 +24,17 @@ class ModelCards:
         """Return what workers announced of a model, None if none has loaded it yet."""
         with self._link.errors():
             text = cast(str | None, self._link.client.hget(MODELS, name))
-        if text is None:
-            return None
-        fields = json.loads(text)
-        return ModelCard(**{**fields, "sources": tuple(fields["sources"])})
+        return None if text is None else _card(text)
+
+    def all(self) -> dict[str, ModelCard]:
+        """Return all that workers announced, by the names of the models."""
+        with self._link.errors():
+            texts = cast(dict[str, str], self._link.client.hgetall(MODELS))
+        return {name: _card(text) for name, text in texts.items()}
+
+
+def _card(text: str) -> ModelCard:
+    """Read a card; what only later versions write on it is passed over."""
+    known = {field.name for field in fields(ModelCard)}
+    written = {name: value for name, value in json.loads(text).items() if name in known}
+    return ModelCard(**{**written, "sources": tuple(written["sources"])})

@@ -1,0 +1,74 @@
+"""The commands in `rest/README.md`, run word for word against a service; every route of the table is among them."""
+
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from werkzeug.routing import Map, Rule
+
+from stack import Stack
+from support import make_song
+from unmix.names import hash_song
+from unmix_rest.routes.table import ROUTES
+
+PAGE = Path(__file__).parents[2] / "rest" / "README.md"
+HOST = "localhost:5000"
+SONG = make_song(12, seed=41)
+#: Long enough to be cancelled before it is done.
+LONG_SONG = make_song(60, seed=42)
+SENDING = {"-F", "--json", "--data-binary"}
+
+
+def commands() -> list[str]:
+    text = re.sub(r"\\\n +", "", PAGE.read_text())
+    return [line.strip() for line in text.splitlines() if re.match(r"    (curl|echo) ", line)]
+
+
+def endpoint_of(command: str) -> str:
+    """Return the endpoint that a command asks."""
+    words = shlex.split(command.partition("| ")[2] or command)
+    method = words[words.index("-X") + 1] if "-X" in words else "POST" if SENDING & {*words} else "GET"
+    (url,) = (word for word in words if word.startswith(HOST))
+    urls = Map([Rule(route.rule, endpoint=route.endpoint, methods=route.methods) for route in ROUTES])
+    endpoint, _ = urls.bind(HOST).match(urlsplit(f"http://{url}").path.replace("$HASH", "0" * 64), method)
+    return str(endpoint)
+
+
+def test_every_route_has_a_command() -> None:
+    assert {endpoint_of(command) for command in commands()} == {route.endpoint for route in ROUTES}
+
+
+def test_the_commands_do_what_the_page_says(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
+    service = make_stack(UNMIX_PARTS_LEAST_SECONDS="5").start()
+    (tmp_path / "song.wav").write_bytes(SONG)
+
+    def run(command: str, job_id: str) -> str:
+        fail_loudly = 'curl() { command curl --silent --show-error --fail-with-body "$@"; }; set -o pipefail'
+        result = subprocess.run(
+            ["bash", "-c", f"{fail_loudly}; {command.replace(HOST, service.url.removeprefix('http://'))}"],
+            env={"HASH": job_id, "PATH": "/usr/bin:/bin"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, f"{command}: {result.stdout} {result.stderr}"
+        return result.stdout
+
+    cancelled = ""
+    for command in commands():
+        if "/cancel" in command:
+            cancelled = service.post(LONG_SONG, format="flac")
+            assert '"cancelled"' in run(command, cancelled)
+        elif "/retry" in command:
+            assert '"queued"' in run(command, cancelled)
+            assert run(f"curl -X DELETE {HOST}/apiv1/jobs/$HASH", cancelled) == ""
+        else:
+            done = service.wait_until_over(service.post(SONG))
+            assert (done["hash"], done["status"]) == (hash_song(SONG), "done")
+            run(command, done["hash"])
+    assert (tmp_path / "vocals.mp3").exists() or (tmp_path / "My song - vocals.mp3").exists()
+    assert len((tmp_path / "start.mp3").read_bytes()) == 100
+    assert (tmp_path / "start.flac").read_bytes().startswith(b"fLaC")
