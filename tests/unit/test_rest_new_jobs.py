@@ -265,3 +265,12 @@ def test_stems_that_are_none_are_answered_with_those_there_are(rest: Rest, stems
     answer = send(rest, stems=stems)
     assert (answer.status_code, answer.json["code"]) == (422, "unknown_stem")
     assert answer.json["detail"] == "the stems of this model are: drums, bass, other, vocals, instrumental"
+
+
+def test_a_file_name_that_is_not_utf_8_is_told_from_a_broken_form(rest: Rest) -> None:
+    part = (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="gr\xfcn.mp3"\r\n\r\n' + SONG + b"\r\n--b--\r\n"
+    )
+    answer = rest.client.post("/apiv1/jobs", data=part, content_type="multipart/form-data; boundary=b")
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_field")
+    assert "UTF-8" in answer.json["detail"]

@@ -126,6 +126,9 @@ def _read_form(request: Request, song: _SongFile) -> tuple[dict[str, Any], str |
         _, form, files = parser.parse(
             request.stream, request.mimetype, request.content_length, dict(request.mimetype_params)
         )
+    except UnicodeDecodeError as error:
+        text = "a name in the form is not UTF-8: rename the file, or send another name with it"
+        raise InputError(text, code="invalid_field") from error
     except ValueError as error:
         raise InputError("the multipart form is broken or incomplete", code="incomplete_body") from error
     file = next((files[name] for name in FILE_FIELDS if name in files), None)
