@@ -4,6 +4,7 @@
 refuses comes back as an `UnmixError` with the server's own code and words.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,8 +83,9 @@ class Client:
             fields["end"] = f"{end:f}"
         if mixture_consistency:
             fields["mixture_consistency"] = "true"
+        name = os.fsencode(song.name).decode(errors="replace")  # a file may be called anything, a field is UTF-8
         with song.open("rb") as file:
-            answer = self._ask("POST", "separate", data=fields, files={"file": (song.name, file)})
+            answer = self._ask("POST", "jobs", data=fields, files={"file": (name, file)})
         return str(_json(answer)["hash"])
 
     def job(self, job_id: str) -> JobView:

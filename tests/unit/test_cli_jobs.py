@@ -1,5 +1,6 @@
 """`unmix submit`, `unmix cancel` and `unmix failed`, against a real REST server in this process."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,23 @@ def test_submit_asks_for_what_its_options_say(rest: Rest, url: str, tmp_path: Pa
     assert (chosen.format, chosen.bits, chosen.start, chosen.end, chosen.stems) == ("flac", 24, 0.25, 1.75, ("vocals",))
     assert unmix("submit", song, "--url", url) == 0
     assert rest.queue.views.waiting(limit=9)[0] == [job_id, JOB_ID]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (b"My song.wav", "My song.wav"),
+        ("Lied für 💃.wav".encode(), "Lied für 💃.wav"),
+        (b"gr\xfcn.wav", "gr\ufffdn.wav"),
+    ],
+)
+def test_submit_sends_the_name_of_the_song_whatever_it_is(
+    rest: Rest, url: str, tmp_path: Path, name: bytes, told: str
+) -> None:
+    song = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)))
+    song.write_bytes(SONG)
+    assert unmix("submit", song, "--url", url) == 0
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["name"] == told
 
 
 def test_cancel_says_nothing_if_all_went_well(rest: Rest, url: str, capsys: pytest.CaptureFixture[str]) -> None:
