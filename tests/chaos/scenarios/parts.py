@@ -1,6 +1,8 @@
 """Songs in parts: workers help each other and come to harm over it, parts are damaged, and attempts go on."""
 
+import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -79,16 +81,25 @@ def continued(run: Run) -> list[Claim]:
 
 
 def damage_a_part(service: Service, rng: Random) -> None:
-    """Write over a file of any part, or remove it."""
-    files = [path for path in (service.folder / "store" / "output").glob("*/*/*/parts.*/*") if path.is_file()]
+    """Write over a file of any part, or remove it; any may be removed at this very moment."""
+    output = service.folder / "store" / "output"
+    files = sorted(
+        Path(folder, name)
+        for folder, _, found in os.walk(output)  # unlike `glob` it passes over folders that have just gone
+        for name in found
+        if Path(folder).name.startswith("parts.")
+    )
     if not files:
         return
-    path = Path(rng.choice(files))
-    if path.suffix == ".json" and rng.random() < 0.5:
-        path.unlink(missing_ok=True)
-    else:
-        path.write_bytes(b"noise")
-    service.history.note("part damaged", file=path.name)
+    path = rng.choice(files)
+    with suppress(FileNotFoundError):
+        if path.suffix == ".json" and rng.random() < 0.5:
+            path.unlink()
+        else:
+            with path.open("r+b") as file:  # never a new one
+                file.truncate()
+                file.write(b"noise")
+        service.history.note("part damaged", file=path.name)
 
 
 def _harm(rng: Random) -> tuple[Plan, ...]:
