@@ -37,7 +37,9 @@ class Separator:
         print("alive:", sum(other() is not None for other in made), file=sys.stderr, flush=True)
         made.append(weakref.ref(self))
         self.itself = self  # only a collection frees it
-        self.model = SimpleNamespace(name=name, weights_sha256="", sources=(), sample_rate=44_100)
+        self.model = SimpleNamespace(
+            name=name, weights_sha256="", weights_source="", weights_licence="", sources=(), sample_rate=44_100
+        )
 
     @faults_named()
     def separate_file(self, *_, **__):

@@ -38,7 +38,9 @@ TASK = SeparationTask.of(SeparationOptions(model="demo"), Path("/song"), Path("/
 CHILD = """
 from types import SimpleNamespace
 from unmix_worker import child
-model = SimpleNamespace(name="demo", weights_sha256="", sources=(), sample_rate=44_100)
+model = SimpleNamespace(
+    name="demo", weights_sha256="", weights_source="", weights_licence="", sources=(), sample_rate=44_100
+)
 child.make_separator = lambda *_: SimpleNamespace(
     model=model, device="cpu", backend="torch", precision="exact", needed_mb=0
 )
