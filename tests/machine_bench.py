@@ -13,11 +13,11 @@ import redis
 
 from step_by_step import Actor, Stepwise, store_point
 from unmix.errors import EngineError
-from unmix.job import ModelCard, Ran, SongLevel
+from unmix.job import Ran, SongLevel
 from unmix.ledger.ledger import Ledger
 from unmix.queue import keys
 from unmix.queue.job_queue import JobQueue, QueuePolicy
-from unmix.queue.records import Claim
+from unmix.queue.records import Claim, ModelCard
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.file import FileStore

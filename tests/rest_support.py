@@ -13,9 +13,10 @@ from werkzeug.test import TestResponse
 
 from support import make_song
 from unmix import names
-from unmix.job import JobStatus, ModelCard, Outcome, Ran, StemFile
+from unmix.job import JobStatus, Outcome, Ran, StemFile
 from unmix.ledger.ledger import Ledger, utc_now
 from unmix.queue.job_queue import JobQueue
+from unmix.queue.records import ModelCard
 from unmix.settings import Settings
 from unmix.store.file import FileStore
 from unmix_rest.app import create_app

@@ -21,7 +21,6 @@ from unmix.document import SCHEMA, Growable, load
 _WORD: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _HEX: Final = re.compile(r"[0-9a-f]*")
 
-
 #: Most labels of a job, and most batches.
 MAX_LABELS: Final = 16
 
@@ -89,18 +88,6 @@ class SeparationOptions(Growable):
             "start": self.start,
             "end": self.end,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """What a worker announces of a model that it has loaded."""
-
-    name: str
-    weights_sha256: str
-    sources: tuple[str, ...]
-    sample_rate: int  # Hz
-    weights_source: str | None = None  # None on the cards of older workers
-    weights_licence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ import redis
 from rest_support import SONG, Rest
 from support import RedisServer, eventually
 from unmix import names
-from unmix.job import JobRequest, JobStatus, ModelCard, Outcome, Ran, SeparationOptions, StemFile
+from unmix.job import JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
 from unmix.ledger.ledger import Ledger, utc_now
 from unmix.queue.job_queue import JobQueue, QueuePolicy
-from unmix.queue.records import Claim
+from unmix.queue.records import Claim, ModelCard
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.file import FileStore

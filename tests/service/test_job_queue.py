@@ -10,9 +10,9 @@ import redis
 
 from support import RedisServer, eventually, song_hash_number
 from unmix.errors import LeaseLostError, QueueError
-from unmix.job import JobStatus, ModelCard
+from unmix.job import JobStatus
 from unmix.queue.job_queue import JobQueue, QueuePolicy
-from unmix.queue.records import Claim
+from unmix.queue.records import Claim, ModelCard
 
 POLICY = QueuePolicy(lease_seconds=0.3, grace_seconds=0.3, retry_seconds=0.2, max_attempts=3, max_crashes=2)
 

@@ -13,12 +13,12 @@ import redis
 
 from support import RedisServer, eventually, free_port, redis_login, redis_password, song_hash_number
 from unmix.errors import QueueError
-from unmix.job import JobStatus, ModelCard
+from unmix.job import JobStatus
 from unmix.local import embedded_redis
 from unmix.local.embedded_redis import USERS_FILE, roles, server_command, write_users
 from unmix.local.local import LocalPlan, running
 from unmix.queue.job_queue import JobQueue, QueuePolicy
-from unmix.queue.records import Claim
+from unmix.queue.records import Claim, ModelCard
 from unmix.queue.runs import PartsOfJob, Run
 from unmix.settings import Settings
 

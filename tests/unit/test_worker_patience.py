@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from unmix.errors import LeaseLostError, ObjectMissingError, StoreError
-from unmix.job import JobRequest, JobStatus, ModelCard, Outcome, Ran, SeparationOptions, SongLevel
+from unmix.job import JobRequest, JobStatus, Outcome, Ran, SeparationOptions, SongLevel
 from unmix.ledger.ledger import Ledger
 from unmix.names import hash_song, request_object, song_object
 from unmix.queue.job_queue import JobQueue
-from unmix.queue.records import Claim
+from unmix.queue.records import Claim, ModelCard
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings

@@ -18,9 +18,10 @@ import pytest
 
 from support import PATIENCE_SECONDS, is_alive
 from unmix.errors import EngineError
-from unmix.job import ModelCard, Ran, SeparationOptions
+from unmix.job import Ran, SeparationOptions
 from unmix.names import hash_song
 from unmix.queue.job_queue import JobQueue
+from unmix.queue.records import ModelCard
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix_worker import separation

@@ -18,7 +18,8 @@ from unmix.audio.peaks import of_song
 from unmix.engine.memory import give_back
 from unmix.engine.separator import Separator
 from unmix.errors import DeviceError, EngineError, UnmixError
-from unmix.job import ModelCard, Ran
+from unmix.job import Ran
+from unmix.queue.records import ModelCard
 from unmix.separating import make_separator
 from unmix.settings import Settings
 from unmix_worker.messages import (

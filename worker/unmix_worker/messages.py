@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
-from unmix.job import ModelCard, Ran, SeparationOptions, SongLevel
+from unmix.job import Ran, SeparationOptions, SongLevel
+from unmix.queue.records import ModelCard
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response
 
 from unmix import names
-from unmix.job import ModelCard
+from unmix.queue.records import ModelCard
 from unmix_rest.http.answers import json_answer
 from unmix_rest.services import Services
 

@@ -19,8 +19,9 @@ from unmix.audio.formats import SAMPLE_RATE, check_format
 from unmix.audio.region import region_of
 from unmix.callbacks.address import check_callback_url
 from unmix.errors import InputError
-from unmix.job import MAX_LABELS, Callback, JobRequest, JobStatus, ModelCard, SeparationOptions, SongLevel
+from unmix.job import MAX_LABELS, Callback, JobRequest, JobStatus, SeparationOptions, SongLevel
 from unmix.ledger.ledger import utc_now
+from unmix.queue.records import ModelCard
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.uploads import MAX_NAME_CHARACTERS, Upload, read_spelled, receive
 from unmix_rest.routes.jobs import describe

@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict, fields
 from typing import cast
 
-from unmix.job import ModelCard
 from unmix.queue.keys import MODELS
 from unmix.queue.link import RedisLink
+from unmix.queue.records import ModelCard
 
 
 class ModelCards:

@@ -1,4 +1,4 @@
-"""What the queue gives out: values, as they were a moment ago."""
+"""What the queue gives out: values, as they were a moment ago. Nothing here needs Redis itself."""
 
 from dataclasses import dataclass
 
@@ -59,3 +59,15 @@ class QueueSnapshot:
     open: frozenset[str]
     failed: frozenset[str]
     outbox: frozenset[tuple[str, int]]  # (job_id, index of the callback in the request)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a worker announces of a model that it has loaded."""
+
+    name: str
+    weights_sha256: str
+    sources: tuple[str, ...]
+    sample_rate: int  # Hz
+    weights_source: str | None = None  # None on the cards of older workers
+    weights_licence: str | None = None
