@@ -216,7 +216,10 @@ def _check_stems(key: str, objects: Objects, verdict: Verdict) -> None:
 def _made_of(outcome: dict[str, Any], objects: Objects) -> dict[str, Any]:
     """Return what the stems of a song in parts have to be made of: its own parts, of this submission, in order."""
     song = outcome["job_id"][:64]
-    says = json.loads(objects.get(f"queue/{song}.mp3", b"{}"))
+    try:
+        says = json.loads(objects.get(f"queue/{song}.mp3", b"{}"))
+    except ValueError:  # a song with sound, not orders to the stand-in
+        return {}
     if "parts" not in says:
         return {}
     generation = outcome["generation"]
