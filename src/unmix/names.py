@@ -186,6 +186,11 @@ def part_file_object(folder: str, index: int, token: str, stem: str) -> ObjectNa
     return ObjectName(OUTPUT_BUCKET, f"{folder}{index:05}.{token}.{stem}.flac")
 
 
+def generation_of_part(name: ObjectName) -> str:
+    """Return the generation of the submission that a part's file or document belongs to."""
+    return name.key.partition("/parts.")[2].partition(".")[0]
+
+
 def stem_object(job_id: str, stem: str, extension: str) -> ObjectName:
     """Name the copy of a stem that clients of the contract look for."""
     return ObjectName(OUTPUT_BUCKET, f"{job_id}-{stem}.{extension}")

@@ -83,6 +83,18 @@ def test_parts_of_a_removed_submission_are_not_joined_with_those_of_the_next(ser
     assert max(made(service).values()) > 1
 
 
+def test_a_part_of_a_removed_submission_that_is_stored_when_the_next_is_over_goes(service: Service) -> None:
+    frozen = service.start_worker(Plan("before_part_document", "freeze", 2))
+    service.carry_out(Order("post", SONG))
+    service.wait_for(lambda: frozen.stopped, "it is frozen")
+    service.carry_out(Order("remove", SONG), Order("post", SONG))
+    service.start_worker()
+    assert_all_is_well(service)
+    frozen.signal(signal.SIGCONT)
+    service.wait_for_event("woke")
+    assert_all_is_well(service)
+
+
 def test_damaged_parts_are_made_again(service: Service) -> None:
     worker = service.start_worker(Plan("after_part_document", "kill", 10))
     service.carry_out(Order("post", SONG))

@@ -16,7 +16,7 @@ from unmix.errors import StoreError
 from unmix.janitor.audit import Audit, Audited
 from unmix.janitor.reconciler import Reconciled, Reconciler
 from unmix.janitor.retention import Retention
-from unmix.job import Callback, JobRequest, JobStatus, Outcome, SeparationOptions, StemFile
+from unmix.job import Callback, JobRequest, JobStatus, Outcome, SeparationOptions, SongPart, StemFile
 from unmix.ledger.inventory import marked_job
 from unmix.ledger.ledger import Ledger, utc_now
 from unmix.queue.job_queue import JobQueue
@@ -27,7 +27,7 @@ JOB = song_hash_number(1)
 
 @pytest.fixture
 def audit(queue: JobQueue, ledger: Ledger) -> Audit:
-    return Audit(queue, ledger, Retention(queue, ledger, songs_hours=0, stems_days=0))
+    return Audit(queue, ledger, Retention(queue, ledger, songs_hours=0, stems_days=0, parts_hours=1))
 
 
 def accept(store: FileStore, ledger: Ledger, job_id: str = JOB) -> JobRequest:
@@ -104,6 +104,42 @@ def test_stems_that_came_after_another_attempt_had_won_are_found_and_go(
     finish(store, ledger)
     late = names.attempt_object(JOB, "t2", "vocals", "mp3")
     store.put(late, b"late")
+    assert audit.run().marked == 1
+    assert mend(queue, ledger).orphans == 1
+    assert store.stat(late) is None
+    assert audit.run() == Audited()
+
+
+def late_part(store: FileStore, ledger: Ledger, of: JobRequest) -> names.ObjectName:
+    """Store part 3 of a submission, as a worker does that slept over the end of the job."""
+    name = names.part_object(names.part_folder(of.job_id, of.generation, "kind"), 3)
+    ledger.parts(of, "kind").put(SongPart(3, 0, 1, {}, "w1", {}, {}), {}, token="late")
+    assert store.stat(name)
+    return name
+
+
+def test_parts_of_an_earlier_submission_that_came_late_are_found_and_go(
+    queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit
+) -> None:
+    earlier = accept(store, ledger)
+    ledger.removal.remove_job(JOB)
+    finish(store, ledger)
+    present = ledger.request(JOB)
+    assert present
+    kept, late = late_part(store, ledger, present), late_part(store, ledger, earlier)
+    assert audit.run().marked == 1
+    assert mend(queue, ledger).orphans == 1
+    assert (store.stat(kept) is None, store.stat(late)) == (False, None)
+    assert audit.run() == Audited()
+
+
+def test_parts_of_a_cancelled_job_that_came_late_are_found_and_go(
+    queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit
+) -> None:
+    request = accept(store, ledger)
+    commit(store, ledger, request, JobStatus.CANCELLED)
+    ledger.open_marks.take_away(JOB)
+    late = late_part(store, ledger, request)
     assert audit.run().marked == 1
     assert mend(queue, ledger).orphans == 1
     assert store.stat(late) is None

@@ -1,8 +1,8 @@
 """The audit: goes over all that is stored, seldom and in constant memory, for what the reconciler does not look at.
 
-It finds jobs that have lost their mark or never had one, as those of earlier versions, and files of attempts that came
-too late; it applies the retention. It goes by the listings alone and reads a document only when they give a reason.
-What it finds it marks as open, and the reconciler sees the job through.
+It finds jobs that have lost their mark or never had one, as those of earlier versions, and what attempts and helpers
+stored too late; it applies the retention. It goes by the listings alone and reads a document only when they give a
+reason. What it finds it marks as open, and the reconciler sees the job through.
 """
 
 import time
@@ -105,6 +105,10 @@ def _reason(job: StoredJob) -> str | None:
     stems = ["/".join(file) for _, *file in files if file != [names.PEAKS_FILE]]
     if not {f"{job.job_id}-{stem}" for stem in stems} <= job.copies:
         return "has stems without copies"
+    if len({names.generation_of_part(info.name) for info in job.parts}) > 1:
+        return "has parts of more than one submission"
+    if job.parts and not job.attempts:
+        return "has parts and no stems"
     return None
 
 
