@@ -95,13 +95,13 @@ class Rest:
             "status": JobStatus.DONE,
             "stems": files,
             "ran": Ran("demo", DEMO_CARD.weights_sha256, "cpu", 44_100, 2.0, 0.5),
+            "finished_at": utc_now(),
             **changes,
         }
         outcome = self.ledger.commit(
             Outcome(
                 job_id=job_id,
                 generation=request.generation,
-                finished_at=utc_now(),
                 token=claim.token,
                 attempt=claim.attempt,
                 format=request.options.format,

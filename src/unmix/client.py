@@ -15,26 +15,10 @@ from urllib.parse import quote
 import requests
 
 from unmix.errors import UnmixError
-from unmix.job import JobStatus
+from unmix.job_view import JobView
 
 #: Longest wait for one answer; the check of a long song takes a while.
 ANSWER_SECONDS: Final = 120
-
-
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """What REST tells of a job."""
-
-    job_id: str
-    status: JobStatus
-    position: int | None  # in the queue, from 1; None when it does not wait
-    progress: float  # 0..1
-    stems: tuple[str, ...]
-    format: str  # of the stems
-    error: str | None
-    error_code: str | None
-    warnings: tuple[str, ...]
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +74,11 @@ class Client:
 
     def job(self, job_id: str) -> JobView:
         """Return how a job stands now."""
-        fields = _json(self._ask("GET", f"jobs/{job_id}"))
-        return JobView(
-            job_id=job_id,
-            status=JobStatus(fields["status"]),
-            position=fields.get("position"),
-            progress=float(fields.get("progress") or 0),
-            stems=tuple(fields.get("stems") or ()),
-            format=(fields.get("options") or {}).get("format", "mp3"),
-            error=fields.get("error"),
-            error_code=fields.get("error_code"),
-            warnings=tuple(fields.get("warnings") or ()),
-            notes=tuple(fields.get("notes") or ()),
-        )
+        answer = self._ask("GET", f"jobs/{job_id}")
+        try:
+            return JobView.read(_json(answer))
+        except ValueError as error:
+            raise UnmixError(f"{answer.url} does not tell of a job: is this Track-Unmix?", code="bad_answer") from error
 
     def watch(self, job_id: str, *, pause_seconds: float = 0.5) -> Iterator[JobView]:
         """Yield how a job stands again and again; the last view is the one in which it is over."""

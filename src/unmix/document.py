@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Self, get_type_hints
 
@@ -74,6 +75,8 @@ def _finite(text: str) -> float:
 def _plain(value: Any) -> Any:
     if isinstance(value, Growable):
         return value.to_fields()
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, tuple | list):

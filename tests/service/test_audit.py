@@ -13,12 +13,14 @@ import redis
 from support import redis_login, song_hash_number
 from unmix import names
 from unmix.errors import StoreError
-from unmix.janitor.audit import Audit, Audited
+from unmix.janitor.audit import Audit, Audited, DueAudits
 from unmix.janitor.reconciler import Reconciled, Reconciler
 from unmix.janitor.retention import Retention
 from unmix.job import Callback, JobRequest, JobStatus, Outcome, SeparationOptions, SongPart, StemFile
 from unmix.ledger.inventory import marked_job
 from unmix.ledger.ledger import Ledger, utc_now
+from unmix.queue import job_list
+from unmix.queue.job_list import JobFilter
 from unmix.queue.job_queue import JobQueue
 from unmix.store.file import FileStore
 
@@ -50,6 +52,11 @@ def finish(store: FileStore, ledger: Ledger, job_id: str = JOB) -> None:
     ledger.open_marks.take_away(job_id)
 
 
+def audited(audit: Audit) -> Audited:
+    """Audit, and return what it found but for the list of jobs, on which nobody here has put any."""
+    return replace(audit.run(), listed=0)
+
+
 def mend(queue: JobQueue, ledger: Ledger) -> Reconciled:
     reconciler = Reconciler(queue, ledger)
     reconciler.run()
@@ -78,7 +85,7 @@ def test_an_owed_job_without_a_mark_is_found_and_queued(
     accept(store, ledger)
     ledger.open_marks.take_away(JOB)
     assert mend(queue, ledger) == Reconciled()
-    assert audit.run() == Audited(marked=1)
+    assert audited(audit) == Audited(marked=1)
     assert mend(queue, ledger).requeued == 1
 
 
@@ -87,6 +94,7 @@ def test_of_a_finished_job_no_document_is_read(
 ) -> None:
     for number in range(3):
         finish(store, ledger, song_hash_number(number))
+    audit.run()
     with documents_read(store, monkeypatch) as read:
         assert audit.run() == Audited()
         mend(queue, ledger)
@@ -95,7 +103,7 @@ def test_of_a_finished_job_no_document_is_read(
 
 def test_a_job_that_is_marked_already_is_left_to_the_reconciler(ledger: Ledger, store: FileStore, audit: Audit) -> None:
     accept(store, ledger)
-    assert audit.run() == Audited()
+    assert audited(audit) == Audited()
 
 
 def test_stems_that_came_after_another_attempt_had_won_are_found_and_go(
@@ -107,7 +115,7 @@ def test_stems_that_came_after_another_attempt_had_won_are_found_and_go(
     assert audit.run().marked == 1
     assert mend(queue, ledger).orphans == 1
     assert store.stat(late) is None
-    assert audit.run() == Audited()
+    assert audited(audit) == Audited()
 
 
 def late_part(store: FileStore, ledger: Ledger, of: JobRequest) -> names.ObjectName:
@@ -130,7 +138,7 @@ def test_parts_of_an_earlier_submission_that_came_late_are_found_and_go(
     assert audit.run().marked == 1
     assert mend(queue, ledger).orphans == 1
     assert (store.stat(kept) is None, store.stat(late)) == (False, None)
-    assert audit.run() == Audited()
+    assert audited(audit) == Audited()
 
 
 def test_parts_of_a_cancelled_job_that_came_late_are_found_and_go(
@@ -143,7 +151,7 @@ def test_parts_of_a_cancelled_job_that_came_late_are_found_and_go(
     assert audit.run().marked == 1
     assert mend(queue, ledger).orphans == 1
     assert store.stat(late) is None
-    assert audit.run() == Audited()
+    assert audited(audit) == Audited()
 
 
 def test_an_outcome_that_was_committed_into_a_removal_is_found_and_goes(
@@ -169,7 +177,7 @@ def test_a_stem_that_was_removed_is_no_reason_to_look(ledger: Ledger, store: Fil
     assert request
     assert outcome
     ledger.removal.remove_stem(request, outcome, "vocals")
-    assert audit.run() == Audited()
+    assert audited(audit) == Audited()
 
 
 def test_a_submission_over_an_old_outcome_is_found_without_its_mark(
@@ -190,16 +198,16 @@ def test_failed_jobs_are_listed_again_after_redis_lost_them(
     mend(queue, ledger)
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
-    assert audit.run() == Audited(failures=1)
+    assert audited(audit) == Audited(failures=1)
     assert queue.views.failed(limit=9) == ([JOB], 1)
-    assert audit.run() == Audited()
+    assert audited(audit) == Audited()
 
 
 def test_stems_that_an_older_service_left_are_no_reason_to_look(ledger: Ledger, store: FileStore, audit: Audit) -> None:
     store.put(names.stem_object(JOB, "vocals", "mp3"), b"older than our documents")
     store.put(names.song_object(song_hash_number(7)), b"put by a foreign producer")
     store.put(names.ObjectName(names.OUTPUT_BUCKET, "notes.txt"), b"mine")
-    assert audit.run() == Audited()
+    assert audited(audit) == Audited()
     assert [marked_job(mark) for mark in ledger.inventory.open_marks()] == []
 
 
@@ -210,7 +218,7 @@ def test_a_store_that_was_restored_is_not_marked_again_and_again(
     finish(store, ledger)
     data, _ = store.get(names.request_object(JOB))
     store.put(names.request_object(JOB), data)
-    assert audit.run() == Audited()
+    assert audited(audit) == Audited()
 
 
 def test_a_callback_that_was_asked_for_after_the_end_is_found_without_its_mark(
@@ -220,7 +228,7 @@ def test_a_callback_that_was_asked_for_after_the_end_is_found_without_its_mark(
     known = ledger.request(JOB)
     assert known
     store.put(names.request_object(JOB), replace(known, callbacks=(Callback("http://a"),)).to_json())
-    assert audit.run() == Audited(marked=1)
+    assert audited(audit) == Audited(marked=1)
     assert mend(queue, ledger).callbacks == 1
 
 
@@ -230,7 +238,7 @@ def test_unmix_audit_tells_what_it_found(ledger: Ledger, store: FileStore, redis
     settings = {**redis_login(redis_url, "janitor"), "UNMIX_STORE_URL": f"file://{store.root}"}
     command = [sys.executable, "-m", "unmix.cli", "audit"]
     said = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=True)
-    assert said.stdout.splitlines()[-4:] == ["marked: 1", "failures: 0", "retired: 0", "unread: 0"]
+    assert said.stdout.splitlines()[-4:] == ["failures: 0", "retired: 0", "listed: 1", "unread: 0"]
 
 
 def test_one_song_that_the_store_refuses_does_not_keep_the_others_from_being_audited(
@@ -248,4 +256,63 @@ def test_one_song_that_the_store_refuses_does_not_keep_the_others_from_being_aud
         put(name, data)
 
     monkeypatch.setattr(store, "put", refuse)
-    assert audit.run() == Audited(marked=2, unread=1)
+    assert audited(audit) == Audited(marked=2, unread=1)
+
+
+def listed(queue: JobQueue, status: JobStatus | None = None) -> list[str]:
+    return [job.hash for job in queue.job_list.page(JobFilter(status=status), limit=9)[0]]
+
+
+def test_the_list_of_jobs_is_made_again_after_redis_lost_it(
+    queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit
+) -> None:
+    finish(store, ledger)
+    commit(store, ledger, accept(store, ledger, song_hash_number(2)), JobStatus.FAILED)
+    accept(store, ledger, song_hash_number(3))
+    assert not queue.job_list.is_whole
+    assert audit.run().listed == 3
+    assert sorted(listed(queue)) == sorted(song_hash_number(number) for number in (1, 2, 3))
+    assert listed(queue, JobStatus.DONE) == [JOB]
+    assert queue.job_list.is_whole
+    assert audit.run() == Audited()
+
+
+def test_the_list_of_jobs_comes_to_know_of_an_end_and_forgets_what_is_gone(
+    queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit
+) -> None:
+    request = accept(store, ledger)
+    queue.job_list.note(request)
+    queue.job_list.note(replace(request, job_id=song_hash_number(2)))  # the store has never had it
+    commit(store, ledger, request)
+    assert audit.run().listed == 2
+    assert listed(queue) == listed(queue, JobStatus.DONE) == [JOB]
+
+
+def test_jobs_that_have_no_room_on_the_list_are_not_read_again_and_again(
+    queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_list, "MOST_JOBS", 1)
+    finish(store, ledger)
+    path = next(store.root.rglob(f"{JOB}.json"))
+    os.utime(path, (1e9, 1e9))
+    queue.job_list.note(JobRequest(song_hash_number(3), SeparationOptions("demo"), "2026-01-01T00:00:00+00:00"))
+    finish(store, ledger, song_hash_number(2))
+    audit.run()
+    with documents_read(store, monkeypatch) as read:
+        assert audit.run().listed == 0
+    assert read == []
+    assert listed(queue) == [song_hash_number(2)]
+
+
+def test_an_audit_is_due_at_the_start_after_the_pause_and_when_redis_has_lost_the_list(
+    queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit, redis_url: str
+) -> None:
+    finish(store, ledger)
+    audits = DueAudits(audit, queue.job_list, pause_seconds=3600)
+    assert audits.run().listed == 1
+    queue.job_list.drop(JOB)
+    assert audits.run().listed == 0
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    assert audits.run().listed == 1
+    assert DueAudits(audit, queue.job_list, pause_seconds=0).run() == Audited()

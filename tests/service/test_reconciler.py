@@ -14,6 +14,7 @@ from unmix.janitor.reconciler import Reconciled, Reconciler
 from unmix.job import Callback, Delivery, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
 from unmix.ledger.inventory import marked_job
 from unmix.ledger.ledger import Ledger, utc_now
+from unmix.queue.job_list import JobFilter
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim
 from unmix.store.file import FileStore
@@ -458,3 +459,30 @@ def test_what_is_not_ours_in_the_buckets_stays(ledger: Ledger, reconciler: Recon
         assert reconciler.run() == Reconciled()
     assert len(list(store.list(names.OUTPUT_BUCKET))) == 2
     assert len(list(store.list(names.QUEUE_BUCKET))) == 1
+
+
+def test_the_list_of_jobs_learns_of_what_a_pass_mends(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
+) -> None:
+    """Whoever wrote the documents died before it could tell."""
+    over, owed, gone = (song_hash_number(number) for number in (2, 3, 4))
+    commit(store, ledger, accept(store, ledger, over))
+    accept(store, ledger, owed)
+    queue.job_list.note(accept(store, ledger, gone))
+    ledger.removal.remove_job(gone)
+    two_passes(reconciler)
+    assert {job.hash: job.status for job in queue.job_list.page(JobFilter(), limit=9)[0]} == {
+        over: JobStatus.DONE,
+        owed: JobStatus.QUEUED,
+    }
+
+
+def test_a_damaged_job_is_listed_as_what_it_is(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
+) -> None:
+    accept(store, ledger)
+    store.put(names.request_object(JOB), b"{")
+    store.put(names.outcome_object(JOB), b"{")
+    two_passes(reconciler)
+    (job,), _ = queue.job_list.page(JobFilter(), limit=9)
+    assert (job.hash, job.status, job.error_code, job.submitted_at) == (JOB, JobStatus.FAILED, "bad_document", None)

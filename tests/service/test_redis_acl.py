@@ -7,16 +7,20 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
+from unittest.mock import patch
 
 import pytest
 import redis
 
 from support import RedisServer, eventually, free_port, redis_login, redis_password, song_hash_number
 from unmix.errors import QueueError
-from unmix.job import JobStatus
+from unmix.job import JobRequest, JobStatus, Outcome, SeparationOptions
+from unmix.ledger.ledger import utc_now
 from unmix.local import embedded_redis
 from unmix.local.embedded_redis import USERS_FILE, roles, server_command, write_users
 from unmix.local.local import LocalPlan, running
+from unmix.queue import job_list
+from unmix.queue.job_list import JobFilter
 from unmix.queue.job_queue import JobQueue, QueuePolicy
 from unmix.queue.records import Claim, ModelCard
 from unmix.queue.runs import PartsOfJob, Run
@@ -77,6 +81,9 @@ def logins(redis_url: str) -> Iterator[Logins]:
 def work_of_rest(logins: Logins) -> None:
     rest = logins.queue("rest")
     rest.ping()
+    _list(rest)
+    assert [job.hash for job in rest.job_list.page(JobFilter(), limit=1)[0]] == [JOB_ID]
+    rest.job_list.page(JobFilter(), limit=1, after=f"1-{JOB_ID}")
     assert rest.submit(JOB_ID, "g1", callbacks=1)
     rest.add_callback(JOB_ID, 1)
     assert rest.views.record(JOB_ID) is not None
@@ -97,6 +104,7 @@ def work_of_a_worker(logins: Logins) -> None:
     worker = logins.queue("worker")
     worker.ping()
     worker.models.announce(ModelCard("demo", "ab" * 32, ("drums", "bass", "other", "vocals"), 44_100))
+    _list(worker)
     logins.queue("rest").submit("junk", "g1")
     worker.discard(worker.take(block_seconds=1) or "")
     ends: list[Callable[[Claim], object]] = [
@@ -116,6 +124,13 @@ def work_of_a_worker(logins: Logins) -> None:
     worker.log_list.push("node.worker.info:done", max_lines=10)
 
 
+def _list(queue: JobQueue) -> None:
+    """Put a job on the list, and then how it ended."""
+    request = JobRequest(JOB_ID, SeparationOptions("demo"), utc_now(), generation="g1", labels=("a",), batches=("b",))
+    queue.job_list.note(request)
+    queue.job_list.note(request, Outcome(JOB_ID, "g1", JobStatus.DONE, utc_now()))
+
+
 def _share(worker: JobQueue, parts: PartsOfJob, claim: Claim) -> None:
     """Lead and help with a job that falls into parts."""
     assert not worker.has_waiting()
@@ -133,6 +148,14 @@ def _share(worker: JobQueue, parts: PartsOfJob, claim: Claim) -> None:
 def work_of_the_janitor(logins: Logins) -> None:
     janitor = logins.queue("janitor")
     janitor.ping()
+    with patch.object(job_list, "MOST_JOBS", 0):
+        _list(janitor)
+    _list(janitor)
+    assert janitor.job_list.members() == {JOB_ID: True}
+    assert janitor.job_list.since_ms > 0
+    janitor.job_list.drop(JOB_ID)
+    janitor.job_list.note_whole()
+    assert janitor.job_list.is_whole
     _claim(logins)
     eventually(lambda: janitor.sweep().lapsed, "the lease has lapsed")
     assert logins.queue("worker").take(block_seconds=1) == JOB_ID

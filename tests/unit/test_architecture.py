@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.document": set(),
     "unmix.resources": set(),
     "unmix.job": {"unmix.names", "unmix.document"},
+    "unmix.job_view": {"unmix.document", "unmix.job"},
     "unmix.settings": {"unmix.job"},
     "unmix.audio": {"unmix.errors"},
     "unmix.engine": {"unmix.errors", "unmix.names", "unmix.resources", "unmix.audio"},
@@ -27,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.callbacks": {"unmix.errors", "unmix.job"},
     "unmix.runtime": {"unmix.errors", "unmix.settings", "unmix.queue", "unmix.store"},
     "unmix.separating": {"unmix.settings", "unmix.engine", "unmix.resources"},
-    "unmix.client": {"unmix.errors", "unmix.job"},
+    "unmix.client": {"unmix.errors", "unmix.job_view"},
     "unmix.janitor": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.queue", "unmix.ledger"),
         *("unmix.callbacks", "unmix.runtime"),
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "unmix_rest": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.audio", "unmix.store", "unmix.queue"),
-        *("unmix.ledger", "unmix.callbacks", "unmix.runtime"),
+        *("unmix.ledger", "unmix.callbacks", "unmix.runtime", "unmix.job_view"),
     },
     "unmix_worker": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.audio", "unmix.engine"),

@@ -55,6 +55,23 @@ def test_a_done_job_tells_its_stems_and_what_ran(rest: Rest) -> None:
     assert (job["ran"]["model"], job["ran"]["weights_sha256"], job["ran"]["device"]) == ("demo", "ab" * 32, "cpu")
 
 
+def test_every_job_is_told_in_the_same_fields(rest: Rest) -> None:
+    waiting = rest.post_form(SONG).json["hash"]
+    fields = rest.client.get(f"/apiv1/jobs/{waiting}").json.keys()
+    rest.finish(JOB_ID, {"vocals": b"voice"})
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}").json.keys() == fields
+    rest.queue.submit(song_hash_number(1), "g")
+    assert rest.client.get(f"/apiv1/jobs/{song_hash_number(1)}").json.keys() == fields
+
+
+def test_a_job_that_is_kept_for_some_days_tells_until_when(tmp_path: Path, redis_url: str) -> None:
+    rest = Rest(tmp_path, redis_url, keep_stems_days=2)
+    rest.post_form(SONG)
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["expires_at"] is None
+    rest.finish(JOB_ID, {"vocals": b"voice"}, finished_at="2026-01-30T10:00:00.000+00:00")
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["expires_at"] == "2026-02-01T10:00:00.000+00:00"
+
+
 def test_what_the_demo_model_made_is_labelled(rest: Rest) -> None:
     rest.post_form(SONG)
     rest.finish(JOB_ID, {"vocals": b"voice"})

@@ -144,7 +144,9 @@ class Worker:
         """
         if claim.generation is None:
             pushed = JobRequest(claim.job_id, push.options, utc_now(), push.callbacks, warnings=push.warnings)
-            return ledger.adopt(pushed)
+            adopted = ledger.adopt(pushed)
+            self._queue.job_list.note(adopted)
+            return adopted
         request = ledger.request(claim.job_id)
         if request is None:
             self._queue.drop(claim)

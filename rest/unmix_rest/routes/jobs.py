@@ -1,31 +1,43 @@
-"""`/apiv1/jobs/<job_id>`, `/apiv1/queue` and `/apiv1/failed`: how a job goes, what waits, and what went wrong.
+"""`/apiv1/jobs…`, `/apiv1/queue` and `/apiv1/failed`: which jobs there are, how one goes, what waits, what went wrong.
 
-The object store is asked first: it knows what is owed and what is over. Redis is asked only about jobs that are not
-over, so that results can be had while it is away. Likewise a job is cancelled or submitted again in the store first.
+A job is cancelled or submitted again in the object store first, which knows what is owed and what is over.
 """
 
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlencode
 
 import structlog
-from flask import Response
+from flask import Response, request
 
 from unmix import names
 from unmix.errors import InputError, NotFoundError, SupersededError
-from unmix.job import DamagedRequest, JobRequest, JobStatus, Outcome
+from unmix.job import JobRequest, JobStatus, Outcome
 from unmix.ledger.ledger import utc_now
-from unmix.queue.records import JobRecord
+from unmix.queue.job_list import JobFilter
 from unmix_rest.http.answers import json_answer
 from unmix_rest.routes.lookup import checked, is_open, page, status_of
-from unmix_rest.routes.parts import summary_of_parts, url_of_peaks
 from unmix_rest.services import Services
+from unmix_rest.views import view_of_job
 
 log = structlog.get_logger()
+
+#: Jobs in a list if the client does not say how many, and at most.
+_LISTED: Final = 50
+MOST_LISTED: Final = 200
+
+
+def jobs(services: Services) -> Response:
+    """Tell of the jobs that the query asks for, the newest first, and where those are that follow."""
+    wanted = JobFilter(_status(), *(_asked(name) for name in ("label", "batch", "name")))
+    _, limit = page(usual_limit=_LISTED)
+    listed, after = services.queue.job_list.page(wanted, limit=min(limit, MOST_LISTED), after=_asked("after"))
+    query = urlencode({**request.args, "after": after})
+    return json_answer({"jobs": [job.to_fields() for job in listed], "next": f"/apiv1/jobs?{query}" if after else None})
 
 
 def job(services: Services, job_id: str) -> Response:
     """Tell how a job goes."""
-    return json_answer(describe(checked(job_id), services))
+    return json_answer(view_of_job(checked(job_id), services).to_fields())
 
 
 def cancel(services: Services, job_id: str) -> Response:
@@ -54,6 +66,18 @@ def failed(services: Services) -> Response:
     return json_answer({"failed": [_failure(job_id, services) for job_id in job_ids], "total": total})
 
 
+def _asked(name: str) -> str | None:
+    """Return what the query says of `name`, None if that is nothing."""
+    return request.args.get(name) or None
+
+
+def _status() -> JobStatus | None:
+    text = _asked("status")
+    if text is not None and text not in list(JobStatus):
+        raise InputError(f"status is one of: {', '.join(JobStatus)}", code="invalid_field")
+    return JobStatus(text) if text else None
+
+
 def _cancel(job_id: str, services: Services) -> dict[str, Any]:
     """Commit that a job is cancelled, and take it from the queue or from its worker."""
     services.queue.ping()  # a job that could not be taken from its worker goes on
@@ -74,6 +98,7 @@ def _cancel(job_id: str, services: Services) -> dict[str, Any]:
     services.queue.settle(
         job_id, known.generation, outcome.status, error_code=outcome.error_code, callbacks=len(known.callbacks)
     )
+    services.queue.job_list.note(known, outcome)  # it may have been a push that nobody had listed
     log.info("job cancelled", job_id=job_id)
     return {"hash": job_id, "status": outcome.status.value, "reason": "Job cancelled"}
 
@@ -91,6 +116,7 @@ def _retry(job_id: str, services: Services) -> dict[str, Any]:
     known = services.ledger.retry(job_id)
     if known is None:
         raise NotFoundError("there is no such job")
+    services.queue.job_list.note(known)
     services.queue.submit(job_id, known.generation, callbacks=len(known.callbacks))
     log.info("job tried again", job_id=job_id)
     return {"hash": job_id, "status": status_of(job_id, services).value, "reason": "Song enqueued for separation"}
@@ -103,115 +129,4 @@ def _failure(job_id: str, services: Services) -> dict[str, Any]:
         "error_code": outcome.error_code if outcome else None,
         "error": outcome.error if outcome else None,
         "finished_at": outcome.finished_at if outcome else None,
-    }
-
-
-def describe(job_id: str, services: Services) -> dict[str, Any]:
-    """Return what is told of a job.
-
-    Raises:
-        NotFoundError: there is none.
-    """
-    known, outcome = services.ledger.end(job_id)
-    record = position = None
-    if outcome is None:
-        record, position = services.queue.views.record(job_id), services.queue.views.position(job_id)
-        if known is None and not is_open(record) and position is None:
-            raise NotFoundError("there is no such job")
-        if known and record and record.status.is_over:
-            outcome = services.ledger.outcome(known)  # it ended between the two questions
-    return {
-        "hash": job_id,
-        "songhash": names.song_hash_of(job_id),
-        **_of_request(known),
-        **(_of_outcome(outcome, services) if outcome else _of_record(record, position)),
-        "parts": summary_of_parts(job_id, known, outcome, services),
-    }
-
-
-def _of_request(known: JobRequest | None) -> dict[str, Any]:
-    """Tell what was asked, if that is known: not of a foreign push before its claim, nor of a damaged request."""
-    if known is None or isinstance(known, DamagedRequest):
-        return {
-            "name": None,
-            "labels": [],
-            "batches": [],
-            "options": None,
-            "submitted_at": None,
-            "duration_seconds": None,
-            "warnings": [],
-            "notes": [],
-        }
-    options = known.options
-    return {
-        "name": known.name,
-        "labels": list(known.labels),
-        "batches": list(known.batches),
-        "options": {
-            "model": options.model,
-            "stems": list(options.stems),
-            "format": options.format,
-            "mixture_consistency": options.mixture_consistency,
-            "bits": options.bits,
-            "start": options.start,
-            "end": options.end,
-        },
-        "submitted_at": known.submitted_at,
-        "duration_seconds": known.duration_seconds,
-        "warnings": list(known.warnings),
-        "notes": list(known.notes),
-    }
-
-
-def _of_record(record: JobRecord | None, position: int | None) -> dict[str, Any]:
-    over = record is not None and record.status.is_over
-    retry_at = record.retry_at_ms if record else None
-    return {
-        "status": (JobStatus.QUEUED if record is None or over else record.status).value,
-        "position": position,
-        "progress": record.progress if record and not over else 0.0,
-        "attempt": record.attempt if record else 0,
-        "retry_at": datetime.fromtimestamp(retry_at / 1000, UTC).isoformat() if retry_at else None,
-        "error_code": record.error_code if record else None,
-        "error": None,
-        "stems": {},
-        "peaks": None,
-        "ran": None,
-    }
-
-
-def _of_outcome(outcome: Outcome, services: Services) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "status": outcome.status.value,
-        "position": None,
-        "progress": 1.0 if outcome.status is JobStatus.DONE else 0.0,
-        "attempt": outcome.attempt,
-        "retry_at": None,
-        "error_code": outcome.error_code,
-        "error": outcome.error,
-        "stems": _stems(outcome, services),
-        "peaks": url_of_peaks(outcome),
-        "ran": outcome.ran.to_fields() if outcome.ran else None,
-        "finished_at": outcome.finished_at,
-        "callbacks": {index: delivery.to_fields() for index, delivery in sorted(outcome.deliveries.items())},
-    }
-    if outcome.warnings:
-        fields["warnings"] = list(outcome.warnings)
-    if outcome.notes:
-        fields["notes"] = list(outcome.notes)
-    if outcome.ran and outcome.ran.model == names.DEMO_MODEL:
-        fields["label"] = names.DEMO_LABEL
-    return fields
-
-
-def _stems(outcome: Outcome, services: Services) -> dict[str, Any]:
-    """Return the stems that are still there; single ones can be removed."""
-    return {
-        name: {
-            "url": f"/apiv1/track/{outcome.job_id}/{name}.{outcome.format}",
-            "size_bytes": stem.size_bytes,
-            "sha256": stem.sha256,
-        }
-        for name, stem in outcome.stems.items()
-        if services.ledger.has_stem(stem)
     }

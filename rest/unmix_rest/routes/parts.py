@@ -16,6 +16,7 @@ from unmix.audio.peaks import PEAK_SAMPLES
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.errors import NotFoundError, ObjectMissingError, QueueError
 from unmix.job import JobRequest, Outcome, SongPart, StemFile
+from unmix.job_view import PartsView
 from unmix.ledger.parts import Parts
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.downloads import download, lasting_url
@@ -53,7 +54,9 @@ def peaks(services: Services, job_id: str) -> Response:
     return _send_peaks(checked(job_id), services)
 
 
-def summary_of_parts(job_id: str, known: JobRequest | None, outcome: Outcome | None, services: Services) -> Any:
+def summary_of_parts(
+    job_id: str, known: JobRequest | None, outcome: Outcome | None, services: Services
+) -> PartsView | None:
     """Return what the view of a job says of its parts, None if it has none."""
     try:
         kept = _kept(known, outcome, services)
@@ -61,7 +64,7 @@ def summary_of_parts(job_id: str, known: JobRequest | None, outcome: Outcome | N
         return None
     if kept is None:
         return None
-    return {"count": kept.count, "there": len(kept.there), "url": f"/apiv1/jobs/{job_id}/parts"}
+    return PartsView(kept.count, len(kept.there), f"/apiv1/jobs/{job_id}/parts")
 
 
 def url_of_peaks(outcome: Outcome) -> str | None:

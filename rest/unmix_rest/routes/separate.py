@@ -7,7 +7,7 @@ from there; `unmix_rest.routes.jobs` tells how it goes.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -19,14 +19,14 @@ from unmix.audio.formats import SAMPLE_RATE, check_format
 from unmix.audio.region import region_of
 from unmix.callbacks.address import check_callback_url
 from unmix.errors import InputError
-from unmix.job import MAX_LABELS, Callback, JobRequest, JobStatus, SeparationOptions, SongLevel
+from unmix.job import MAX_LABELS, Callback, JobRequest, Outcome, SeparationOptions, SongLevel
 from unmix.ledger.ledger import utc_now
 from unmix.queue.records import ModelCard
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.uploads import MAX_NAME_CHARACTERS, Upload, read_spelled, receive
-from unmix_rest.routes.jobs import describe
 from unmix_rest.routes.lookup import status_of
 from unmix_rest.services import Services
+from unmix_rest.views import view_of
 
 log = structlog.get_logger()
 
@@ -73,10 +73,9 @@ def submit_job(services: Services) -> Response:
             (batch,) if (batch := _text(fields, "batch", most=_LABEL_CHARACTERS)) else (),
             _unknown_fields(fields, FIELDS),
         )
-        accepted, _ = _accept(upload, fields, wish, services)
-    view = describe(accepted.job_id, services)
-    view["warnings"] = [*view.get("warnings", []), *wish.warnings]
-    answer = json_answer(view)
+        accepted, outcome = _accept(upload, fields, wish, services)
+    view = view_of(accepted.job_id, accepted, outcome, services)
+    answer = json_answer(replace(view, warnings=(*view.warnings, *wish.warnings)).to_fields())
     answer.status_code = HTTPStatus.ACCEPTED
     answer.headers["Location"] = f"/apiv1/jobs/{accepted.job_id}"
     return answer
@@ -86,21 +85,23 @@ def submit(services: Services) -> Response:
     """Take a song in, and answer as the contract has it."""
     with receive(request, max_song_bytes=services.settings.max_upload_mb << 20, song_field="mp3") as upload:
         wish = _old_wish(upload, services.settings.callback_allow)
-        accepted, status = _accept(upload, upload.fields, wish, services)
+        accepted, outcome = _accept(upload, upload.fields, wish, services)
     return json_answer(
         {
             "hash": accepted.job_id,
             "songhash": accepted.song_hash,
             "reason": "Song enqueued for separation",
-            "status": status.value,
+            "status": (outcome.status if outcome else status_of(accepted.job_id, services)).value,
             "warnings": [*accepted.warnings, *wish.warnings],
             "notes": list(accepted.notes),
         }
     )
 
 
-def _accept(upload: Upload, fields: Mapping[str, Any], wish: _Wish, services: Services) -> tuple[JobRequest, JobStatus]:
-    """Check a song, store it, write down what is owed, and queue it."""
+def _accept(
+    upload: Upload, fields: Mapping[str, Any], wish: _Wish, services: Services
+) -> tuple[JobRequest, Outcome | None]:
+    """Check a song, store it, write down what is owed, and queue it; returns the job, and its end if it is over."""
     options = _options(fields, services)
     probed = services.probe.check(upload.path)
     region_of(options.start, options.end, samples=round(probed.duration_seconds * SAMPLE_RATE))
@@ -122,7 +123,7 @@ def _accept(upload: Upload, fields: Mapping[str, Any], wish: _Wish, services: Se
     accepted, is_new = services.ledger.accept(wanted)
     # Once more: a retirement that did not know of this job may have removed it meanwhile.
     services.ledger.put_song(upload.song_hash, upload.path)
-    status = _queue_job(accepted, services, wish.callback)
+    outcome = _queue_job(accepted, services, wish.callback)
     services.metrics.accepted()
     log.info(
         "accepted",
@@ -132,18 +133,19 @@ def _accept(upload: Upload, fields: Mapping[str, Any], wish: _Wish, services: Se
         duration_seconds=round(probed.duration_seconds, 1),
         joined=not is_new,
     )
-    return accepted, status
+    return accepted, outcome
 
 
-def _queue_job(accepted: JobRequest, services: Services, callback: Callback | None) -> JobStatus:
-    """Queue what is owed; a repeated submission changes nothing but its callback."""
+def _queue_job(accepted: JobRequest, services: Services, callback: Callback | None) -> Outcome | None:
+    """List the job, and queue it if it is owed: of a repeated submission only what it adds counts."""
     outcome = services.ledger.outcome(accepted)
+    services.queue.job_list.note(accepted, outcome)
     if outcome is None:
         services.queue.submit(accepted.job_id, accepted.generation, callbacks=len(accepted.callbacks))
     if callback:
         # The queue knows the number of callbacks from the first submission; this one may have come later.
         services.queue.add_callback(accepted.job_id, accepted.callbacks.index(callback))
-    return outcome.status if outcome else status_of(accepted.job_id, services)
+    return outcome
 
 
 def _options(fields: Mapping[str, Any], services: Services) -> SeparationOptions:

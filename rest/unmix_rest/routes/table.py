@@ -35,6 +35,7 @@ class Route:
 ROUTES: Final = (
     Route("/apiv1/separate", ("POST",), separate.submit, Lane.UPLOADS),
     Route("/apiv1/jobs", ("POST",), separate.submit_job, Lane.UPLOADS),
+    Route("/apiv1/jobs", ("GET",), jobs.jobs),
     Route("/apiv1/jobs/<job_id>", ("GET",), jobs.job),
     Route("/apiv1/jobs/<job_id>", ("DELETE",), tracks.delete_job),
     Route("/apiv1/jobs/<job_id>/cancel", ("POST",), jobs.cancel),

@@ -146,4 +146,5 @@ def _fetch(client: "Client", song: Path, job_id: str, folder: Path, progress: Pr
     if job.status != "done":
         raise UnmixError(job.error or job.status.value, code=job.error_code or job.status.value)
     tell(song, warnings=job.warnings, notes=job.notes)
-    return [client.download(job_id, stem, folder / f"{stem}.{job.format}") for stem in job.stems]
+    format = job.options.format if job.options else "mp3"
+    return [client.download(job_id, stem, folder / f"{stem}.{format}") for stem in job.stems]

@@ -5,6 +5,7 @@ stored too late; it applies the retention. It goes by the listings alone and rea
 reason. What it finds it marks as open, and the reconciler sees the job through.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from unmix.janitor.retention import Retention
 from unmix.job import JobStatus
 from unmix.ledger.inventory import StoredJob, StoredSong, marked_job
 from unmix.ledger.ledger import Ledger
+from unmix.queue.job_list import JobList
 from unmix.queue.job_queue import FAILED_LISTED, JobQueue
 from unmix.queue.records import QueueSnapshot
 
@@ -34,6 +36,7 @@ class Audited:
     marked: int = 0  # jobs that may need something and had no mark
     failures: int = 0  # failed jobs that Redis did not list
     retired: int = 0  # songs and jobs whose time was over
+    listed: int = 0  # jobs of which the list of jobs was wrong
     unread: int = 0  # songs that the store refuses
 
 
@@ -54,16 +57,42 @@ class Audit:
         done = Audited()
         marked = {marked_job(mark) for mark in self._ledger.inventory.open_marks()}
         snapshot = self._queue.views.snapshot()
+        listed = self._queue.job_list.members()
         for stored in self._ledger.inventory.songs():
             on_step()
             try:
                 self._look_at(stored, marked, snapshot, done)
+                self._list(stored, listed, snapshot, done)
             except StoreError as error:
                 if error.retryable:
                     raise
                 done.unread += 1
                 log.error("song not audited", song_hash=stored.song_hash, code=error.code, error=error.message)
+        for job_id in listed:  # those that are left; the store has just come to know them, or never will
+            on_step()
+            if self._ledger.request(job_id) is None:
+                self._queue.job_list.drop(job_id)
+                done.listed += 1
+        self._queue.job_list.note_whole()
         return done
+
+    def _list(self, stored: StoredSong, listed: dict[str, bool], snapshot: QueueSnapshot, done: Audited) -> None:
+        """Put jobs on the list of jobs that it lacks, or does not know to be over; takes what is stored from `listed`.
+
+        What is older than all that the list has room for is left alone.
+        """
+        for job in stored.jobs.values():
+            if job.request is None:
+                continue
+            is_known_over = listed.pop(job.job_id, None)
+            is_over = job.outcome is not None and job.job_id not in snapshot.open
+            if is_known_over is None or (is_over and not is_known_over):
+                if 1000 * job.request.modified_at < self._queue.job_list.since_ms:
+                    continue
+                request, outcome = self._ledger.end(job.job_id)
+                if request is not None:
+                    self._queue.job_list.note(request, outcome)
+                    done.listed += 1
 
     def _look_at(self, stored: StoredSong, marked: set[str], snapshot: QueueSnapshot, done: Audited) -> None:
         for job in stored.jobs.values():
@@ -88,6 +117,26 @@ class Audit:
             return False
         self._queue.note_failed(job_id, round(outcome.finished_at_seconds * 1000))
         return True
+
+
+class DueAudits:
+    """Audits when one is due: at the start, as a janitor that died may have left a job without its mark; after each
+    pause; and when Redis has lost the list of jobs.
+    """
+
+    def __init__(self, audit: Audit, job_list: JobList, *, pause_seconds: float) -> None:
+        self._audit = audit
+        self._job_list = job_list
+        self._pause_seconds = pause_seconds
+        self._due_at = -math.inf
+
+    def run(self, on_step: Callable[[], None] = lambda: None) -> Audited:
+        """Audit, unless that is not due; see `Audit.run`."""
+        if time.monotonic() < self._due_at and self._job_list.is_whole:
+            return Audited()
+        done = self._audit.run(on_step)
+        self._due_at = time.monotonic() + self._pause_seconds
+        return done
 
 
 def _reason(job: StoredJob) -> str | None:

@@ -11,7 +11,7 @@ import threading
 import structlog
 
 from unmix.errors import QueueError
-from unmix.janitor.audit import Audit, Audited
+from unmix.janitor.audit import Audit, Audited, DueAudits
 from unmix.janitor.deliveries import Deliveries
 from unmix.janitor.periodic import Periodic
 from unmix.janitor.reconciler import Reconciler
@@ -42,10 +42,10 @@ def run(settings: Settings) -> None:
     heartbeat = Heartbeat(settings.janitor_heartbeat)
     ledger = Ledger(store, guard=queue.guard)
     stop = threading.Event()
+    audits = DueAudits(audit_of(settings, queue, ledger), queue.job_list, pause_seconds=3600 * settings.audit_hours)
     rounds = (
         Periodic("pass", Reconciler(queue, ledger).run, pause_seconds=settings.reconcile_seconds, stop=stop),
-        # Also at the start: a janitor that died may have left a job without its mark.
-        Periodic("audit", audit_of(settings, queue, ledger).run, pause_seconds=3600 * settings.audit_hours, stop=stop),
+        Periodic("audit", audits.run, pause_seconds=settings.reconcile_seconds, stop=stop),
     )
     for each in rounds:
         each.start()

@@ -98,6 +98,7 @@ class Reconciler:
         request, outcome = self._ledger.end(job_id)
         if request is None:
             done.orphans += self._ledger.removal.remove_leftovers(listed)
+            self._queue.job_list.drop(job_id)
             self._forget(job_id, snapshot, done)
         elif outcome is None:
             return  # submitted again since
@@ -115,6 +116,7 @@ class Reconciler:
     ) -> None:
         """Mend what is left of a job that is over."""
         job_id = request.job_id
+        self._queue.job_list.note(request, outcome)
         if job_id in snapshot.open:
             done.settled += self._settle(request, outcome)
         if isinstance(outcome, DamagedOutcome):  # what it says of files and callbacks is not known
@@ -161,6 +163,7 @@ class Reconciler:
         for request in sorted(owed, key=lambda request: request.submitted_at_seconds):
             on_step()
             with self._one_at_a_time(request.job_id, done):
+                self._queue.job_list.note(request)
                 done.requeued += self._queue.requeue(
                     request.job_id,
                     request.generation,

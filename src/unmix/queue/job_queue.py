@@ -13,11 +13,13 @@ from typing import Final, Literal, Self, cast
 from unmix.errors import LeaseLostError
 from unmix.job import JobStatus
 from unmix.queue.commit_guard import CommitGuard
+from unmix.queue.job_list import JobList
 from unmix.queue.keys import (
     DAMAGED,
     DELAYED,
     FAILED,
     JOB_PREFIX,
+    JOBS,
     LEASES,
     MARKS,
     OPEN,
@@ -63,6 +65,7 @@ class JobQueue:
         self._redis = self._link.client
         self.views = QueueViews(self._link)
         self.models = ModelCards(self._link)
+        self.job_list = JobList(self._link)
         self.guard = CommitGuard(self._link)
         self.outbox = Outbox(self._link)
         self.log_list = LogList(self._link)
@@ -103,6 +106,7 @@ class JobQueue:
 
     def forget(self, job_id: str) -> None:
         """Drop a job from every key; a worker that still runs it finds its lease lost."""
+        self.job_list.drop(job_id)
         self._forget(job_id, "")
 
     def take(self, *, block_seconds: float, fetch: Literal["blmove", "blpop"] = "blmove") -> str | None:
@@ -233,7 +237,7 @@ class JobQueue:
     def _finish(
         self, job_id: str, token: str, generation: str, status: JobStatus, error_code: str | None, callbacks: int
     ) -> bool:
-        keys = [LEASES, OPEN, DELAYED, OUTBOX, FAILED, MARKS, JOB_PREFIX + job_id, TO_WORKER, TAKEN, OUTBOX_TRIES]
+        keys = [LEASES, OPEN, DELAYED, OUTBOX, FAILED, MARKS, JOB_PREFIX + job_id, TO_WORKER, TAKEN, OUTBOX_TRIES, JOBS]
         end = (status.value, error_code or "", callbacks, OVER_RECORD_SECONDS, FAILED_LISTED)
         return bool(self._link.run("finish", keys, job_id, token, generation, *end))
 

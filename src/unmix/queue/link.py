@@ -19,9 +19,11 @@ from unmix.errors import QueueError
 REPLY_SECONDS: Final = 10
 
 _SCRIPTS: Final = (
-    *("submit", "claim", "renew", "finish", "release", "fail", "sweep", "forget", "add_callback"),
+    *("submit", "claim", "renew", "release", "fail", "sweep", "forget", "add_callback"),
     *("ask_help", "take_run", "renew_run", "note_part"),
 )
+#: Those that keep the list of jobs, and have `job_list.lua` before them.
+_LIST_SCRIPTS: Final = ("finish", "note_job", "drop_job")
 
 
 class RedisLink:
@@ -40,8 +42,9 @@ class RedisLink:
                 # A blocking take that is silently sent again hangs or takes twice: a failure must show.
                 retry=Retry(NoBackoff(), 0),
             )
-        scripts = resources.files("unmix.queue") / "scripts"
-        self._scripts = {name: self.client.register_script((scripts / f"{name}.lua").read_text()) for name in _SCRIPTS}
+        texts = {name: _text(name) for name in _SCRIPTS}
+        texts |= {name: _text("job_list") + _text(name) for name in _LIST_SCRIPTS}
+        self._scripts = {name: self.client.register_script(text) for name, text in texts.items()}
 
     def run(self, script: str, keys: list[str], *args: str | int | float) -> Any:
         """Run one of the scripts and return its answer."""
@@ -62,3 +65,7 @@ class RedisLink:
             raise QueueError(f"Redis refuses the password or user: {error}", code="queue_denied") from error
         except (redis.RedisError, ValueError, OSError) as error:
             raise QueueError(f"Redis does not answer as it should: {error}") from error
+
+
+def _text(script: str) -> str:
+    return (resources.files("unmix.queue") / "scripts" / f"{script}.lua").read_text()

@@ -2,7 +2,7 @@
 -- A worker proves its right by its token. Whoever ends a job without one (a cancel, the reconciler) names the
 -- generation of the outcome, and takes the job from whoever has it.
 -- KEYS: 1 unmix:leases  2 unmix:open  3 unmix:delayed  4 unmix:outbox  5 unmix:failed  6 unmix:marks
---       7 unmix:job:<job_id>  8 toWorker  9 unmix:taken  10 unmix:outbox:tries
+--       7 unmix:job:<job_id>  8 toWorker  9 unmix:taken  10 unmix:outbox:tries  11 unmix:jobs
 -- ARGV: 1 job_id  2 token or ''  3 generation or ''  4 final status  5 error code or ''  6 number of callbacks
 --       7 seconds to keep the record  8 most failed jobs that are listed
 -- Returns 1, or 0 if the token is not valid any more, or Redis knows another submission, or this one is over.
@@ -44,5 +44,10 @@ redis.call('EXPIRE', KEYS[7], ARGV[7])
 if ARGV[4] == 'failed' then
   redis.call('ZADD', KEYS[5], now, job_id)
   redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -ARGV[8] - 1)
+end
+local card = redis.call('HGET', KEYS[11] .. ':cards', job_id)
+local ended = generation ~= '' and generation or record[2]
+if card and cjson.decode(card).generation == ended then
+  note_end(KEYS[11], job_id, ARGV[4], ARGV[5])
 end
 return 1

@@ -1,0 +1,202 @@
+"""The list of jobs: the newest of all that were ever submitted, to be found by status, label, batch or name.
+
+It is an index as the queue is: whoever writes a request puts its job here, whoever ends one says how, and the audit
+makes up for what is missing. What is asked costs as much as it returns, however many jobs there are.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf
+from typing import Final, cast
+
+from unmix.errors import InputError
+from unmix.job import JobRequest, JobStatus, Outcome
+from unmix.job_view import JobSummary
+from unmix.queue.keys import JOB_PREFIX, JOBS, JOBS_BY_PREFIX, JOBS_CARDS, JOBS_ENDS, JOBS_SINCE, JOBS_WHOLE, OPEN
+from unmix.queue.link import RedisLink
+
+#: Jobs on the list, and how much their cards may take in all: names and labels can be long.
+MOST_JOBS: Final = 100_000
+MOST_BYTES: Final = 32 << 20
+#: Most jobs that are looked at for one answer; where few of them fit, it has a page with fewer.
+MOST_EXAMINED: Final = 1000
+
+#: Jobs that are read at once.
+_CHUNK: Final = 200
+_CURSOR: Final = re.compile(r"(-?[0-9]{1,15})-([0-9a-f]{64}(?:\.[0-9a-f]{8})?)")
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs are wanted: those that fit all that is given."""
+
+    status: JobStatus | None = None
+    label: str | None = None
+    batch: str | None = None
+    name: str | None = None  # a part of it, in upper or lower case
+
+    @property
+    def key(self) -> str:
+        """The sorted set that has all of these jobs, and as few others as can be."""
+        if self.batch is not None:
+            return f"{JOBS_BY_PREFIX}batch:{self.batch}"
+        if self.label is not None:
+            return f"{JOBS_BY_PREFIX}label:{self.label}"
+        if self.status is not None:
+            return f"{JOBS_BY_PREFIX}status:{self.status.value}" if self.status.is_over else OPEN
+        return JOBS
+
+    def fits(self, job: JobSummary) -> bool:
+        """Tell whether a job is wanted."""
+        return (
+            self.status in (None, job.status)
+            and (self.label is None or self.label in job.labels)
+            and (self.batch is None or self.batch in job.batches)
+            and (self.name is None or self.name.casefold() in (job.name or "").casefold())
+        )
+
+
+class JobList:
+    """The list. Every method raises `QueueError` when Redis is away."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    def note(self, request: JobRequest, outcome: Outcome | None = None) -> None:
+        """Put a job on the list, or what has changed of it; a later submission that is there stays."""
+        card = {
+            "generation": request.generation,
+            "submitted_at": request.submitted_at if request.submitted_at_seconds else None,
+            "name": request.name,
+            "labels": request.labels,
+            "batches": request.batches,
+            "duration_seconds": request.duration_seconds,
+        }
+        text = json.dumps(card, ensure_ascii=False, separators=(",", ":"))
+        end = (outcome.status.value, outcome.error_code or "") if outcome else ("", "")
+        submitted_at_ms = round(request.submitted_at_seconds * 1000)
+        self._link.run("note_job", [JOBS], request.job_id, text, submitted_at_ms, *end, MOST_JOBS, MOST_BYTES)
+
+    def drop(self, job_id: str) -> None:
+        """Take a job from the list that is removed."""
+        self._link.run("drop_job", [JOBS], job_id)
+
+    def page(self, wanted: JobFilter, *, limit: int, after: str | None = None) -> tuple[list[JobSummary], str | None]:
+        """Return up to `limit` jobs, the newest first, and what to give as `after` for those that follow, if any do.
+
+        Raises:
+            InputError: `after` is nothing that this has returned.
+        """
+        found: list[JobSummary] = []
+        cursor = None
+        first = self._rank_after(wanted.key, after)
+        for examined, (score, job_id, job) in enumerate(self._jobs(wanted.key, first, limit + 1)):
+            if len(found) == limit or examined == MOST_EXAMINED:
+                return found, cursor
+            cursor = f"{score:.0f}-{job_id}"
+            if job is not None and wanted.fits(job):
+                found.append(job)
+        return found, None
+
+    def members(self) -> dict[str, bool]:
+        """Return which jobs are on the list, and of each whether it is known to be over."""
+        with self._link.errors():
+            ended = {job_id for job_id, _ in self._link.client.hscan_iter(JOBS_ENDS, count=1000)}
+            return {job_id: job_id in ended for job_id, _ in self._link.client.zscan_iter(JOBS, count=1000)}
+
+    @property
+    def since_ms(self) -> int:
+        """When the newest job was submitted that had to make way, in ms since the epoch; 0: there was room for all."""
+        with self._link.errors():
+            return int(cast(str | None, self._link.client.get(JOBS_SINCE)) or 0)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all jobs have been looked at since Redis was empty."""
+        with self._link.errors():
+            return bool(self._link.client.exists(JOBS_WHOLE))
+
+    def note_whole(self) -> None:
+        """Note that all jobs have been looked at."""
+        with self._link.errors():
+            self._link.client.set(JOBS_WHOLE, 1)
+
+    def _rank_after(self, key: str, after: str | None) -> int:
+        """Return the place, from the newest on, of what follows `after`, which may have been removed since."""
+        if after is None:
+            return 0
+        match = _CURSOR.fullmatch(after)
+        if match is None:
+            raise InputError("after has to be what an earlier answer said", code="invalid_field")
+        with self._link.errors():
+            pipe = self._link.client.pipeline()
+            pipe.zscore(key, match[2])
+            pipe.zrevrank(key, match[2])
+            pipe.zcount(key, f"({match[1]}", "+inf")
+            score, rank, newer = pipe.execute()
+        return int(rank + 1 if score is not None and score == float(match[1]) else newer)
+
+    def _jobs(self, key: str, first: int, chunk: int) -> Iterator[tuple[float, str, JobSummary | None]]:
+        """Yield the jobs of a sorted set from place `first` on, each with its score; None is no job of the list.
+
+        The first `chunk` are read at once.
+        """
+        last = (inf, "")
+        while True:
+            with self._link.errors():
+                members = cast(
+                    list[tuple[str, float]],
+                    self._link.client.zrange(key, first, first + chunk - 1, desc=True, withscores=True),
+                )
+            job_ids = [job_id for job_id, _ in members]
+            for (job_id, score), job in zip(members, self._summaries(job_ids), strict=True):
+                if (score, job_id) < last:  # else it was yielded before: what came meanwhile has pushed it on
+                    yield score, job_id, job
+                    last = (score, job_id)
+            if len(members) < chunk:
+                return
+            first, chunk = first + chunk, _CHUNK
+
+    def _summaries(self, job_ids: list[str]) -> list[JobSummary | None]:
+        if not job_ids:
+            return []
+        with self._link.errors():
+            pipe = self._link.client.pipeline(transaction=False)
+            pipe.hmget(JOBS_CARDS, job_ids)
+            pipe.hmget(JOBS_ENDS, job_ids)
+            cards, ends = pipe.execute()
+            is_open = [job_id for job_id, card, end in zip(job_ids, cards, ends, strict=True) if card and not end]
+            pipe = self._link.client.pipeline(transaction=False)
+            for job_id in is_open:
+                pipe.hmget(JOB_PREFIX + job_id, "status", "progress", "error_code")
+            records = dict(zip(is_open, pipe.execute(), strict=True))
+        return [
+            _summary(job_id, card, end, records.get(job_id))
+            for job_id, card, end in zip(job_ids, cards, ends, strict=True)
+        ]
+
+
+def _summary(job_id: str, card: str | None, end: str | None, record: list[str | None] | None) -> JobSummary | None:
+    if card is None:
+        return None
+    given = json.loads(card)
+    if end is not None:
+        ended = json.loads(end)
+        status, error_code = JobStatus(ended["status"]), ended["error_code"] or None
+        progress = 1.0 if status is JobStatus.DONE else 0.0
+    else:
+        known, done, code = record or (None, None, None)
+        status, error_code, progress = JobStatus(known or JobStatus.QUEUED), code or None, float(done or 0)
+    return JobSummary(
+        hash=job_id,
+        status=status,
+        name=given["name"],
+        labels=tuple(given["labels"]),
+        batches=tuple(given["batches"]),
+        submitted_at=given["submitted_at"],
+        duration_seconds=given["duration_seconds"],
+        progress=progress,
+        error_code=error_code,
+    )
