@@ -12,7 +12,8 @@ from unmix.runtime.logs import configure_logs
 from unmix.settings import Settings
 from unmix_rest.app import create_app
 from unmix_rest.http.server import serve
-from unmix_rest.routes.table import lane_of
+from unmix_rest.live import Live
+from unmix_rest.routes.table import lanes_of
 
 
 def main() -> int:
@@ -31,15 +32,18 @@ def main() -> int:
         log.error("a service stays away", code=error.code, error=error.message)
         return 1
     log.info("rest ready", host=settings.host, port=settings.port, models=list(settings.allowed_models))
-    app = create_app(settings, queue, store)
+    live = Live(queue)
+    app = create_app(settings, queue, store, live)
     serve(
         app,
-        lane_of=partial(lane_of, app.url_map),
+        lanes_of=partial(lanes_of, app.url_map),
         host=settings.host,
         port=settings.port,
         threads=settings.rest_threads,
+        streams=settings.rest_streams,
         max_upload_mb=settings.max_upload_mb,
         shutdown_seconds=settings.rest_shutdown_seconds,
+        on_stop=live.stop,
     )
     log.info("rest stopped")
     return 0

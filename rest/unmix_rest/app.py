@@ -4,6 +4,8 @@
 answer. The flow of a song begins in `unmix_rest.routes.separate`.
 """
 
+import threading
+
 from flask import Flask, Response, request
 
 from unmix.audio.probe import Probe
@@ -13,20 +15,33 @@ from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
 from unmix_rest.http import problems
 from unmix_rest.http.uploads import body_limit_bytes
+from unmix_rest.live import Live
 from unmix_rest.metrics import Metrics
 from unmix_rest.routes import table
 from unmix_rest.services import Services
 
 
-def create_app(settings: Settings, queue: JobQueue, store: ObjectStore) -> Flask:
-    """Return the service over a queue and a store, whose buckets are there already."""
+def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, live: Live | None = None) -> Flask:
+    """Return the service over a queue and a store, whose buckets are there already.
+
+    Whoever wants to end the streams of events before the process ends brings what tells them.
+    """
     probe = Probe(
         min_seconds=settings.min_song_seconds,
         max_seconds=settings.max_song_seconds,
         limit_seconds=settings.probe_seconds,
         memory_mb=settings.probe_memory_mb,
     )
-    services = Services(settings, queue, store, Ledger(store, guard=queue.guard), probe, Metrics())
+    services = Services(
+        settings,
+        queue,
+        store,
+        Ledger(store, guard=queue.guard),
+        probe,
+        Metrics(),
+        live or Live(queue),
+        threading.Semaphore(max(1, settings.rest_threads // 2)),
+    )
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = body_limit_bytes(settings.max_upload_mb << 20)

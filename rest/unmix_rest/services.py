@@ -1,5 +1,6 @@
 """What the endpoints work with, put together once by the factory and handed to each of them."""
 
+import threading
 from dataclasses import dataclass
 
 from unmix.audio.probe import Probe
@@ -7,6 +8,7 @@ from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
+from unmix_rest.live import Live
 from unmix_rest.metrics import Metrics
 
 
@@ -20,3 +22,5 @@ class Services:
     ledger: Ledger
     probe: Probe
     metrics: Metrics
+    live: Live
+    intake: threading.Semaphore  # held by whoever takes a song in, on whatever thread

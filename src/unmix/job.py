@@ -131,6 +131,14 @@ class JobRequest(Growable):
         """The hash of the song to be separated."""
         return names.song_hash_of(self.job_id)
 
+    @property
+    def separated_seconds(self) -> float | None:
+        """How much of the song there is to separate; None if that is not known."""
+        if self.duration_seconds is None:
+            return None
+        end = self.duration_seconds if self.options.end is None else min(self.options.end, self.duration_seconds)
+        return max(0.0, end - self.options.start)
+
     def joined_by(self, other: "JobRequest") -> Self:
         """Return this request with what another submission of the job adds; itself if that is nothing."""
         joined = replace(

@@ -123,6 +123,9 @@ class Settings(BaseSettings):
         60, ge=0, description="Time that SIGTERM leaves the requests that are under way to end."
     )
     rest_threads: int = Field(16, ge=1, description="Threads that answer requests.")
+    rest_streams: int = Field(
+        256, ge=0, description="Most clients that are told of jobs as they go, or wait for their end, at once."
+    )
     max_upload_mb: int = Field(256, ge=1, description="Largest accepted upload in MiB.")
     min_song_seconds: float = Field(0.1, ge=0, description="Shortest accepted song.")
     max_song_seconds: float = Field(3600, gt=0, description="Longest accepted song, by decoded samples.")

@@ -86,6 +86,11 @@ def work_of_rest(logins: Logins) -> None:
     rest.job_list.page(JobFilter(), limit=1, after=f"1-{JOB_ID}")
     assert rest.submit(JOB_ID, "g1", callbacks=1)
     rest.add_callback(JOB_ID, 1)
+    assert rest.pulses.read([JOB_ID]).keys() == rest.pulses.positions([JOB_ID]).keys() == {JOB_ID}
+    assert rest.pulses.parts([JOB_ID]) == {}
+    assert rest.pulses.of_batch("b") == [JOB_ID]
+    assert rest.pulses.work() == ({}, {})
+    assert rest.speeds.get("demo") is None
     assert rest.views.record(JOB_ID) is not None
     assert rest.views.position(JOB_ID) == 1
     assert rest.views.waiting(limit=10) == ([JOB_ID], 1)
@@ -121,6 +126,7 @@ def work_of_a_worker(logins: Logins) -> None:
     logins.queue("rest").submit(JOB_ID, "blpop")
     assert worker.take(block_seconds=1, fetch="blpop") == JOB_ID
     assert worker.guard.first_commit(JOB_ID, "blpop", b"{}") == b"{}"
+    worker.speeds.note("demo", song_seconds=1, work_seconds=1)
     worker.log_list.push("node.worker.info:done", max_lines=10)
 
 

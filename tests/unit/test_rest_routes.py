@@ -2,12 +2,13 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from rest_support import Rest
 from unmix_rest.http.lanes import Lane
-from unmix_rest.routes.table import ROUTES, lane_of
+from unmix_rest.routes.table import ROUTES, lanes_of
 
 PAGE = Path(__file__).parents[2] / "rest" / "README.md"
 JOB = "0" * 64
@@ -15,6 +16,12 @@ JOB = "0" * 64
 
 def in_the_table() -> set[tuple[str, str]]:
     return {(method, route.rule) for route in ROUTES for method in route.methods}
+
+
+def lanes(rest: Rest, method: str, path: str, *, query: str = "", prefer: str = "") -> tuple[Lane, ...]:
+    """The lanes of a request as waitress reads it."""
+    request = SimpleNamespace(command=method, path=path, query=query, headers={"PREFER": prefer} if prefer else {})
+    return lanes_of(rest.client.application.url_map, request)
 
 
 def test_the_application_answers_what_the_table_says_and_nothing_else(rest: Rest) -> None:
@@ -42,7 +49,7 @@ def test_endpoints_are_called_differently() -> None:
 
 @pytest.mark.parametrize("path", ["/apiv1/separate", "/apiv1/separate/", "//apiv1/separate"])
 def test_a_song_waits_with_the_uploads(rest: Rest, path: str) -> None:
-    assert lane_of(rest.client.application.url_map, "POST", path) is Lane.UPLOADS
+    assert lanes(rest, "POST", path) == (Lane.UPLOADS,)
     assert rest.client.post("/" + path.lstrip("/")).status_code == 400  # it is the same route to the application
 
 
@@ -62,4 +69,17 @@ def test_a_song_waits_with_the_uploads(rest: Rest, path: str) -> None:
     ],
 )
 def test_what_carries_no_song_does_not_wait_with_the_uploads(rest: Rest, method: str, path: str) -> None:
-    assert lane_of(rest.client.application.url_map, method, path) is Lane.QUICK
+    assert lanes(rest, method, path) == (Lane.QUICK,)
+
+
+@pytest.mark.parametrize("path", [f"/apiv1/jobs/{JOB}/events", f"/apiv1/jobs/{JOB}/events/", "/apiv1/events"])
+def test_who_watches_stays(rest: Rest, path: str) -> None:
+    assert lanes(rest, "GET", path, query="batch=x") == (Lane.STAYING,)
+
+
+@pytest.mark.parametrize("waiting", [{"query": "wait=30"}, {"prefer": "respond-async, Wait=30"}])
+def test_who_waits_for_a_job_stays_if_there_is_room(rest: Rest, waiting: dict[str, str]) -> None:
+    assert lanes(rest, "GET", f"/apiv1/jobs/{JOB}", **waiting) == (Lane.STAYING, Lane.QUICK)
+    assert lanes(rest, "POST", "/apiv1/jobs", **waiting) == (Lane.STAYING, Lane.UPLOADS)
+    assert lanes(rest, "POST", "/apiv1/separate", **waiting) == (Lane.UPLOADS,)
+    assert lanes(rest, "GET", "/healthz", **waiting) == (Lane.QUICK,)

@@ -7,6 +7,8 @@ that, so a worker may die between any two lines. It does not import torch: Demuc
 
 import json
 import math
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -23,7 +25,7 @@ from unmix.errors import (
     SupersededError,
     UnmixError,
 )
-from unmix.job import DamagedRequest, JobRequest, JobStatus, Outcome, StemFile
+from unmix.job import DamagedRequest, JobRequest, JobStatus, Outcome, Ran, StemFile
 from unmix.ledger.ledger import Ledger, utc_now
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim
@@ -155,6 +157,7 @@ class Worker:
 
     def _run_job(self, request: JobRequest, claim: Claim, ledger: Ledger, lease: Lease, shutdown: Shutdown) -> None:
         """Make the stems of one job, commit and publish them. Whoever claims the job next may repeat any of this."""
+        began = time.monotonic()
         outcome = ledger.outcome(request)  # an earlier attempt may have come that far
         if outcome is None:
             self._refuse_if_spent(claim)
@@ -187,6 +190,7 @@ class Worker:
             outcome = ledger.commit(made)
             if outcome.token != claim.token:  # another attempt was first, and its stems count
                 ledger.discard(made)
+            self._note_speed(request, ran, time.monotonic() - began)
         ledger.publish(outcome)
         self._finish(request, claim, outcome)
 
@@ -210,6 +214,13 @@ class Worker:
             least_seconds=self._settings.parts_least_seconds,
             patience_seconds=self._settings.stall_seconds,
         )
+
+    def _note_speed(self, request: JobRequest, ran: Ran, seconds: float) -> None:
+        """Let those who wait know how long a song takes, if this one took one worker all of its time."""
+        song_seconds = replace(request, duration_seconds=ran.duration_seconds).separated_seconds
+        if song_seconds and (ran.parts is None or (not ran.parts.found and len(ran.parts.made) == 1)):
+            with suppress(QueueError):
+                self._queue.speeds.note(ran.model, song_seconds=song_seconds, work_seconds=seconds)
 
     def _refuse_if_spent(self, claim: Claim) -> None:
         """Raise how the job ends if its tries are used up: whoever used the last one died before it said so."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 
+from unmix_rest.http.lanes import BACKLOG, MAY_STAY
 from unmix_rest.http.problems import http_problem_json
 
 #: A request that comes slower than this, counted from its first byte, counts as nothing moving.
@@ -23,6 +24,13 @@ _SENDING_SECONDS: Final = 0.001
 
 class _AnswerTask(WSGITask):
     """Answers by the application."""
+
+    def get_environment(self) -> dict[str, Any]:
+        """Add what only the server knows: whether the request may keep its thread, and how much waits to be sent."""
+        environment = super().get_environment()
+        environment[MAY_STAY] = getattr(self.request, "may_stay", False)
+        environment[BACKLOG] = lambda: self.channel.total_outbufs_len
+        return environment
 
     def build_response_header(self) -> bytes:
         """Say that the connection ends with this answer, if the port is closed and no other request was read."""

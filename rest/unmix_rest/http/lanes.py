@@ -3,11 +3,17 @@
 `unmix_rest.routes.table` says which route has which lane.
 """
 
+import threading
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Final
 
-from waitress.task import ThreadedTaskDispatcher
+from waitress.task import Task, ThreadedTaskDispatcher
+
+#: In the environment of a request: whether it may hold its thread for as long as it likes. Other servers say nothing.
+MAY_STAY: Final = "unmix.may_stay"
+#: Likewise: a function that says how many bytes wait to be sent to the client.
+BACKLOG: Final = "unmix.backlog"
 
 
 class Lane(Enum):
@@ -15,23 +21,38 @@ class Lane(Enum):
 
     QUICK = auto()
     UPLOADS = auto()  # a song comes with the request, and is checked before the answer
+    STAYING = auto()  # the client waits for what is going to happen
 
 
 class Lanes(ThreadedTaskDispatcher):
-    """Two groups of threads: one for uploads, and this one for everything else."""
+    """Groups of threads: one for uploads, one that grows with those who stay, and this one for everything else.
 
-    def __init__(self, threads: int, lane_of: Callable[[str, str], Lane]) -> None:
-        """Share `threads` out; `lane_of` is asked with the method and the path of each request."""
+    When all of those are taken that may stay, whoever else would like to is answered at once, by another lane.
+    """
+
+    def __init__(self, threads: int, staying: int, lanes_of: Callable[[Any], tuple[Lane, ...]]) -> None:
+        """Share `threads` out; `staying` more come when they are needed.
+
+        `lanes_of` is asked with each request, as waitress has read it, and names its lanes, the best one first.
+        """
         super().__init__()
-        self._lane_of = lane_of
+        self._lanes_of = lanes_of
         self._uploads = ThreadedTaskDispatcher()
         self._uploads.set_thread_count(max(1, threads // 2))
         self.set_thread_count(max(1, threads - threads // 2))
+        self._staying = ThreadedTaskDispatcher()
+        self._most_staying = staying
+        self._count_staying = 0
+        self._counting = threading.Lock()
 
     def add_task(self, task: Any) -> None:
         """Queue a connection whose next request is complete."""
         request = task.requests[0]
-        if request.error is None and self._lane_of(request.command.upper(), request.path) is Lane.UPLOADS:
+        lanes = (Lane.QUICK,) if request.error is not None else self._lanes_of(request)
+        if Lane.STAYING in lanes and self._let_stay():
+            request.may_stay = True
+            self._staying.add_task(_Staying(task, self._has_left))
+        elif Lane.UPLOADS in lanes:
             self._uploads.add_task(task)
         else:
             super().add_task(task)
@@ -39,4 +60,36 @@ class Lanes(ThreadedTaskDispatcher):
     def shutdown(self, cancel_pending: bool = True, timeout: int = 5) -> bool:
         """End the threads; each lane has `timeout` seconds for it."""
         self._uploads.shutdown(cancel_pending, timeout)
+        self._staying.shutdown(cancel_pending, timeout)
         return super().shutdown(cancel_pending, timeout)
+
+    def _let_stay(self) -> bool:
+        with self._counting:
+            if self._count_staying == self._most_staying:
+                return False
+            self._count_staying += 1
+            if len(self._staying.threads) < self._count_staying:
+                self._staying.set_thread_count(self._count_staying)
+            return True
+
+    def _has_left(self) -> None:
+        with self._counting:
+            self._count_staying -= 1
+
+
+class _Staying(Task):
+    """A connection whose thread is free again when its request is answered."""
+
+    def __init__(self, task: Any, has_left: Callable[[], None]) -> None:  # of a task only this much is used
+        self._task = task
+        self._has_left = has_left
+
+    def service(self) -> None:
+        try:
+            self._task.service()
+        finally:
+            self._has_left()
+
+    def cancel(self) -> None:
+        self._task.cancel()
+        self._has_left()

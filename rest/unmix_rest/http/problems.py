@@ -68,6 +68,7 @@ STATUS: Final[Mapping[str, int]] = {
     # we ourselves
     "internal_error": 500,
     "not_ready": 503,
+    "too_many_watchers": 503,
     "probe_unavailable": 503,
     "queue_unavailable": 503,
     "queue_denied": 503,
@@ -112,6 +113,7 @@ _DETAILS: Final = {
     "headers_too_large": "the headers are larger than this service accepts",
     "not_implemented": "this transfer encoding is not known here",
     "internal_error": "something is wrong in this service; its log knows the request_id",
+    "too_many_watchers": "as many clients watch as this service can tell; try again, or ask for the job itself",
     "probe_unavailable": "songs cannot be checked at the moment; try again",
     "queue_unavailable": "the queue is away; nothing was accepted, try again",
     "store_unavailable": "the object store is away; nothing was accepted, try again",

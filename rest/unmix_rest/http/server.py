@@ -46,17 +46,22 @@ class _Shutdown(Shutdown):
 def serve(
     app: Flask,
     *,
-    lane_of: Callable[[str, str], Lane],
+    lanes_of: Callable[[Any], tuple[Lane, ...]],
     host: str,
     port: int,
     threads: int,
+    streams: int,
     max_upload_mb: int,
     shutdown_seconds: float,
+    on_stop: Callable[[], None],
 ) -> None:
-    """Answer requests until SIGTERM or SIGINT; what is under way then has `shutdown_seconds` to end."""
+    """Answer requests until SIGTERM or SIGINT; what is under way then has `shutdown_seconds` to end.
+
+    `threads` answer, and up to `streams` more wait with their clients; `on_stop` is called to have these end.
+    """
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that uploads wait for each other is meant
     sockets: dict[int, Any] = {}
-    lanes = Lanes(threads, lane_of)
+    lanes = Lanes(threads, streams, lanes_of)
     create_server(
         app,
         map=sockets,
@@ -79,6 +84,7 @@ def serve(
     shutdown.listen()
     while not shutdown.requested:
         wasyncore.loop(timeout=1, use_poll=True, map=sockets, count=1)
+    on_stop()
     _drain(sockets, listeners, shutdown)
     lanes.shutdown(timeout=THREADS_END_SECONDS)
 

@@ -15,6 +15,7 @@ from unmix.job import JobRequest, JobStatus, Outcome
 from unmix.ledger.ledger import utc_now
 from unmix.queue.job_list import JobFilter
 from unmix_rest.http.answers import json_answer
+from unmix_rest.routes.events import wait_for_end, wait_seconds
 from unmix_rest.routes.lookup import checked, is_open, page, status_of
 from unmix_rest.services import Services
 from unmix_rest.views import view_of_job
@@ -36,8 +37,12 @@ def jobs(services: Services) -> Response:
 
 
 def job(services: Services, job_id: str) -> Response:
-    """Tell how a job goes."""
-    return json_answer(view_of_job(checked(job_id), services).to_fields())
+    """Tell how a job goes, or how it stands when it is over or the client has waited long enough."""
+    view = view_of_job(checked(job_id), services)
+    seconds = wait_seconds()
+    if not view.status.is_over and wait_for_end(job_id, seconds, services):
+        view = view_of_job(job_id, services)
+    return json_answer(view.to_fields())
 
 
 def cancel(services: Services, job_id: str) -> Response:

@@ -24,9 +24,10 @@ from unmix.ledger.ledger import utc_now
 from unmix.queue.records import ModelCard
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.uploads import MAX_NAME_CHARACTERS, Upload, read_spelled, receive
+from unmix_rest.routes.events import wait_for_end, wait_seconds
 from unmix_rest.routes.lookup import status_of
 from unmix_rest.services import Services
-from unmix_rest.views import view_of
+from unmix_rest.views import view_of, view_of_job
 
 log = structlog.get_logger()
 
@@ -61,9 +62,13 @@ class _Wish:
 
 def submit_job(services: Services) -> Response:
     """Take a song in, and answer with its job."""
-    with receive(
-        request, max_song_bytes=services.settings.max_upload_mb << 20, song_field="file", takes_raw=True
-    ) as upload:
+    wait = wait_seconds()
+    with (
+        services.intake,
+        receive(
+            request, max_song_bytes=services.settings.max_upload_mb << 20, song_field="file", takes_raw=True
+        ) as upload,
+    ):
         fields = _with_query(upload.fields)
         callback = _callback(fields)
         wish = _Wish(
@@ -74,16 +79,19 @@ def submit_job(services: Services) -> Response:
             _unknown_fields(fields, FIELDS),
         )
         accepted, outcome = _accept(upload, fields, wish, services)
-    view = view_of(accepted.job_id, accepted, outcome, services)
+    job_id = accepted.job_id
+    waited = outcome is None and wait_for_end(job_id, wait, services)
+    view = view_of_job(job_id, services) if waited else view_of(job_id, accepted, outcome, services)
     answer = json_answer(replace(view, warnings=(*view.warnings, *wish.warnings)).to_fields())
     answer.status_code = HTTPStatus.ACCEPTED
-    answer.headers["Location"] = f"/apiv1/jobs/{accepted.job_id}"
+    answer.headers["Location"] = f"/apiv1/jobs/{job_id}"
     return answer
 
 
 def submit(services: Services) -> Response:
     """Take a song in, and answer as the contract has it."""
-    with receive(request, max_song_bytes=services.settings.max_upload_mb << 20, song_field="mp3") as upload:
+    max_song_bytes = services.settings.max_upload_mb << 20
+    with services.intake, receive(request, max_song_bytes=max_song_bytes, song_field="mp3") as upload:
         wish = _old_wish(upload, services.settings.callback_allow)
         accepted, outcome = _accept(upload, upload.fields, wish, services)
     return json_answer(
@@ -190,6 +198,7 @@ def _stems(fields: Mapping[str, Any], card: ModelCard | None) -> tuple[str, ...]
 def _with_query(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of the body and those of the URL, which a song that comes as it is has instead."""
     query = request.args.to_dict(flat=False)
+    query.pop("wait", None)  # it is not of the job
     if any(len(values) > 1 or name in fields for name, values in query.items()):
         raise InputError("a field stands twice in the request", code="duplicate_key")
     return {**fields, **read_spelled({name: value for name, (value,) in query.items() if value})}

@@ -6,14 +6,14 @@ The table is what registers them. `rest/README.md` lists the same routes, and a 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map
 
 from unmix_rest.http.lanes import Lane
-from unmix_rest.routes import jobs, models, ops, parts, separate, tracks
+from unmix_rest.routes import events, jobs, models, ops, parts, separate, tracks
 from unmix_rest.services import Services
 
 
@@ -25,6 +25,7 @@ class Route:
     methods: tuple[str, ...]  # HEAD goes with GET
     view: Callable[..., Response]
     lane: Lane = Lane.QUICK
+    may_wait: bool = False  # for the end of its job, if the client would
 
     @property
     def endpoint(self) -> str:
@@ -34,9 +35,11 @@ class Route:
 
 ROUTES: Final = (
     Route("/apiv1/separate", ("POST",), separate.submit, Lane.UPLOADS),
-    Route("/apiv1/jobs", ("POST",), separate.submit_job, Lane.UPLOADS),
+    Route("/apiv1/jobs", ("POST",), separate.submit_job, Lane.UPLOADS, may_wait=True),
     Route("/apiv1/jobs", ("GET",), jobs.jobs),
-    Route("/apiv1/jobs/<job_id>", ("GET",), jobs.job),
+    Route("/apiv1/jobs/<job_id>", ("GET",), jobs.job, may_wait=True),
+    Route("/apiv1/jobs/<job_id>/events", ("GET",), events.job_events, Lane.STAYING),
+    Route("/apiv1/events", ("GET",), events.batch_events, Lane.STAYING),
     Route("/apiv1/jobs/<job_id>", ("DELETE",), tracks.delete_job),
     Route("/apiv1/jobs/<job_id>/cancel", ("POST",), jobs.cancel),
     Route("/apiv1/jobs/<job_id>/retry", ("POST",), jobs.retry),
@@ -57,9 +60,9 @@ ROUTES: Final = (
     Route("/version", ("GET",), ops.show_version),
 )
 
-_LANES: Final = {route.endpoint: route.lane for route in ROUTES}
-#: Nobody asks with another method for what takes long: most requests need not be looked up twice.
-_SLOW_METHODS: Final = {method for route in ROUTES if route.lane is not Lane.QUICK for method in route.methods}
+_ROUTES: Final = {route.endpoint: route for route in ROUTES}
+#: Nobody asks with another method for what brings a song: most requests need not be looked up twice.
+_UPLOADING_METHODS: Final = {method for route in ROUTES if route.lane is Lane.UPLOADS for method in route.methods}
 
 
 def register(app: Flask, services: Services) -> None:
@@ -68,12 +71,18 @@ def register(app: Flask, services: Services) -> None:
         app.add_url_rule(route.rule, route.endpoint, partial(route.view, services), methods=route.methods)
 
 
-def lane_of(urls: Map, method: str, path: str) -> Lane:
-    """Return who waits for a request with whom, by the application's own map of URLs."""
-    if method not in _SLOW_METHODS:
-        return Lane.QUICK
+def lanes_of(urls: Map, request: Any) -> tuple[Lane, ...]:
+    """Return who waits for a request with whom, the best lane first, by the application's own map of URLs.
+
+    `request` is as waitress has read it.
+    """
+    method, path = request.command.upper(), request.path
+    would_wait = "wait=" in request.query or "wait=" in request.headers.get("PREFER", "").lower()
+    if method not in _UPLOADING_METHODS and not would_wait and not path.rstrip("/").endswith("/events"):
+        return (Lane.QUICK,)
     try:
         endpoint, _ = urls.bind("rest").match("/" + path.lstrip("/"), method)
     except HTTPException:  # no such route, another method, or a redirect
-        return Lane.QUICK
-    return _LANES[endpoint]
+        return (Lane.QUICK,)
+    route = _ROUTES[endpoint]
+    return (Lane.STAYING, route.lane) if would_wait and route.may_wait else (route.lane,)

@@ -69,6 +69,8 @@ class JobList:
         card = {
             "generation": request.generation,
             "submitted_at": request.submitted_at if request.submitted_at_seconds else None,
+            "model": request.options.model,
+            "separated_seconds": request.separated_seconds,
             "name": request.name,
             "labels": request.labels,
             "batches": request.batches,

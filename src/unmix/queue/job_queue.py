@@ -32,8 +32,10 @@ from unmix.queue.link import RedisLink
 from unmix.queue.log_list import LogList
 from unmix.queue.model_cards import ModelCards
 from unmix.queue.outbox import Outbox
+from unmix.queue.pulses import Pulses
 from unmix.queue.records import Claim, Sweep
 from unmix.queue.runs import Runs
+from unmix.queue.speeds import Speeds
 from unmix.queue.views import DAMAGED_SECONDS, QueueViews
 
 #: Seconds that the record of a finished job stays; the outcome in the store is what counts.
@@ -66,6 +68,8 @@ class JobQueue:
         self.views = QueueViews(self._link)
         self.models = ModelCards(self._link)
         self.job_list = JobList(self._link)
+        self.pulses = Pulses(self._link)
+        self.speeds = Speeds(self._link)
         self.guard = CommitGuard(self._link)
         self.outbox = Outbox(self._link)
         self.log_list = LogList(self._link)

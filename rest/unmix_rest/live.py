@@ -1,0 +1,179 @@
+"""Live: whoever watches jobs is told of each change, by one reader of Redis, however many watch.
+
+The reader asks for all watched jobs at once, a few times a second, and ends when nobody watches. What comes while a
+watcher is busy is put together: it gets how things stand, not all that happened.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final, Self
+
+import structlog
+
+from unmix.errors import QueueError
+from unmix.job import JobStatus
+from unmix.queue.job_queue import JobQueue
+from unmix.queue.pulses import JobPulse
+from unmix_rest.eta import expected_seconds
+
+log = structlog.get_logger()
+
+#: Pause between two looks at the watched jobs, in seconds.
+LOOK_SECONDS: Final = 0.25
+#: How many looks there are for one at what is dearer: places in the queue, parts, batches.
+_DEAR_LOOKS: Final = 4
+
+
+class Watch:
+    """What one watcher is to be told, of certain jobs or of those of a batch. It is a context, and watches in it."""
+
+    def __init__(self, live: "Live", job_ids: Iterable[str], batch: str | None) -> None:
+        self.job_ids = set(job_ids)
+        self.batch = batch
+        self._live = live
+        self._seen: dict[str, JobPulse] = {}
+        self._changes: dict[str, JobPulse] = {}
+        self._has_ended = False
+        self._condition = threading.Condition()
+
+    def next(self, timeout_seconds: float) -> dict[str, JobPulse] | None:
+        """Wait for changes, and return how the jobs go that have changed; None if nobody is told any more."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._changes or self._has_ended, timeout_seconds)
+            if self._has_ended:
+                return None
+            changes, self._changes = self._changes, {}
+            return changes
+
+    def tell(self, pulses: Mapping[str, JobPulse]) -> None:
+        """Note how the jobs go that are watched; only what has changed is told."""
+        with self._condition:
+            new = {
+                job_id: pulses[job_id]
+                for job_id in self.job_ids & pulses.keys()
+                if pulses[job_id] != self._seen.get(job_id)
+            }
+            self._seen |= new
+            self._changes |= new
+            if new:
+                self._condition.notify()
+
+    def end(self) -> None:
+        """Wake the watcher for the last time."""
+        with self._condition:
+            self._has_ended = True
+            self._condition.notify()
+
+    def __enter__(self) -> Self:
+        self._live.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.discard(self)
+
+
+class Live:
+    """The reader of one REST process."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+        self._watches: set[Watch] = set()
+        self._lock = threading.Lock()
+        self._is_reading = False
+        self._stop = threading.Event()
+
+    def watch(self, job_ids: Iterable[str] = (), *, batch: str | None = None) -> Watch:
+        """Return a watch of these jobs, or of those of a batch, whichever it has."""
+        return Watch(self, job_ids, batch)
+
+    def stop(self) -> None:
+        """Tell nobody any more: the process ends."""
+        self._stop.set()
+        with self._lock:
+            for watch in self._watches:
+                watch.end()
+
+    def add(self, watch: Watch) -> None:
+        """Begin to tell `watch`."""
+        with self._lock:
+            self._watches.add(watch)
+            if self._stop.is_set():
+                watch.end()
+            elif not self._is_reading:
+                self._is_reading = True
+                threading.Thread(target=self._read, name="live", daemon=True).start()
+
+    def discard(self, watch: Watch) -> None:
+        """Tell `watch` nothing any more."""
+        with self._lock:
+            self._watches.discard(watch)
+
+    def _read(self) -> None:
+        looks = 0
+        more: dict[str, JobPulse] = {}
+        while not self._stop.is_set():
+            with self._lock:
+                watches = list(self._watches)
+                if not watches:
+                    self._is_reading = False
+                    return
+            try:
+                if looks % _DEAR_LOOKS == 0:
+                    self._look_at_batches(watches)
+                pulses = self._queue.pulses.read(set[str]().union(*(watch.job_ids for watch in watches)))
+                if looks % _DEAR_LOOKS == 0 or any(_is_other(pulse, more.get(each)) for each, pulse in pulses.items()):
+                    more = self._with_more(pulses)
+                pulses = {job_id: _as_before(pulse, more[job_id]) for job_id, pulse in pulses.items()}
+                for watch in watches:
+                    watch.tell(pulses)
+            except QueueError as error:
+                log.warning("nobody can be told", error=error.message)
+            except Exception:  # a bug must not leave all watchers in the dark for ever
+                log.exception("watching broke")
+            looks += 1
+            self._stop.wait(LOOK_SECONDS)
+
+    def _look_at_batches(self, watches: list[Watch]) -> None:
+        members = {batch: self._queue.pulses.of_batch(batch) for batch in {watch.batch for watch in watches} if batch}
+        for watch in watches:
+            if watch.batch:
+                watch.job_ids |= set(members[watch.batch])
+
+    def _with_more(self, pulses: dict[str, JobPulse]) -> dict[str, JobPulse]:
+        """Return the pulses with what takes longer to find out."""
+        queued = [job_id for job_id, pulse in pulses.items() if pulse.status is JobStatus.QUEUED]
+        running = [job_id for job_id, pulse in pulses.items() if pulse.status is JobStatus.RUNNING]
+        positions = self._queue.pulses.positions(queued)
+        parts = self._queue.pulses.parts(running)
+        ends: dict[str, float] = {}
+        if queued or running:
+            works = self._queue.pulses.work()
+            models = {work.model for part in works for work in part.values()}
+            ends = expected_seconds(*works, {model: self._queue.speeds.get(model) for model in models})
+        return {
+            job_id: replace(
+                pulse,
+                position=positions.get(job_id),
+                parts=parts.get(job_id, (0, 0))[0],
+                parts_there=parts.get(job_id, (0, 0))[1],
+                eta_seconds=ends.get(job_id),
+            )
+            for job_id, pulse in pulses.items()
+        }
+
+
+def _is_other(pulse: JobPulse, known: JobPulse | None) -> bool:
+    """Tell whether what was found out of a job a moment ago says nothing of it any more."""
+    return known is None or (pulse.status, pulse.attempt) != (known.status, known.attempt)
+
+
+def _as_before(pulse: JobPulse, known: JobPulse) -> JobPulse:
+    """Return a pulse with what was found out of the job a moment ago."""
+    return replace(
+        pulse,
+        position=known.position,
+        parts=known.parts,
+        parts_there=known.parts_there,
+        eta_seconds=known.eta_seconds,
+    )

@@ -1,0 +1,175 @@
+"""`/apiv1/jobs/<job_id>/events` and `/apiv1/events?batch=`: how jobs go, as Server-Sent Events; and who waits for one.
+
+A stream begins with how things stand, and goes on with what changes. A client that comes back with `Last-Event-ID` is
+not told again what it knew last. The stream of one job ends with it; whoever asks for it again then is told to stop.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Any, Final
+
+from flask import Response, request
+
+from unmix.errors import InputError, NotFoundError, UnmixError
+from unmix.job import JobStatus
+from unmix.job_view import JobView
+from unmix.queue.pulses import JobPulse
+from unmix_rest.http.lanes import BACKLOG, MAY_STAY
+from unmix_rest.live import Watch
+from unmix_rest.routes.lookup import checked
+from unmix_rest.services import Services
+from unmix_rest.views import view_of_job
+
+#: Longest silence of a stream, in seconds: what lies between client and service may take it for dead after a minute.
+COMMENT_SECONDS: Final = 15
+#: When a client whose stream has broken comes back.
+_RETRY_MS: Final = 2000
+#: What may wait to be sent to a client that does not read.
+_MOST_BACKLOG_BYTES: Final = 256 * 1024
+#: Longest wait for the end of a job, in seconds.
+MOST_WAITED: Final = 60
+
+
+def job_events(services: Services, job_id: str) -> Response:
+    """Tell how a job goes until it is over."""
+    view = view_of_job(checked(job_id), services)
+    if view.status.is_over and request.headers.get("Last-Event-ID") == _id_of_end(job_id, view.status):
+        return Response(status=HTTPStatus.NO_CONTENT)
+    known = {job_id: _pulse_of(view)} if view.status.is_over else {}
+    return _stream(services.live.watch([job_id]), known, services, only=job_id)
+
+
+def batch_events(services: Services) -> Response:
+    """Tell how the jobs of a batch go, whatever comes to it, until the client has heard enough."""
+    batch = request.args.get("batch")
+    if not batch:
+        raise InputError("the query has to name a batch", code="missing_field")
+    return _stream(services.live.watch(batch=batch), {}, services, only=None)
+
+
+def wait_seconds() -> float:
+    """Return how long the client would wait for the end of a job, at most: `?wait=30`, or `Prefer: wait=30`.
+
+    Raises:
+        InputError: the query says something else.
+    """
+    text = request.args.get("wait")
+    if text is None:
+        preferred = [each.strip() for each in request.headers.get("Prefer", "").lower().split(",")]
+        text = next((each[5:] for each in preferred if each.startswith("wait=") and each[5:].isdecimal()), "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 9):
+        raise InputError("wait has to be a number of seconds", code="invalid_field")
+    return min(int(text), MOST_WAITED)
+
+
+def wait_for_end(job_id: str, seconds: float, services: Services) -> bool:
+    """Wait until a job is over, or the time is; False if this request may not, or would not."""
+    if not seconds or not _may_stay():
+        return False
+    deadline = time.monotonic() + seconds
+    with services.live.watch([job_id]) as watch:
+        while (left := deadline - time.monotonic()) > 0:
+            changes = watch.next(left)
+            if changes is None or (job_id in changes and changes[job_id].status.is_over):
+                break
+    return True
+
+
+def _may_stay() -> bool:
+    return bool(request.environ.get(MAY_STAY, True))
+
+
+def _stream(watch: Watch, known: dict[str, JobPulse], services: Services, *, only: str | None) -> Response:
+    if not _may_stay():
+        raise UnmixError("as many watch as can be told", code="too_many_watchers")
+    last_id = request.headers.get("Last-Event-ID", "")
+    backlog = request.environ.get(BACKLOG, lambda: 0)
+    response = Response(_events(watch, known, services, last_id, backlog, only), mimetype="text/event-stream")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would keep events until it has a bufferful
+    return response
+
+
+def _events(
+    watch: Watch,
+    known: dict[str, JobPulse],
+    services: Services,
+    last_id: str,
+    backlog: Callable[[], int],
+    only: str | None,
+) -> Iterator[bytes]:
+    """Yield the events; with `only` until that job is over or gone. `known` is told at the beginning."""
+    yield f"retry: {_RETRY_MS}\n\n".encode()
+    told: dict[str, JobPulse] = {}
+    with watch:
+        changes: dict[str, JobPulse] | None = known
+        while changes is not None:
+            for job_id, pulse in changes.items():
+                event_id = _id(job_id, pulse)
+                if event_id != last_id:
+                    yield _event(_kind(told.get(job_id), pulse), event_id, _fields(job_id, pulse))
+                told[job_id] = pulse
+            if only in told and told[only].status.is_over:
+                return
+            if backlog() > _MOST_BACKLOG_BYTES:
+                return  # it can come back when it reads again
+            changes = watch.next(COMMENT_SECONDS)
+            if changes == {}:
+                if only is not None and not _exists(only, services):
+                    yield _event("removed", f"{only}-removed", {"hash": only})
+                    return
+                yield b": nothing new\n\n"
+
+
+def _exists(job_id: str, services: Services) -> bool:
+    try:
+        view_of_job(job_id, services)
+    except NotFoundError:
+        return False
+    except UnmixError:  # the store is away for a moment
+        pass
+    return True
+
+
+def _kind(before: JobPulse | None, pulse: JobPulse) -> str:
+    """Name what has happened to a job between two pulses."""
+    if pulse.status is not JobStatus.RUNNING:
+        return pulse.status.value
+    if before is None or (before.status, before.attempt) != (pulse.status, pulse.attempt):
+        return "started"
+    return "part" if pulse.parts_there != before.parts_there else "progress"
+
+
+def _fields(job_id: str, pulse: JobPulse) -> dict[str, Any]:
+    return {
+        "hash": job_id,
+        "status": pulse.status.value,
+        "position": pulse.position,
+        "progress": pulse.progress,
+        "attempt": pulse.attempt,
+        "eta_seconds": None if pulse.eta_seconds is None else round(pulse.eta_seconds, 1),
+        "parts": {"count": pulse.parts, "there": pulse.parts_there} if pulse.parts else None,
+        "error_code": pulse.error_code,
+    }
+
+
+def _id(job_id: str, pulse: JobPulse) -> str:
+    """Name how a job stands, so that whoever knows need not be told again."""
+    if pulse.status.is_over:
+        return _id_of_end(job_id, pulse.status)
+    state = (pulse.status.value, pulse.attempt, pulse.position or 0, f"{pulse.progress:.4f}", pulse.parts_there)
+    return f"{job_id}-{'-'.join(map(str, state))}"
+
+
+def _id_of_end(job_id: str, status: JobStatus) -> str:
+    return f"{job_id}-{status.value}"
+
+
+def _event(kind: str, event_id: str, fields: dict[str, Any]) -> bytes:
+    return f"event: {kind}\nid: {event_id}\ndata: {json.dumps(fields)}\n\n".encode()
+
+
+def _pulse_of(view: JobView) -> JobPulse:
+    return JobPulse(view.status, view.attempt, view.progress, view.error_code)

@@ -1,0 +1,128 @@
+"""Pulses: how many jobs go at this moment, asked in one go, for those who watch them. Nothing here changes anything."""
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from unmix.job import JobStatus
+from unmix.queue.keys import JOB_PREFIX, JOBS_BY_PREFIX, JOBS_CARDS, JOBS_ENDS, LEASES, RUNS_PREFIX, TO_WORKER
+from unmix.queue.link import RedisLink
+
+#: Jobs of one batch that are watched, the newest.
+MOST_OF_A_BATCH: Final = 1000
+#: How far down the queue anybody looks.
+_LOOKED_AT: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class JobPulse:
+    """How a job goes."""
+
+    status: JobStatus
+    attempt: int = 0  # from 1
+    progress: float = 0.0  # 0..1
+    error_code: str | None = None
+    position: int | None = None  # in the queue, from 1
+    parts: int = 0
+    parts_there: int = 0
+    eta_seconds: float | None = field(default=None, compare=False)  # to its end; it changes all the time
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A song that waits or runs, as far as its cost is concerned."""
+
+    model: str
+    song_seconds: float
+    progress: float  # 0..1
+
+
+class Pulses:
+    """The pulses of the jobs of one queue. Every method raises `QueueError` when Redis is away."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    def read(self, job_ids: Collection[str]) -> dict[str, JobPulse]:
+        """Return how jobs go; those that nothing is known of are left out."""
+        ids = list(job_ids)
+        if not ids:
+            return {}
+        with self._link.errors():
+            pipe = self._link.client.pipeline(transaction=False)
+            pipe.hmget(JOBS_ENDS, ids)
+            for job_id in ids:
+                pipe.hmget(JOB_PREFIX + job_id, "status", "attempt", "progress", "error_code")
+            ends, *records = pipe.execute()
+        found = {}
+        for job_id, end, (status, attempt, progress, error_code) in zip(ids, ends, records, strict=True):
+            if status is not None:
+                done = float(progress or 0)
+                found[job_id] = JobPulse(JobStatus(status), int(attempt or 0), done, error_code or None)
+            elif end is not None:
+                ended = json.loads(end)
+                found[job_id] = JobPulse(JobStatus(ended["status"]), error_code=ended["error_code"] or None)
+        return found
+
+    def of_batch(self, batch: str) -> list[str]:
+        """Return the jobs of a batch, the newest first."""
+        with self._link.errors():
+            key = f"{JOBS_BY_PREFIX}batch:{batch}"
+            return cast(list[str], self._link.client.zrange(key, 0, MOST_OF_A_BATCH - 1, desc=True))
+
+    def positions(self, job_ids: Collection[str]) -> dict[str, int]:
+        """Return the places of jobs in the queue, 1 for the next one served."""
+        ids = list(job_ids)
+        with self._link.errors():
+            pipe = self._link.client.pipeline(transaction=False)
+            pipe.llen(TO_WORKER)
+            for job_id in ids:
+                pipe.lpos(TO_WORKER, job_id, rank=-1)
+            length, *found = pipe.execute()
+        return {job_id: length - index for job_id, index in zip(ids, found, strict=True) if index is not None}
+
+    def parts(self, job_ids: Collection[str]) -> dict[str, tuple[int, int]]:
+        """Return of jobs in parts how many parts they have, and how many are there."""
+        ids = list(job_ids)
+        if not ids:
+            return {}
+        with self._link.errors():
+            pipe = self._link.client.pipeline(transaction=False)
+            for job_id in ids:
+                pipe.hgetall(RUNS_PREFIX + job_id)
+            records = cast(list[dict[str, str]], pipe.execute())
+        return {
+            job_id: (int(record["parts"]), sum(value == "there" for value in record.values()))
+            for job_id, record in zip(ids, records, strict=True)
+            if "parts" in record
+        }
+
+    def work(self) -> tuple[dict[str, Work], dict[str, Work]]:
+        """Return what runs and, in the order of service, what waits, as far as its songs are known."""
+        with self._link.errors():
+            pipe = self._link.client.pipeline(transaction=False)
+            pipe.zrange(LEASES, 0, _LOOKED_AT - 1)
+            pipe.lrange(TO_WORKER, -_LOOKED_AT, -1)
+            running, waiting = pipe.execute()
+            ids = [*running, *reversed(waiting)]
+            if not ids:
+                return {}, {}
+            pipe = self._link.client.pipeline(transaction=False)
+            pipe.hmget(JOBS_CARDS, ids)
+            for job_id in running:
+                pipe.hget(JOB_PREFIX + job_id, "progress")
+            cards, *progress = pipe.execute()
+        done = dict(zip(running, progress, strict=True))
+        works = dict(_works(ids, cards, done))
+        return (
+            {job_id: works[job_id] for job_id in running if job_id in works},
+            {job_id: works[job_id] for job_id in reversed(waiting) if job_id in works},
+        )
+
+
+def _works(ids: list[str], cards: list[str | None], done: dict[str, Any]) -> Iterator[tuple[str, Work]]:
+    for job_id, text in zip(ids, cards, strict=True):
+        card = json.loads(text) if text else {}
+        if card.get("separated_seconds"):
+            yield job_id, Work(card["model"], card["separated_seconds"], float(done.get(job_id) or 0))

@@ -1,0 +1,230 @@
+"""`/apiv1/jobs/<job_id>/events`, `/apiv1/events?batch=` and `wait`: how jobs go, told as they go."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rest_support import SONG, Rest
+from support import eventually
+from unmix.job import JobStatus
+from unmix.names import hash_song
+from unmix.queue.records import Claim
+from unmix_rest.http.lanes import MAY_STAY
+from unmix_rest.routes import events as events_route
+
+JOB_ID = hash_song(SONG)
+STEMS = {"vocals": b"voice"}
+
+
+class Event:
+    """One event of a stream."""
+
+    def __init__(self, block: str) -> None:
+        fields = dict(line.split(": ", 1) for line in block.strip().splitlines())
+        self.kind, self.id = fields.get("event"), fields.get("id")
+        self.data: dict[str, Any] = json.loads(fields.get("data", "{}"))
+
+
+def stream(rest: Rest, path: str, last_id: str = "") -> Iterator[Event]:
+    """Yield the events of a stream as they come; comments and what says when to come back are left out."""
+    headers = {"Last-Event-ID": last_id} if last_id else {}
+    answer = rest.client.open(path, headers=headers, buffered=False)
+    assert (answer.status_code, answer.mimetype) == (200, "text/event-stream")
+    blocks = (chunk.decode() if isinstance(chunk, bytes) else chunk for chunk in answer.response)
+    assert next(blocks).startswith("retry: ")
+    return (Event(block) for block in blocks if not block.startswith(":"))
+
+
+def post(rest: Rest, **query: str) -> str:
+    answer = rest.client.post("/apiv1/jobs", data=SONG, content_type="audio/mpeg", query_string=query)
+    assert answer.status_code == 202
+    return str(answer.json["hash"])
+
+
+def claim(rest: Rest) -> Claim:
+    element = rest.queue.take(block_seconds=1)
+    assert element
+    claimed = rest.queue.claim(element, element, "worker-1")
+    assert claimed
+    return claimed
+
+
+def test_a_job_is_told_from_the_queue_to_its_end(rest: Rest) -> None:
+    first = post(rest, format="wav")
+    post(rest)
+    told = stream(rest, f"/apiv1/jobs/{JOB_ID}/events")
+    event = next(told)
+    assert (event.kind, event.data["hash"], event.data["position"]) == ("queued", JOB_ID, 2)
+    assert claim(rest).job_id == first
+    event = next(told)
+    assert (event.kind, event.data["position"]) == ("queued", 1)
+    claimed = claim(rest)
+    assert (next(told).kind, claimed.attempt) == ("started", 1)
+    rest.queue.renew(claimed, progress=0.5)
+    event = next(told)
+    assert (event.kind, event.data["progress"]) == ("progress", 0.5)
+    rest.queue.finish(claimed, JobStatus.FAILED, error_code="poison", callbacks=0)
+    event = next(told)
+    assert (event.kind, event.data["error_code"]) == ("failed", "poison")
+    assert list(told) == []
+
+
+@pytest.mark.parametrize("status", [JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED])
+def test_a_job_that_is_over_is_told_once(rest: Rest, status: JobStatus) -> None:
+    post(rest)
+    rest.finish(JOB_ID, STEMS if status is JobStatus.DONE else None, status=status, ran=None)
+    path = f"/apiv1/jobs/{JOB_ID}/events"
+    (event,) = stream(rest, path)
+    assert event.kind == event.data["status"] == status.value
+    answer = rest.client.get(path, headers={"Last-Event-ID": event.id or ""})
+    assert (answer.status_code, answer.data) == (204, b"")  # with which browsers ask no more
+
+
+def test_whoever_comes_back_is_not_told_what_it_knew_last(rest: Rest) -> None:
+    post(rest)
+    claimed = claim(rest)
+    known = next(stream(rest, f"/apiv1/jobs/{JOB_ID}/events"))
+    assert known.kind == "started"
+    told = stream(rest, f"/apiv1/jobs/{JOB_ID}/events", last_id=known.id or "")
+    with soon(lambda: rest.queue.renew(claimed, progress=0.25)):
+        event = next(told)
+    assert (event.kind, event.data["progress"]) == ("progress", 0.25)
+
+
+def test_a_batch_is_told_whatever_comes_to_it(rest: Rest) -> None:
+    first = post(rest, batch="b")
+    told = stream(rest, "/apiv1/events?batch=b")
+    assert next(told).data["hash"] == first
+    post(rest, format="wav")  # of no batch
+    second = post(rest, format="flac", batch="b")
+    event = next(told)
+    assert (event.data["hash"], event.kind) == (second, "queued")
+    rest.finish(first, STEMS)
+    seen = [next(told), next(told)]
+    assert {(event.data["hash"], event.kind) for event in seen} == {(first, "done"), (second, "queued")}
+
+
+def test_a_job_that_is_removed_ends_its_stream(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_route, "COMMENT_SECONDS", 0.1)
+    post(rest)
+    told = stream(rest, f"/apiv1/jobs/{JOB_ID}/events")
+    next(told)
+    rest.client.delete(f"/apiv1/jobs/{JOB_ID}")
+    assert [event.kind for event in told] == ["removed"]
+
+
+def test_a_second_attempt_is_told_as_one(rest: Rest) -> None:
+    post(rest)
+    rest.queue.release(claim(rest))
+    claim(rest)
+    told = stream(rest, f"/apiv1/jobs/{JOB_ID}/events")
+    assert next(told).kind == "started"
+    rest.client.post(f"/apiv1/jobs/{JOB_ID}/cancel")
+    assert next(told).kind == "cancelled"
+
+
+def test_how_long_it_takes_is_told_once_that_is_known(rest: Rest) -> None:
+    rest.queue.speeds.note("demo", song_seconds=10, work_seconds=5)
+    post(rest)
+    event = next(stream(rest, f"/apiv1/jobs/{JOB_ID}/events"))
+    duration = rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["duration_seconds"]
+    assert event.data["eta_seconds"] == pytest.approx(0.5 * duration, abs=0.1)
+
+
+def test_a_client_that_does_not_read_is_let_go(rest: Rest) -> None:
+    post(rest, batch="b")
+    environ = {"unmix.backlog": lambda: 1 << 20}
+    answer = rest.client.open("/apiv1/events?batch=b", environ_overrides=environ, buffered=False)
+    assert len(list(answer.response)) < 5
+
+
+def test_there_is_a_limit_to_those_who_watch_and_they_are_told_before_anything_else(rest: Rest) -> None:
+    post(rest)
+    answer = rest.client.get(f"/apiv1/jobs/{JOB_ID}/events", environ_overrides={MAY_STAY: False})
+    assert (answer.status_code, answer.json["code"]) == (503, "too_many_watchers")
+    assert answer.headers["Retry-After"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        (f"/apiv1/jobs/{'0' * 64}/events", 404, "not_found"),
+        ("/apiv1/jobs/x/events", 404, "not_found"),
+        ("/apiv1/events", 400, "missing_field"),
+        ("/apiv1/events?batch=", 400, "missing_field"),
+    ],
+)
+def test_there_is_no_stream_of_nothing(rest: Rest, path: str, status: int, code: str) -> None:
+    answer = rest.client.get(path)
+    assert (answer.status_code, answer.json["code"]) == (status, code)
+
+
+@contextmanager
+def soon(action: Callable[[], object], *, when: Callable[[], object] = lambda: True) -> Iterator[None]:
+    """Do something while the caller waits in the block."""
+
+    def act() -> None:
+        eventually(when, "it can be done")
+        action()
+
+    timer = threading.Timer(0.3, act)
+    timer.start()
+    yield
+    timer.join()
+
+
+def ending(rest: Rest) -> AbstractContextManager[None]:
+    """End the job once it waits."""
+    return soon(lambda: rest.finish(JOB_ID, STEMS), when=lambda: rest.queue.views.position(JOB_ID))
+
+
+@pytest.mark.parametrize("headers", [{}, {"Prefer": "respond-async, wait=60"}])
+def test_a_submission_can_be_held_until_the_job_is_over(rest: Rest, headers: dict[str, str]) -> None:
+    path = "/apiv1/jobs" if headers else "/apiv1/jobs?wait=60"
+    with ending(rest):
+        answer = rest.client.post(path, data=SONG, content_type="audio/mpeg", headers=headers)
+    assert (answer.status_code, answer.json["status"]) == (202, "done")
+    assert answer.json["warnings"] == []
+    assert list(answer.json["stems"]) == ["vocals"]
+
+
+def test_a_job_can_be_waited_for(rest: Rest) -> None:
+    post(rest)
+    with ending(rest):
+        assert rest.client.get(f"/apiv1/jobs/{JOB_ID}?wait=60").json["status"] == "done"
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}?wait=60").json["status"] == "done"  # at once
+
+
+def test_whoever_has_waited_long_enough_is_told_how_it_stands(rest: Rest) -> None:
+    post(rest)
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}?wait=1").json["status"] == "queued"
+
+
+def test_where_there_is_no_room_to_wait_the_answer_comes_at_once(rest: Rest) -> None:
+    post(rest)
+    with ending(rest):
+        answer = rest.client.get(f"/apiv1/jobs/{JOB_ID}?wait=60", environ_overrides={MAY_STAY: False})
+    assert answer.json["status"] == "queued"
+
+
+@pytest.mark.parametrize("wait", ["x", "-1", "1.5", "", "9" * 20, "¹"])
+def test_what_is_no_time_cannot_be_waited_for(rest: Rest, wait: str) -> None:
+    answer = rest.client.post("/apiv1/jobs", data=SONG, content_type="audio/mpeg", query_string={"wait": wait})
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_field")
+    assert rest.stored() == []
+
+
+def test_watchers_are_told_again_when_redis_is_back(own_redis: Any, tmp_path: Path) -> None:
+    rest = Rest(tmp_path, own_redis.url)
+    post(rest)
+    told = stream(rest, f"/apiv1/jobs/{JOB_ID}/events")
+    assert next(told).kind == "queued"
+    own_redis.kill()
+    own_redis.start()
+    claim(rest)
+    assert next(told).kind == "started"
