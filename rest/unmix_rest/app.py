@@ -46,7 +46,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, live: Li
     app.url_map.strict_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = body_limit_bytes(settings.max_upload_mb << 20)
     table.register(app, services)
-    problems.register(app, services.metrics)
+    problems.register(app, services.metrics, table.ROUTES)
 
     @app.after_request
     def finish(response: Response) -> Response:

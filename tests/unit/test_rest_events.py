@@ -155,8 +155,8 @@ def test_there_is_a_limit_to_those_who_watch_and_they_are_told_before_anything_e
     [
         (f"/apiv1/jobs/{'0' * 64}/events", 404, "not_found"),
         ("/apiv1/jobs/x/events", 404, "not_found"),
-        ("/apiv1/events", 400, "missing_field"),
-        ("/apiv1/events?batch=", 400, "missing_field"),
+        ("/apiv1/events", 422, "missing_field"),
+        ("/apiv1/events?batch=", 422, "missing_field"),
     ],
 )
 def test_there_is_no_stream_of_nothing(rest: Rest, path: str, status: int, code: str) -> None:

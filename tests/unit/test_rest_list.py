@@ -103,4 +103,4 @@ def test_a_filter_of_any_characters_is_kept_from_page_to_page(rest: Rest) -> Non
 @pytest.mark.parametrize("query", ["status=lost", "limit=0", "limit=x", "after=x", "after=1-" + "0" * 63])
 def test_what_cannot_be_asked_is_refused(rest: Rest, query: str) -> None:
     answer = rest.client.get(f"/apiv1/jobs?{query}")
-    assert (answer.status_code, answer.json["code"]) == (400, "invalid_field")
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_field")

@@ -6,7 +6,8 @@ clients look for. Nothing that a client sent is ever repeated in it, and nothing
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -16,6 +17,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 from werkzeug.routing import RoutingException
 
 from unmix.errors import UnmixError
+from unmix_rest.http.route import Route
 from unmix_rest.metrics import Metrics
 
 log = structlog.get_logger()
@@ -160,43 +162,46 @@ def new_request_id() -> str:
     return str(uuid.uuid4())
 
 
-def register(app: Flask, metrics: Metrics) -> None:
-    """Make `app` answer every error as a problem."""
+def register(app: Flask, metrics: Metrics, routes: Sequence[Route]) -> None:
+    """Make `app` answer every error as a problem, in the way of its route."""
+    by_endpoint = {route.endpoint: route for route in routes}
+    rejected = partial(_rejected, metrics, by_endpoint)
 
     def answer_known(error: UnmixError) -> Response:
-        return _rejected(metrics, error.code, error.message, error)
+        return rejected(error.code, error.message, error)
 
     def answer_http(error: HTTPException) -> Response | HTTPException:
         if isinstance(error, RoutingException):
             return error  # a redirect to the same route in its canonical spelling
         code = "incomplete_body" if isinstance(error, ClientDisconnected) else _HTTP_CODES.get(error.code or 0)
         if code is None:
-            return _rejected(metrics, "bad_request", _DETAILS["bad_request"], error)
-        response = _rejected(metrics, code, _DETAILS[code], error)
+            return rejected("bad_request", _DETAILS["bad_request"], error)
+        response = rejected(code, _DETAILS[code], error)
         for name, value in error.get_headers():
             if name in ("Allow", "Content-Range"):
                 response.headers[name] = value
         return response
 
     def answer_unknown(error: Exception) -> Response:
-        return _rejected(metrics, "internal_error", "", error)
+        return rejected("internal_error", "", error)
 
     app.register_error_handler(UnmixError, answer_known)
     app.register_error_handler(HTTPException, answer_http)
     app.register_error_handler(Exception, answer_unknown)
 
 
-def _rejected(metrics: Metrics, code: str, detail: str, error: Exception) -> Response:
+def _rejected(metrics: Metrics, by_endpoint: Mapping[str, Route], code: str, detail: str, error: Exception) -> Response:
     """Log the error and answer it; what is our own fault is told in our own words only."""
     code = code if code in STATUS else "internal_error"
-    is_new = request.mimetype == "multipart/form-data" or request.endpoint == "separate.submit_job"
+    route = by_endpoint.get(request.endpoint or "")
+    is_new = request.mimetype == "multipart/form-data" or (route is not None and route.is_new)
     status = NEW_STATUS[code] if is_new and code in NEW_STATUS else STATUS[code]
     request_id = new_request_id()
     if status >= 500:
         detail = _DETAILS.get(code, _DETAIL_OF_OURS)
         unforeseen = error if code == "internal_error" else None
         log.error("request failed", code=code, request_id=request_id, error=str(error), exc_info=unforeseen)
-    if (request.endpoint or "").startswith("separate."):
+    if route is not None and route.takes_songs:
         metrics.rejected(code)
         if status < 500:
             log.info("rejected", code=code, request_id=request_id)

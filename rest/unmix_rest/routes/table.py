@@ -1,45 +1,27 @@
-"""All routes, in one table: what the application answers, which function does, and which threads wait for it.
+"""All routes, in one table: what the application answers, which function does, and how its errors are told.
 
 The table is what registers them. `rest/README.md` lists the same routes, and a test compares the two.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from flask import Flask, Response
+from flask import Flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map
 
 from unmix_rest.http.lanes import Lane
+from unmix_rest.http.route import Route
 from unmix_rest.routes import events, jobs, models, ops, parts, separate, tracks
 from unmix_rest.services import Services
 
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One rule, and the function that answers it: it is handed the services and the variables of the rule."""
-
-    rule: str
-    methods: tuple[str, ...]  # HEAD goes with GET
-    view: Callable[..., Response]
-    lane: Lane = Lane.QUICK
-    may_wait: bool = False  # for the end of its job, if the client would
-
-    @property
-    def endpoint(self) -> str:
-        """What Flask calls the route, such as `separate.submit`."""
-        return f"{self.view.__module__.rpartition('.')[2]}.{self.view.__name__}"
-
-
 ROUTES: Final = (
-    Route("/apiv1/separate", ("POST",), separate.submit, Lane.UPLOADS),
-    Route("/apiv1/jobs", ("POST",), separate.submit_job, Lane.UPLOADS, may_wait=True),
-    Route("/apiv1/jobs", ("GET",), jobs.jobs),
+    Route("/apiv1/separate", ("POST",), separate.submit, Lane.UPLOADS, takes_songs=True),
+    Route("/apiv1/jobs", ("POST",), separate.submit_job, Lane.UPLOADS, is_new=True, takes_songs=True, may_wait=True),
+    Route("/apiv1/jobs", ("GET",), jobs.jobs, is_new=True),
     Route("/apiv1/jobs/<job_id>", ("GET",), jobs.job, may_wait=True),
-    Route("/apiv1/jobs/<job_id>/events", ("GET",), events.job_events, Lane.STAYING),
-    Route("/apiv1/events", ("GET",), events.batch_events, Lane.STAYING),
+    Route("/apiv1/jobs/<job_id>/events", ("GET",), events.job_events, Lane.STAYING, is_new=True),
+    Route("/apiv1/events", ("GET",), events.batch_events, Lane.STAYING, is_new=True),
     Route("/apiv1/jobs/<job_id>", ("DELETE",), tracks.delete_job),
     Route("/apiv1/jobs/<job_id>/cancel", ("POST",), jobs.cancel),
     Route("/apiv1/jobs/<job_id>/retry", ("POST",), jobs.retry),
