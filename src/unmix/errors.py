@@ -2,7 +2,7 @@
 
     UnmixError
     ├── InputError            the caller sent something that cannot be served
-    ├── NotFoundError         no such job, song or stem
+    ├── NotFoundError         no such job, song, stem or upload
     ├── QueueError            Redis is away or refused
     │   └── LeaseLostError    another worker, a cancel or a new submission owns the job now
     ├── SupersededError       the job was removed or submitted anew: this outcome of it counts no more
@@ -21,16 +21,29 @@ An error knows its stable `code` (snake_case, part of the API) and whether the s
 (`retryable`). It knows nothing of HTTP: `unmix_rest.http.problems` holds the one table from codes to statuses.
 """
 
+from collections.abc import Mapping
+
 
 class UnmixError(Exception):
-    """Base of the tree; `code` and `retryable` may be narrowed for one instance."""
+    """Base of the tree; `code` and `retryable` may be narrowed for one instance.
+
+    `facts` are what a program may want to know besides, as plain JSON values.
+    """
 
     code = "internal_error"
     retryable = False
 
-    def __init__(self, message: str, *, code: str | None = None, retryable: bool | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        retryable: bool | None = None,
+        facts: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.facts = dict(facts or {})
         if code is not None:
             self.code = code
         if retryable is not None:
@@ -44,7 +57,7 @@ class InputError(UnmixError):
 
 
 class NotFoundError(UnmixError):
-    """No such job, song or stem."""
+    """No such job, song, stem or upload."""
 
     code = "not_found"
 

@@ -6,6 +6,7 @@ that guards a path, a key or an object name stands here, so that nothing uncheck
 
 import hashlib
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,14 @@ PEAKS_FILE: Final = "peaks.json"
 #: What the key of every open mark begins with.
 OPEN_PREFIX: Final = "open/"
 
+#: What the key of everything begins with that is sent before it is a song.
+UPLOADS_PREFIX: Final = "uploads/"
+
 _JOB_ID: Final = re.compile(r"(?P<song_hash>[0-9a-f]{64})(?:\.[0-9a-f]{8})?")
 _OWNER: Final = re.compile(r"(?P<job_id>[0-9a-f]{64}(?:\.[0-9a-f]{8})?)(?:\.mp3(?:\.retired\.[0-9]+)?|\.json|/.+|-.+)")
+#: When it ends, in seconds since the epoch, so that keys sort by it; and what nobody can guess.
+_UPLOAD_ID: Final = re.compile(r"(?P<ends_at>[0-9]{10})-[0-9a-f]{32}")
+_PIECE: Final = re.compile(r"(?P<start>[0-9]{15})-(?P<total>[0-9]{1,15})\.[0-9a-f]{16}")
 _STEM: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 #: What the name of a song may end with that says nothing of the song.
 _SONG_EXTENSION: Final = re.compile(
@@ -149,6 +156,54 @@ def outcome_object(job_id: str) -> ObjectName:
 def open_mark(job_id: str) -> ObjectName:
     """Name the mark of a job that may need something from the janitor; its body does not matter."""
     return ObjectName(QUEUE_BUCKET, OPEN_PREFIX + job_id)
+
+
+def new_upload_id(ends_at: int) -> str:
+    """Return a fresh id that nobody can guess, of an upload whose time is over at `ends_at`, in s since the epoch."""
+    return f"{ends_at:010}-{secrets.token_hex(16)}"
+
+
+def is_upload_id(text: str) -> bool:
+    """Tell whether `text` has the form of an upload's id."""
+    return _UPLOAD_ID.fullmatch(text) is not None
+
+
+def upload_ends_at(upload_id: str) -> int:
+    """Return when the time of an upload is over, in seconds since the epoch."""
+    return int(upload_id.partition("-")[0])
+
+
+def upload_of(name: ObjectName) -> str | None:
+    """Return the id of the upload that an object belongs to; None if it is of none."""
+    upload_id = name.key.removeprefix(UPLOADS_PREFIX).partition("/")[0]
+    return upload_id if name.key.startswith(UPLOADS_PREFIX) and is_upload_id(upload_id) else None
+
+
+def upload_prefix(upload_id: str) -> str:
+    """Return what every key of an upload in the bucket `queue` begins with."""
+    return f"{UPLOADS_PREFIX}{upload_id}/"
+
+
+def upload_ticket(upload_id: str) -> ObjectName:
+    """Name the ticket of an upload: there is an upload as long as it exists. Only requests end with `.json` here."""
+    return ObjectName(QUEUE_BUCKET, f"{upload_prefix(upload_id)}ticket")
+
+
+def upload_whole(upload_id: str) -> ObjectName:
+    """Name what a client puts straight into the store, the whole song at once."""
+    return ObjectName(QUEUE_BUCKET, f"{upload_prefix(upload_id)}whole")
+
+
+def upload_piece(upload_id: str, start: int, total: int) -> ObjectName:
+    """Name a piece that begins at byte `start` of `total`, as no other piece is called: none writes over another."""
+    key = f"{upload_prefix(upload_id)}{start:015}-{total}.{secrets.token_hex(8)}"
+    return ObjectName(QUEUE_BUCKET, key)
+
+
+def start_and_total_of(piece: ObjectName) -> tuple[int, int] | None:
+    """Return where a piece of an upload begins, and how long the upload is; None if it is no piece."""
+    match = _PIECE.fullmatch(piece.key.rpartition("/")[2])
+    return (int(match["start"]), int(match["total"])) if match else None
 
 
 def attempt_prefix(job_id: str) -> str:

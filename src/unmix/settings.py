@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     store_bucket_prefix: str = Field(
         "", pattern=r"^([a-z0-9][a-z0-9-]*)?$", description="What the names of the S3 buckets begin with."
     )
+    store_public_url: str = Field(
+        "", description="Address of the S3 store that clients reach, `https://host:port`: they may send songs there."
+    )
 
     model: str = Field("htdemucs", description="Model of a request that names none.")
     models: str = Field("", description="Other models that clients may name, separated by commas.")
@@ -127,6 +130,9 @@ class Settings(BaseSettings):
         256, ge=0, description="Most clients that are told of jobs as they go, or wait for their end, at once."
     )
     max_upload_mb: int = Field(256, ge=1, description="Largest accepted upload in MiB.")
+    upload_hours: float = Field(
+        24, gt=0, le=168, description="How long an upload may take, from its ticket to its job."
+    )
     min_song_seconds: float = Field(0.1, ge=0, description="Shortest accepted song.")
     max_song_seconds: float = Field(3600, gt=0, description="Longest accepted song, by decoded samples.")
     probe_seconds: float = Field(60, gt=0, description="Longest time that the decode check of an upload may take.")

@@ -1,5 +1,6 @@
 """The commands in `rest/README.md`, run word for word against a service; every route of the table is among them."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -30,7 +31,8 @@ def commands() -> list[str]:
 def endpoint_of(command: str) -> str:
     """Return the endpoint that a command asks."""
     words = shlex.split(command.partition("| ")[2] or command)
-    method = words[words.index("-X") + 1] if "-X" in words else "POST" if SENDING & {*words} else "GET"
+    method = "PUT" if "-T" in words else "POST" if SENDING & {*words} else "GET"
+    method = words[words.index("-X") + 1] if "-X" in words else method
     (url,) = (word for word in words if word.startswith(HOST))
     urls = Map([Rule(route.rule, endpoint=route.endpoint, methods=route.methods) for route in ROUTES])
     endpoint, _ = urls.bind(HOST).match(urlsplit(f"http://{url}").path.replace("$HASH", "0" * 64), method)
@@ -49,7 +51,7 @@ def test_the_commands_do_what_the_page_says(make_stack: Callable[..., Stack], tm
         fail_loudly = 'curl() { command curl --silent --show-error --fail-with-body "$@"; }; set -o pipefail'
         result = subprocess.run(
             ["bash", "-c", f"{fail_loudly}; {command.replace(HOST, service.url.removeprefix('http://'))}"],
-            env={"HASH": job_id, "PATH": "/usr/bin:/bin"},
+            env={"HASH": job_id, "UPLOAD": upload_id, "PATH": "/usr/bin:/bin"},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -57,7 +59,7 @@ def test_the_commands_do_what_the_page_says(make_stack: Callable[..., Stack], tm
         assert result.returncode == 0, f"{command}: {result.stdout} {result.stderr}"
         return result.stdout
 
-    cancelled = ""
+    cancelled = upload_id = ""
     for command in commands():
         if "/cancel" in command:
             cancelled = service.post(LONG_SONG, format="flac")
@@ -65,6 +67,8 @@ def test_the_commands_do_what_the_page_says(make_stack: Callable[..., Stack], tm
         elif "/retry" in command:
             assert '"queued"' in run(command, cancelled)
             assert run(f"curl -X DELETE {HOST}/apiv1/jobs/$HASH", cancelled) == ""
+        elif command.endswith("/uploads"):
+            upload_id = json.loads(run(command, ""))["upload_id"]
         else:
             done = service.wait_until_over(service.post(SONG))
             assert (done["hash"], done["status"]) == (hash_song(SONG), "done")

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.engine": {"unmix.errors", "unmix.names", "unmix.resources", "unmix.audio"},
     "unmix.store": {"unmix.errors", "unmix.names"},
     "unmix.queue": {"unmix.errors", "unmix.job", "unmix.job_view"},
-    "unmix.ledger": {"unmix.errors", "unmix.names", "unmix.job", "unmix.store"},
+    "unmix.ledger": {"unmix.errors", "unmix.names", "unmix.document", "unmix.job", "unmix.store"},
     "unmix.callbacks": {"unmix.errors", "unmix.job"},
     "unmix.runtime": {"unmix.errors", "unmix.settings", "unmix.queue", "unmix.store"},
     "unmix.separating": {"unmix.settings", "unmix.engine", "unmix.resources"},

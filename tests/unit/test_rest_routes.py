@@ -53,9 +53,16 @@ def test_a_song_waits_with_the_uploads(rest: Rest, path: str) -> None:
     assert rest.client.post("/" + path.lstrip("/")).status_code == 400  # it is the same route to the application
 
 
+def test_a_piece_of_a_song_waits_with_the_uploads(rest: Rest) -> None:
+    assert lanes(rest, "PUT", "/apiv1/uploads/any") == (Lane.UPLOADS,)
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
+        ("POST", "/apiv1/uploads"),
+        ("GET", "/apiv1/uploads/any"),
+        ("HEAD", "/apiv1/uploads/any"),
         ("POST", f"/apiv1/jobs/{JOB}/cancel"),
         ("POST", f"/apiv1/jobs/{JOB}/retry"),
         ("GET", f"/apiv1/jobs/{JOB}"),

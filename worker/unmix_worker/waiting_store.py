@@ -65,6 +65,10 @@ class WaitingStore:
         """Remove an object."""
         self._call(partial(self._store.remove, name))
 
+    def presigned_put(self, name: ObjectName, *, seconds: int) -> str | None:
+        """Return a URL at which a client may put the object."""
+        return self._call(partial(self._store.presigned_put, name, seconds=seconds))
+
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield what is listed, once all of it was read: a listing that breaks off begins again.
 

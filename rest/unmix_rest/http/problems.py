@@ -30,10 +30,15 @@ STATUS: Final[Mapping[str, int]] = {
     "invalid_json_shape": 400,
     "duplicate_key": 400,
     "incomplete_body": 400,
+    "bad_content_range": 400,
     "not_found": 404,
+    "unknown_upload": 404,
     "method_not_allowed": 405,
     "job_over": 409,
     "not_retryable": 409,
+    "upload_used": 409,
+    "upload_incomplete": 409,
+    "wrong_offset": 409,
     "song_gone": 410,
     "payload_too_large": 413,
     "unsupported_media_type": 415,
@@ -46,6 +51,7 @@ STATUS: Final[Mapping[str, int]] = {
     "invalid_field": 400,
     "invalid_base64": 400,
     "empty_audio": 400,
+    "piece_too_small": 422,
     "unknown_model": 422,
     "unknown_format": 422,
     "unknown_bits": 422,
@@ -205,4 +211,5 @@ def _rejected(metrics: Metrics, by_endpoint: Mapping[str, Route], code: str, det
         metrics.rejected(code)
         if status < 500:
             log.info("rejected", code=code, request_id=request_id)
-    return problem(code, detail, status=status, request_id=request_id)
+    facts = error.facts if isinstance(error, UnmixError) else {}
+    return problem(code, detail, status=status, request_id=request_id, **facts)

@@ -45,13 +45,16 @@ def parse_object(text: bytes) -> dict[str, Any]:
 class JsonWithSong:
     """Reads a JSON object chunk by chunk; the string under `key` is decoded from base64 and given to `write`.
 
+    The object may have another string `instead`.
+
     Raises:
         InputError: from `feed` and `finish`, as soon as something is wrong: the codes of `parse_object`, and
             `missing_field`, `invalid_field`, `invalid_base64`, `payload_too_large` (the rest, not the song).
     """
 
-    def __init__(self, key: str, write: Callable[[bytes], object]) -> None:
+    def __init__(self, key: str, write: Callable[[bytes], object], *, instead: str | None = None) -> None:
         self._key = key
+        self._instead = instead
         self._song = _Base64(write)
         self._rest = bytearray()
         self._unread = b""
@@ -74,6 +77,11 @@ class JsonWithSong:
         """Return the object without the song, all of which was written."""
         fields = parse_object(bytes(self._rest) + self._unread)
         song = fields.pop(self._key, None)
+        if self._instead and fields.get(self._instead) is not None:
+            if song is not None or not isinstance(fields[self._instead], str):
+                text = f"the field {self._instead} has to be a string, and is there instead of {self._key}"
+                raise InputError(text, code="invalid_field")
+            return fields
         if song is None:
             raise InputError(f"the field {self._key} is missing", code="missing_field")
         if not isinstance(song, str):

@@ -1,7 +1,7 @@
 """Uploads: a request's body becomes a song in a temporary file, hashed as it streams, and the fields beside it.
 
-Three forms are read here: multipart forms, JSON with the song in base64, and the song as it is. Memory stays constant
-whatever the size. What the fields mean is for `unmix_rest.routes.separate` to say.
+Three forms are read here: multipart forms, JSON with the song in base64 or the id of an upload that has it, and the
+song as it is. Memory stays constant whatever the size. What the fields mean is for `unmix_rest.routes.separate` to say.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
 from unmix.errors import InputError
+from unmix.ledger.uploads import Progress, Uploads
 from unmix_rest.http.strict_json import MAX_REST_BYTES, JsonWithSong, parse_object
 
 CHUNK_BYTES: Final = 64 * 1024
@@ -27,6 +28,8 @@ MAX_FORM_FIELDS: Final = 32
 MAX_NAME_CHARACTERS: Final = 1000
 #: The file field of a form; `mp3` is what older clients call it.
 FILE_FIELDS: Final = ("file", "mp3")
+#: The field of JSON that has the id of an upload instead of a song.
+UPLOAD_FIELD: Final = "upload"
 
 _SPACE: Final = b" \t\r\n"
 #: With these a body that is no JSON is broken JSON; with others it is something else.
@@ -43,6 +46,7 @@ class Upload:
     fields: Mapping[str, Any]
     is_form: bool
     file_name: str | None = None  # as the client has it, without folders
+    sent_before: Progress | None = None  # if the song was not in this request
 
 
 def body_limit_bytes(max_song_bytes: int) -> int:
@@ -50,21 +54,41 @@ def body_limit_bytes(max_song_bytes: int) -> int:
     return max_song_bytes * 3 // 2 + 4 * MAX_REST_BYTES
 
 
+def refuse_encoding(request: Request) -> None:
+    """Raise `InputError` for a body that is compressed or the like."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise InputError("the body has to be sent as it is, without a content encoding", code="unsupported_encoding")
+
+
+def too_large(max_song_bytes: int) -> InputError:
+    """Return what a song is refused with that is larger than songs may be."""
+    return InputError(f"the song is larger than {max_song_bytes >> 20} MiB", code="payload_too_large")
+
+
 @contextmanager
-def receive(request: Request, *, max_song_bytes: int, song_field: str, takes_raw: bool = False) -> Iterator[Upload]:
+def receive(
+    request: Request,
+    *,
+    max_song_bytes: int,
+    song_field: str,
+    takes_raw: bool = False,
+    uploads: Uploads | None = None,
+) -> Iterator[Upload]:
     """Read the body of `request` to its end; the song's file is gone when the context is left.
 
-    JSON has the song under `song_field`. With `takes_raw`, what is neither a form nor JSON is the song itself.
+    JSON has the song under `song_field`, or the id of one of `uploads` under `upload`. With `takes_raw`, what is
+    neither a form nor JSON is the song itself.
 
     Raises:
         InputError: the body holds no song in one of the forms, or too large a one.
+        NotFoundError: there is no such upload.
     """
-    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-        raise InputError("the body has to be sent as it is, without a content encoding", code="unsupported_encoding")
+    refuse_encoding(request)
     with tempfile.NamedTemporaryFile(prefix="unmix-upload-") as file:
         song = _SongFile(file, max_song_bytes)
         is_form = request.mimetype == "multipart/form-data"
         fields: dict[str, Any] = {}
+        sent_before = None
         if is_form:
             fields, file_name = _read_form(request, song)
         else:
@@ -74,11 +98,18 @@ def receive(request: Request, *, max_song_bytes: int, song_field: str, takes_raw
                 song.write(begin)
                 shutil.copyfileobj(request.stream, song, CHUNK_BYTES)
             else:
-                fields = _read_json(request, begin, song, song_field)
+                fields = _read_json(request, begin, song, song_field, instead=UPLOAD_FIELD if uploads else None)
+                upload_id = fields.pop(UPLOAD_FIELD, None) if uploads else None
+                if uploads and upload_id is not None:
+                    sent_before = uploads.complete(upload_id)
+                    for data in uploads.read(sent_before):
+                        song.write(data)
         song.flush()
         if song.size_bytes == 0:
             raise InputError("the song is empty", code="empty_audio")
-        yield Upload(song.path, song.sha256.hexdigest(), song.size_bytes, fields, is_form, _base(file_name))
+        yield Upload(
+            song.path, song.sha256.hexdigest(), song.size_bytes, fields, is_form, _base(file_name), sent_before
+        )
 
 
 class _SongFile:
@@ -94,7 +125,7 @@ class _SongFile:
     def write(self, data: bytes) -> int:
         self.size_bytes += len(data)
         if self.size_bytes > self._max_bytes:
-            raise InputError(f"the song is larger than {self._max_bytes >> 20} MiB", code="payload_too_large")
+            raise too_large(self._max_bytes)
         self.sha256.update(data)
         return self._file.write(data)
 
@@ -169,13 +200,15 @@ def _base(file_name: str | None) -> str | None:
     return re.split(r"[/\\]", file_name or "")[-1][:MAX_NAME_CHARACTERS] or None
 
 
-def _read_json(request: Request, begin: bytes, song: _SongFile, song_field: str) -> dict[str, Any]:
+def _read_json(
+    request: Request, begin: bytes, song: _SongFile, song_field: str, *, instead: str | None
+) -> dict[str, Any]:
     try:
         stream = request.stream
         chunk = begin.lstrip(_SPACE)
         if not chunk.startswith(b"{"):  # no object: whatever it is, it is not worth reading on
             return parse_object(chunk)
-        body = JsonWithSong(song_field, song.write)
+        body = JsonWithSong(song_field, song.write, instead=instead)
         while chunk:
             body.feed(chunk)
             chunk = stream.read(CHUNK_BYTES)

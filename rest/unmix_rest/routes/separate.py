@@ -63,11 +63,10 @@ class _Wish:
 def submit_job(services: Services) -> Response:
     """Take a song in, and answer with its job."""
     wait = wait_seconds()
+    max_song_bytes, uploads = services.settings.max_upload_mb << 20, services.ledger.uploads
     with (
         services.intake,
-        receive(
-            request, max_song_bytes=services.settings.max_upload_mb << 20, song_field="file", takes_raw=True
-        ) as upload,
+        receive(request, max_song_bytes=max_song_bytes, song_field="file", takes_raw=True, uploads=uploads) as upload,
     ):
         fields = _with_query(upload.fields)
         callback = _callback(fields)
@@ -79,6 +78,8 @@ def submit_job(services: Services) -> Response:
             _unknown_fields(fields, FIELDS),
         )
         accepted, outcome = _accept(upload, fields, wish, services)
+        if upload.sent_before:  # last: until here it can be tried again
+            uploads.close(upload.sent_before, accepted.job_id)
     job_id = accepted.job_id
     waited = outcome is None and wait_for_end(job_id, wait, services)
     view = view_of_job(job_id, services) if waited else view_of(job_id, accepted, outcome, services)

@@ -12,7 +12,7 @@ from werkzeug.routing import Map
 
 from unmix_rest.http.lanes import Lane
 from unmix_rest.http.route import Route
-from unmix_rest.routes import events, jobs, models, ops, parts, separate, tracks
+from unmix_rest.routes import events, jobs, models, ops, parts, separate, tracks, uploads
 from unmix_rest.services import Services
 
 ROUTES: Final = (
@@ -28,6 +28,9 @@ ROUTES: Final = (
     Route("/apiv1/jobs/<job_id>/parts", ("GET",), parts.parts),
     Route("/apiv1/jobs/<job_id>/parts/<int:index>/<stem>", ("GET",), parts.part),
     Route("/apiv1/jobs/<job_id>/peaks", ("GET",), parts.peaks),
+    Route("/apiv1/uploads", ("POST",), uploads.open_upload, is_new=True),
+    Route("/apiv1/uploads/<upload_id>", ("GET",), uploads.upload),
+    Route("/apiv1/uploads/<upload_id>", ("PUT",), uploads.put_piece, Lane.UPLOADS, is_new=True),
     Route("/apiv1/models", ("GET",), models.models),
     Route("/apiv1/queue", ("GET",), jobs.queue),
     Route("/apiv1/failed", ("GET",), jobs.failed),

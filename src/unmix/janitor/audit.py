@@ -1,8 +1,8 @@
 """The audit: goes over all that is stored, seldom and in constant memory, for what the reconciler does not look at.
 
 It finds jobs that have lost their mark or never had one, as those of earlier versions, and what attempts and helpers
-stored too late; it applies the retention. It goes by the listings alone and reads a document only when they give a
-reason. What it finds it marks as open, and the reconciler sees the job through.
+stored too late; it applies the retention, and removes uploads whose time is over. It goes by the listings alone and
+reads a document only when they give a reason. What it finds it marks as open, and the reconciler sees the job through.
 """
 
 import math
@@ -38,6 +38,7 @@ class Audited:
     retired: int = 0  # songs and jobs whose time was over
     listed: int = 0  # jobs of which the list of jobs was wrong
     unread: int = 0  # songs that the store refuses
+    uploads: int = 0  # objects of uploads whose time was over
 
 
 class Audit:
@@ -74,6 +75,7 @@ class Audit:
                 self._queue.job_list.drop(job_id)
                 done.listed += 1
         self._queue.job_list.note_whole()
+        done.uploads = self._ledger.uploads.remove_over(on_step)
         return done
 
     def _list(self, stored: StoredSong, listed: dict[str, bool], snapshot: QueueSnapshot, done: Audited) -> None:

@@ -21,6 +21,7 @@ from unmix.ledger.inventory import Inventory
 from unmix.ledger.open_marks import OpenMarks
 from unmix.ledger.parts import Parts
 from unmix.ledger.removal import Removal
+from unmix.ledger.uploads import Uploads
 from unmix.store.protocol import ObjectStore
 
 #: Callbacks of one job, so that posting a song again and again does not make its request grow for ever.
@@ -51,6 +52,7 @@ class Ledger:
         self._documents = Documents(store)
         self.inventory = Inventory(store)
         self.open_marks = OpenMarks(store)
+        self.uploads = Uploads(store)
         self.removal = Removal(store, self._documents, self.open_marks)
 
     def request(self, job_id: str) -> JobRequest | None:

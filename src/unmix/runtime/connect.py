@@ -50,6 +50,7 @@ def connect_store(settings: Settings) -> ObjectStore:
         access_key=settings.store_access_key.get_secret_value(),
         secret_key=settings.store_secret_key.get_secret_value(),
         bucket_prefix=settings.store_bucket_prefix,
+        public_url=settings.store_public_url,
     )
 
 

@@ -6,10 +6,13 @@ from unmix.errors import StoreError
 from unmix.store.protocol import ObjectStore
 
 
-def open_store(url: str, *, access_key: str, secret_key: str, bucket_prefix: str = "") -> ObjectStore:
+def open_store(
+    url: str, *, access_key: str, secret_key: str, bucket_prefix: str = "", public_url: str = ""
+) -> ObjectStore:
     """Open the store that `url` names: `file:///path`, `s3://host:port` or `s3+http://host:port` (plain HTTP).
 
-    The keys and the prefix of the buckets' names are for S3 only. Nothing is contacted before `prepare`.
+    The keys, the prefix of the buckets' names and the address that clients reach are for S3 only. Nothing is contacted
+    before `prepare`.
 
     Raises:
         StoreError: the URL names no store that we know (`unknown_store`).
@@ -29,6 +32,7 @@ def open_store(url: str, *, access_key: str, secret_key: str, bucket_prefix: str
                 secret_key=secret_key,
                 secure=scheme == "s3",
                 bucket_prefix=bucket_prefix,
+                public_url=public_url,
             )
     raise StoreError(
         f"no object store is known by {url!r}: use file:///path, s3://host:port or s3+http://host:port",

@@ -79,5 +79,11 @@ class ObjectStore(Protocol):
     def remove(self, name: ObjectName) -> None:
         """Remove an object; removing what is not there is no error."""
 
+    def presigned_put(self, name: ObjectName, *, seconds: int) -> str | None:
+        """Return a URL at which whoever has it may put the object, for so long; None if clients cannot reach the store.
+
+        The URL is a secret.
+        """
+
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects of `bucket` whose key begins with `prefix`, sorted by key (code points)."""

@@ -11,6 +11,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -35,28 +36,31 @@ log = structlog.get_logger()
 class MinioStore:
     """An `ObjectStore` on the S3 server at `endpoint` (`host` or `host:port`).
 
-    There the buckets' names begin with `bucket_prefix`: on public clouds all customers share them.
+    There the buckets' names begin with `bucket_prefix`: on public clouds all customers share them. Clients reach the
+    same server at `public_url`, if at all.
     """
 
     conditional_puts: bool = False  # until `prepare` has found out
 
     def __init__(
-        self, endpoint: str, *, access_key: str, secret_key: str, secure: bool, bucket_prefix: str = ""
+        self,
+        endpoint: str,
+        *,
+        access_key: str,
+        secret_key: str,
+        secure: bool,
+        bucket_prefix: str = "",
+        public_url: str = "",
     ) -> None:
         if "@" in endpoint:
             raise _unknown_store("the URL of an S3 store must not hold the keys; they are settings of their own")
         self._host = endpoint
         self._bucket_prefix = bucket_prefix
-        try:
-            self._client = Minio(
-                endpoint,
-                access_key=access_key or None,
-                secret_key=secret_key,
-                secure=secure,
-                http_client=Connections(),
-            )
-        except ValueError as error:
-            raise _unknown_store(f"{endpoint!r} names no S3 server: {error}") from error
+        self._log_in = partial(Minio, access_key=access_key or None, secret_key=secret_key, http_client=Connections())
+        self._client = self._client_at(endpoint, secure=secure)
+        self._public = _address_in(public_url) if public_url else None
+        if self._public:
+            self._client_at(*self._public)  # so that a wrong address is told at the start
 
     def prepare(self) -> None:
         """Make the buckets if they are missing, and find out whether conditional puts work here."""
@@ -141,6 +145,24 @@ class MinioStore:
         with self._errors(f"list {bucket}"):
             for found in self._client.list_objects(self._there(bucket), prefix=prefix, recursive=True):
                 yield _info(found, bucket)
+
+    def presigned_put(self, name: ObjectName, *, seconds: int) -> str | None:
+        """Return a URL at which whoever has it may put the object; the signature covers the address in it."""
+        check_object_name(name)
+        if self._public is None:
+            return None
+        bucket = self._there(name.bucket)
+        with self._errors(f"sign a put of {name}"):
+            # Asked here, as the address for clients need not be reachable from where we are.
+            region = self._client._get_region(bucket)
+            client = self._client_at(*self._public, region=region)
+            return client.presigned_put_object(bucket, name.key, timedelta(seconds=seconds))
+
+    def _client_at(self, endpoint: str, secure: bool, region: str | None = None) -> Minio:
+        try:
+            return self._log_in(endpoint, secure=secure, region=region)
+        except ValueError as error:
+            raise _unknown_store(f"{endpoint!r} names no S3 server: {error}") from error
 
     def _there(self, bucket: str) -> str:
         """Return what the server calls one of our buckets."""
@@ -241,6 +263,14 @@ class MinioStore:
         if status is not None and (status < 500 or status == 501):
             return StoreError(text, code="store_refused")
         return StoreError(text)
+
+
+def _address_in(url: str) -> tuple[str, bool]:
+    """Return the host and port in the URL that clients reach the store at, and whether they do so by TLS."""
+    match = re.fullmatch(r"(https?)://([^/@?#\s]+)/?", url)
+    if match is None:
+        raise _unknown_store(f"{url!r} is no address of an S3 store for clients: use https://host or https://host:port")
+    return match[2], match[1] == "https"
 
 
 def _answer_in(error: Exception) -> tuple[int | None, str]:

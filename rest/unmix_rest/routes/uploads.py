@@ -1,0 +1,80 @@
+"""`/apiv1/uploads`: a song before there is a job of it, in pieces, or straight into the object store.
+
+A ticket says where to send it. How far it is lies in the store (`unmix.ledger.uploads`), so that each request may come
+to another process. `POST /apiv1/jobs` with the id makes the job.
+"""
+
+import math
+import time
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, request
+
+from unmix.errors import InputError
+from unmix.ledger.uploads import Progress
+from unmix_rest.http.answers import json_answer
+from unmix_rest.http.pieces import ADVISED_BYTES, receive_piece
+from unmix_rest.http.strict_json import MAX_REST_BYTES, parse_object
+from unmix_rest.http.uploads import refuse_encoding, too_large
+from unmix_rest.services import Services
+
+
+def open_upload(services: Services) -> Response:
+    """Hand out a ticket."""
+    size_bytes = _said_size(services.settings.max_upload_mb << 20)
+    ends_at = math.ceil(time.time() + 3600 * services.settings.upload_hours)
+    begun = services.ledger.uploads.begin(ends_at=ends_at, size_bytes=size_bytes)
+    ours = f"/apiv1/uploads/{begun.ticket.upload_id}"
+    direct = services.ledger.uploads.direct_url(begun.ticket)
+    how = {"url": direct or ours, "method": "PUT", "headers": {}, "resumable": direct is None}
+    answer = _tell(begun, **how, **({} if direct else {"piece_bytes": ADVISED_BYTES}))
+    answer.status_code = HTTPStatus.CREATED
+    answer.headers["Location"] = ours
+    return answer
+
+
+def upload(services: Services, upload_id: str) -> Response:
+    """Tell how far an upload is."""
+    return _tell(services.ledger.uploads.look(upload_id))
+
+
+def put_piece(services: Services, upload_id: str) -> Response:
+    """Take the next piece, or the whole song."""
+    uploads = services.ledger.uploads
+    known = uploads.look(upload_id)
+    with receive_piece(request, max_song_bytes=services.settings.max_upload_mb << 20) as piece:
+        return _tell(uploads.add(known, piece.path, start=piece.start, total=piece.total))
+
+
+def _tell(progress: Progress, **more: Any) -> Response:
+    answer = json_answer(
+        {
+            "upload_id": progress.ticket.upload_id,
+            "offset": progress.offset,
+            "size_bytes": progress.size_bytes,
+            "complete": progress.is_complete,
+            "expires_at": datetime.fromtimestamp(progress.ticket.ends_at, UTC).isoformat(),
+            **more,
+        }
+    )
+    answer.headers["Upload-Offset"] = str(progress.offset)
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+def _said_size(max_song_bytes: int) -> int | None:
+    """Read how large the song will be, if the body says so."""
+    refuse_encoding(request)
+    body = request.stream.read(MAX_REST_BYTES + 1)
+    if len(body) > MAX_REST_BYTES:
+        raise InputError("the JSON is too large", code="payload_too_large")
+    size_bytes = parse_object(body).get("size_bytes") if body else None
+    if size_bytes is None:
+        return None
+    if not isinstance(size_bytes, int) or isinstance(size_bytes, bool) or size_bytes < 1:
+        raise InputError("the field size_bytes has to be a whole number, of at least 1", code="invalid_field")
+    if size_bytes > max_song_bytes:
+        raise too_large(max_song_bytes)
+    return size_bytes
