@@ -151,8 +151,11 @@ def make_song(seconds: float, seed: int) -> bytes:
 class CallbackServer:
     """A receiver of callbacks on 127.0.0.1 that keeps what was sent to it, and answers with `status`."""
 
-    def __init__(self, status: int = 204) -> None:
+    def __init__(self, status: int = 204, **answer_headers: str) -> None:
+        """Each `_` in the name of a header stands for a hyphen."""
         self.status = status
+        self.answer_headers = {name.replace("_", "-"): value for name, value in answer_headers.items()}
+        self.heads: list[dict[str, str]] = []
         self.bodies: list[dict[str, Any]] = []
         self.delivery_ids: list[str] = []
         receiver = self
@@ -164,8 +167,11 @@ class CallbackServer:
                 if len(body) < length:
                     return  # its sender was killed
                 receiver.delivery_ids.append(self.headers["Webhook-Id"])
+                receiver.heads.append(dict(self.headers))
                 receiver.bodies.append(json.loads(body))
-                self.send_response(receiver.status)
+                self.send_response(receiver.judge(dict(self.headers), body))
+                for name, value in receiver.answer_headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
 
             def log_message(self, format: str, *args: Any) -> None:
@@ -173,6 +179,10 @@ class CallbackServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/done"
+
+    def judge(self, headers: dict[str, str], body: bytes) -> int:
+        """Return the status to answer with."""
+        return self.status
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()  # ends at once

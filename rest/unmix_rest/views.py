@@ -12,6 +12,7 @@ from unmix.errors import NotFoundError
 from unmix.job import DamagedRequest, JobRequest, JobStatus, Outcome
 from unmix.job_view import JobView, OptionsView, StemView
 from unmix.queue.records import JobRecord
+from unmix_rest.routes.callbacks import views_of_callbacks
 from unmix_rest.routes.lookup import is_open
 from unmix_rest.routes.parts import summary_of_parts, url_of_peaks
 from unmix_rest.services import Services
@@ -40,7 +41,7 @@ def view_of(job_id: str, known: JobRequest | None, outcome: Outcome | None, serv
         if known and record and record.status.is_over:
             outcome = services.ledger.outcome(known)  # it ended between the two questions
     asked = _of_request(known)
-    stands = _of_outcome(outcome, services) if outcome else _of_record(record, position)
+    stands = _of_outcome(known, outcome, services) if outcome else _of_record(record, position)
     return JobView(
         hash=job_id,
         songhash=names.song_hash_of(job_id),
@@ -88,7 +89,7 @@ def _of_record(record: JobRecord | None, position: int | None) -> dict[str, Any]
     }
 
 
-def _of_outcome(outcome: Outcome, services: Services) -> dict[str, Any]:
+def _of_outcome(known: JobRequest | None, outcome: Outcome, services: Services) -> dict[str, Any]:
     is_done = outcome.status is JobStatus.DONE
     fields: dict[str, Any] = {
         "status": outcome.status,
@@ -101,7 +102,7 @@ def _of_outcome(outcome: Outcome, services: Services) -> dict[str, Any]:
         "stems": _stems(outcome, services),
         "peaks": url_of_peaks(outcome),
         "ran": outcome.ran,
-        "callbacks": dict(sorted(outcome.deliveries.items())),
+        "callbacks": views_of_callbacks(known, outcome, services),
     }
     if outcome.warnings:
         fields["warnings"] = outcome.warnings

@@ -115,6 +115,19 @@ class CallbackError(UnmixError):
     code = "callback_failed"
     retryable = True
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        retryable: bool | None = None,
+        http_status: int | None = None,
+        retry_after_seconds: float = 0.0,
+    ) -> None:
+        super().__init__(message, code=code, retryable=retryable)
+        self.http_status = http_status  # of the answer, if there was one
+        self.retry_after_seconds = retry_after_seconds  # how long the receiver asked to be left alone
+
 
 class EngineError(UnmixError):
     """The separation itself failed."""

@@ -96,6 +96,11 @@ class Callback(Growable):
 
     url: str
     data: dict[str, Any] = field(default_factory=dict)
+    events: tuple[str, ...] = ()  # which ends are told, by their status; none: all
+
+    def wants(self, status: JobStatus) -> bool:
+        """Tell whether it asks for this end of a job."""
+        return not self.events or status.value in self.events
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +179,10 @@ class JobRequest(Growable):
         options = _with_tuples(given["options"], "stems")
         read = {
             "options": SeparationOptions.from_fields(options),
-            "callbacks": tuple(map(Callback.from_fields, given["callbacks"])),
+            "callbacks": tuple(
+                Callback.from_fields(_with_tuples({"events": (), **callback}, "events"))
+                for callback in given["callbacks"]
+            ),
             "level": SongLevel.from_fields(given["level"]) if given.get("level") else None,
             # Older ones have no number, and must not get that of today by default.
             "schema": given.get("schema", 0),
@@ -279,6 +287,16 @@ class Ran(Growable):
     parts: RanParts | None = None  # None: the song was separated as a whole
 
 
+class DeliveryState(StrEnum):
+    """How it stands with a delivery; all but the first are ends."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+    GONE = "gone"  # the receiver does not want to be called any more
+    UNWANTED = "unwanted"  # the callback does not ask for this end of the job
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery(Growable):
     """How the delivery of one callback ended."""
@@ -286,7 +304,14 @@ class Delivery(Growable):
     delivered: bool
     at: str  # ISO 8601, UTC
     tries: int
-    error: str | None = None  # of the last try, if it was given up
+    error: str | None = None  # of the last try, if it did not arrive
+    http_status: int | None = None  # of the last answer, if there was one
+    state: str = ""  # a `DeliveryState`; empty in documents of older versions
+
+    @property
+    def ended_as(self) -> str:
+        """How it ended, also where the document does not say it in so many words."""
+        return self.state or (DeliveryState.DELIVERED if self.delivered else DeliveryState.GIVEN_UP).value
 
 
 @dataclass(frozen=True, slots=True)

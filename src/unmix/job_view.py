@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 from unmix.document import Growable
-from unmix.job import Delivery, JobStatus, Ran
+from unmix.job import JobStatus, Ran
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -63,6 +63,19 @@ class PartsView(Growable):
 
 
 @dataclass(frozen=True, slots=True)
+class CallbackView(Growable):
+    """How it stands with the delivery of a callback; of one that is pending, what came of the last try."""
+
+    state: str  # see `unmix.job.DeliveryState`
+    delivered: bool
+    at: str | None = None  # ISO 8601, UTC
+    tries: int | None = None  # None while nobody knows
+    error: str | None = None
+    http_status: int | None = None
+    next_try_at: str | None = None  # ISO 8601, UTC
+
+
+@dataclass(frozen=True, slots=True)
 class JobView(View):
     """A job as it is at the moment. What is not known, or not yet, is None."""
 
@@ -90,7 +103,7 @@ class JobView(View):
     label: str | None = None  # what has to be said wherever the stems are heard
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    callbacks: dict[str, Delivery] = field(default_factory=dict)  # by number, once the job is over
+    callbacks: dict[str, CallbackView] = field(default_factory=dict)  # by number, once the job is over
 
 
 @dataclass(frozen=True, slots=True)

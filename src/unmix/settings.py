@@ -8,10 +8,11 @@ import os
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from unmix.callbacks.signing import Signer
 from unmix.job import SeparationOptions
 
 #: Names of older deployments that are still read, and what each stands for.
@@ -50,7 +51,12 @@ class _OldNames(PydanticBaseSettingsSource):
 class Settings(BaseSettings):
     """What an operator may set; a wrong value stops the process with a message that names it."""
 
-    model_config = SettingsConfigDict(env_prefix="UNMIX_", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="UNMIX_",
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,  # the message about a wrong secret must not have it
+    )
 
     redis_url: str = Field("redis://localhost:6379/0", description="Redis-protocol server, database included.")
     redis_password: SecretStr = Field(SecretStr(""), description="Password of the Redis server, kept out of the URL.")
@@ -143,6 +149,16 @@ class Settings(BaseSettings):
     )
     callback_max_attempts: int = Field(9, ge=1, description="Tries of one callback delivery.")
     callback_retry_seconds: float = Field(5, gt=0, description="Delay before a callback's first retry; grows fourfold.")
+    callback_host_at_once: int = Field(
+        2, ge=1, description="Most deliveries of callbacks to one host at the same time."
+    )
+    callback_host_per_minute: float = Field(300, gt=0, description="Most deliveries to one host in a minute.")
+    callback_job_per_minute: float = Field(
+        16, gt=0, description="Most deliveries of one job's callbacks in a minute; 16 may come at once."
+    )
+    webhook_secrets: SecretStr = Field(
+        SecretStr(""), description="Secrets `whsec_…` that sign callbacks, separated by commas; each of them signs."
+    )
 
     keep_songs_hours: float = Field(
         0, ge=0, description="How long a song stays after the last of its jobs was over; 0: for ever."
@@ -165,6 +181,15 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the old names speak only where neither the caller nor `UNMIX_*` does."""
         return init_settings, env_settings, _OldNames(settings_cls)
+
+    @field_validator("webhook_secrets")
+    @classmethod
+    def _are_secrets(cls, value: SecretStr) -> SecretStr:
+        try:
+            Signer(value.get_secret_value())
+        except ValueError as error:
+            raise ValueError(f"UNMIX_WEBHOOK_SECRETS: {error}") from None
+        return value
 
     @property
     def default_options(self) -> SeparationOptions:

@@ -30,6 +30,8 @@ SCALED: Final = {
     "UNMIX_TAKE_SECONDS": "0.5",
     "UNMIX_RETRY_SECONDS": "0.1",
     "UNMIX_CALLBACK_RETRY_SECONDS": "0.1",
+    "UNMIX_CALLBACK_HOST_AT_ONCE": "16",  # one receiver has the callbacks of all songs
+    "UNMIX_CALLBACK_HOST_PER_MINUTE": "1000000",
     "UNMIX_STORE_PATIENCE_SECONDS": "3",
 }
 #: Every wait ends after so many seconds unless told otherwise, on however busy a machine.

@@ -139,7 +139,8 @@ def settings_are_understood(manifests: Manifests) -> Iterator[str]:
             for name, value in told.items():
                 field = name.removeprefix("UNMIX_").lower()
                 if name.startswith("UNMIX_") and field in Settings.model_fields:
-                    values[field] = value or "secret"
+                    if value is not None:  # what a Secret holds is not known here
+                        values[field] = value
                 elif name not in ("HOME", "LD_LIBRARY_PATH"):
                     yield f"{workload.name} is told {name}, which is no setting"
             try:

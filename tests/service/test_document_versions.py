@@ -139,6 +139,12 @@ def test_a_delivery_noted_by_this_version_keeps_what_a_later_one_wrote(ledger: L
     assert set(written["deliveries"]) == {"0", "1"}
 
 
+@pytest.mark.parametrize(("delivered", "state"), [(True, "delivered"), (False, "given_up")])
+def test_a_delivery_noted_by_an_earlier_version_tells_how_it_ended(delivered: bool, state: str) -> None:
+    noted = Delivery.from_fields({"delivered": delivered, "at": "2026-01-02T00:00:00+00:00", "tries": 1, "error": None})
+    assert (noted.ended_as, noted.http_status) == (state, None)
+
+
 def test_a_request_of_a_later_version_is_owed_and_ended_by_this_one(ledger: Ledger, store: FileStore) -> None:
     store.put(names.request_object(JOB), of_tomorrow(REQUEST))
     assert ledger.commit(OUTCOME) == OUTCOME

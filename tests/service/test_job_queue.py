@@ -12,6 +12,7 @@ from support import RedisServer, eventually, song_hash_number
 from unmix.errors import LeaseLostError, QueueError
 from unmix.job import JobStatus
 from unmix.queue.job_queue import JobQueue, QueuePolicy
+from unmix.queue.outbox import PAGE, FailedTry
 from unmix.queue.records import Claim, ModelCard
 
 POLICY = QueuePolicy(lease_seconds=0.3, grace_seconds=0.3, retry_seconds=0.2, max_attempts=3, max_crashes=2)
@@ -292,6 +293,53 @@ def test_a_failed_delivery_is_put_off_and_a_given_up_one_leaves_the_outbox(queue
     assert queue.views.counts().outbox == 1
     queue.outbox.end(job_id, 0)
     assert queue.views.counts().outbox == 0
+
+
+def test_what_is_known_of_a_delivery_goes_with_it(queue: JobQueue, raw: "redis.Redis") -> None:
+    job_id = song_hash_number(1)
+    failed = FailedTry("2026-01-01T00:00:00+00:00", "it answered 500", 500)
+
+    def fail() -> None:
+        queue.add_callback(job_id, 0)
+        queue.outbox.note_host(job_id, 0, "example.com")
+        queue.outbox.put_off(job_id, 0, retry_seconds=60, failed=failed)
+        standing = queue.outbox.standings(job_id, [0, 1])
+        assert (standing[0].tries, standing[0].last, standing[1].tries, standing[1].due_ms) == (1, failed, 0, None)
+
+    fail()
+    queue.outbox.end(job_id, 0)
+    assert raw.hgetall("unmix:outbox:tries") == {}
+    fail()
+    queue.outbox.owe_anew(job_id, 0)
+    assert queue.outbox.due(limit=10) == [(job_id, 0)]
+    assert raw.hgetall("unmix:outbox:tries") == {}
+    fail()
+    queue.submit(job_id, "g1", callbacks=1)
+    queue.finish(take_and_claim(queue), JobStatus.DONE, error_code=None, callbacks=1)
+    assert raw.hgetall("unmix:outbox:tries") == {}
+    queue.outbox.end(job_id, 0)
+    queue.outbox.note_host(job_id, 0, "example.com")  # of a janitor that came too late
+    queue.outbox.put_off(job_id, 0, retry_seconds=60, failed=failed)
+    assert raw.hgetall("unmix:outbox:tries") == {}
+
+
+def test_no_pause_is_shorter_than_the_receiver_asks_for_nor_longer_than_a_day(queue: JobQueue) -> None:
+    for index in range(20):
+        queue.add_callback(song_hash_number(1), index)
+        queue.outbox.put_off(song_hash_number(1), index, retry_seconds=5, least_seconds=1000)
+    for _ in range(50):
+        queue.outbox.put_off(song_hash_number(1), 0, retry_seconds=5)
+    now_ms = queue._link.now_ms()
+    due = {index: each.due_ms for index, each in queue.outbox.standings(song_hash_number(1), range(20)).items()}
+    assert all(990_000 < (due[index] or 0) - now_ms <= 1_200_000 for index in range(1, 20))
+    assert 0.7 * 86_400_000 < (due[0] or 0) - now_ms <= 1.2 * 86_400_000
+
+
+def test_more_deliveries_than_are_read_at_once_are_all_due(queue: JobQueue) -> None:
+    entries = [(song_hash_number(number), 0) for number in range(2 * PAGE + 1)]
+    for entry in entries:
+        queue.outbox.owe(*entry)
+    assert sorted(entry for entry, _ in queue.outbox.due_with_hosts()) == sorted(entries)
 
 
 def test_the_logging_list_keeps_only_the_newest_lines(queue: JobQueue) -> None:

@@ -402,6 +402,82 @@ def test_a_job_stays_open_until_its_callbacks_are_delivered(
     assert marked(ledger) == []
 
 
+def test_a_delivery_that_is_asked_for_again_opens_its_job_again(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
+) -> None:
+    accepted = accept(store, ledger, callbacks=(Callback("http://a"), Callback("http://b")))
+    ledger.publish(commit(store, ledger, accepted))
+    for index in (0, 1):
+        ledger.note_delivery(JOB, accepted.generation, index, Delivery(True, utc_now(), 1))
+    for _ in range(2):
+        reconciler.run()
+    assert marked(ledger) == []
+    ledger.owe_delivery(JOB, accepted.generation, 1)
+    assert marked(ledger) == [JOB]
+    assert two_passes(reconciler).callbacks == 1
+    assert queue.outbox.due(limit=9) == [(JOB, 1)]
+
+
+def delivered(store: FileStore, ledger: Ledger) -> JobRequest:
+    """Have a job that is over, whose one callback is delivered."""
+    accepted = accept(store, ledger, callbacks=(Callback("http://a"),))
+    ledger.publish(commit(store, ledger, accepted))
+    ledger.note_delivery(JOB, accepted.generation, 0, Delivery(True, utc_now(), 1))
+    return accepted
+
+
+def test_a_delivery_that_is_asked_for_again_while_the_mark_ends_is_marked(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch, store: FileStore
+) -> None:
+    """The janitor has seen that all callbacks are delivered, and sleeps while one of them is asked for again."""
+    accepted = delivered(store, ledger)
+    reconciler.run()
+    take_away = ledger.open_marks.take_away
+
+    def sleep(job_id: str) -> None:
+        ledger.owe_delivery(JOB, accepted.generation, 0)
+        take_away(job_id)
+
+    monkeypatch.setattr(ledger.open_marks, "take_away", sleep)
+    reconciler.run()
+    assert marked(ledger) == [JOB]
+    assert two_passes(Reconciler(queue, ledger)).callbacks == 1
+
+
+def test_a_mark_that_ends_before_a_delivery_is_owed_again_is_put_again(
+    queue: JobQueue, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, store: FileStore
+) -> None:
+    """Whoever asks for it sleeps between the mark and the outcome, and the janitor takes the mark away."""
+    accepted = delivered(store, ledger)
+    put = ledger.open_marks.put
+
+    def put_in_vain(job_id: str, why: str) -> None:
+        put(job_id, why)
+        ledger.open_marks.take_away(job_id)
+        monkeypatch.undo()
+
+    monkeypatch.setattr(ledger.open_marks, "put", put_in_vain)
+    ledger.owe_delivery(JOB, accepted.generation, 0)
+    assert marked(ledger) == [JOB]
+
+
+def test_whoever_dies_while_a_delivery_is_owed_again_leaves_the_mark(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch, store: FileStore
+) -> None:
+    accepted = delivered(store, ledger)
+    for _ in range(2):
+        reconciler.run()
+
+    def die(*_: object) -> None:
+        raise StoreError("the store is away")
+
+    monkeypatch.setattr(ledger.open_marks, "make_sure", die)
+    with pytest.raises(StoreError):
+        ledger.owe_delivery(JOB, accepted.generation, 0)
+    assert two_passes(reconciler).callbacks == 1
+    assert queue.outbox.due(limit=9) == [(JOB, 0)]
+
+
 @pytest.mark.parametrize("wakes_before", ["take_away", "request"])
 def test_a_submission_that_meets_the_end_of_a_mark_is_marked(
     queue: JobQueue,

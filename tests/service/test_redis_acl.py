@@ -20,8 +20,10 @@ from unmix.local import embedded_redis
 from unmix.local.embedded_redis import USERS_FILE, roles, server_command, write_users
 from unmix.local.local import LocalPlan, running
 from unmix.queue import job_list
+from unmix.queue.call_limits import CallRate
 from unmix.queue.job_list import JobFilter
 from unmix.queue.job_queue import JobQueue, QueuePolicy
+from unmix.queue.outbox import FailedTry
 from unmix.queue.records import Claim, ModelCard
 from unmix.queue.runs import PartsOfJob, Run
 from unmix.settings import Settings
@@ -91,6 +93,8 @@ def work_of_rest(logins: Logins) -> None:
     assert rest.pulses.of_batch("b") == [JOB_ID]
     assert rest.pulses.work() == ({}, {})
     assert rest.speeds.get("demo") is None
+    rest.outbox.owe_anew(JOB_ID, 1)
+    assert rest.outbox.standings(JOB_ID, [1])[1].tries == 0
     assert rest.views.record(JOB_ID) is not None
     assert rest.views.position(JOB_ID) == 1
     assert rest.views.waiting(limit=10) == ([JOB_ID], 1)
@@ -178,7 +182,11 @@ def work_of_the_janitor(logins: Logins) -> None:
     janitor.note_damaged("queue/document.json")
     janitor.outbox.owe(JOB_ID, 0)
     assert janitor.outbox.due(limit=10) == [(JOB_ID, 0)]
-    assert janitor.outbox.put_off(JOB_ID, 0, retry_seconds=1) == janitor.outbox.tries(JOB_ID, 0) == 1
+    janitor.outbox.note_host(JOB_ID, 0, "example.com")
+    assert list(janitor.outbox.due_with_hosts()) == [((JOB_ID, 0), "example.com")]
+    assert janitor.calls.take({"host:example.com": CallRate(60, 1)}) == {}
+    failed = FailedTry("then", "no", 500)
+    assert janitor.outbox.put_off(JOB_ID, 0, retry_seconds=1, failed=failed) == janitor.outbox.tries(JOB_ID, 0) == 1
     janitor.outbox.end(JOB_ID, 0)
     janitor.forget(JOB_ID)
     janitor.log_list.push("node.janitor.info:done", max_lines=10)

@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.resources": set(),
     "unmix.job": {"unmix.names", "unmix.document"},
     "unmix.job_view": {"unmix.document", "unmix.job"},
-    "unmix.settings": {"unmix.job"},
+    "unmix.settings": {"unmix.job", "unmix.callbacks"},
     "unmix.audio": {"unmix.errors"},
     "unmix.engine": {"unmix.errors", "unmix.names", "unmix.resources", "unmix.audio"},
     "unmix.store": {"unmix.errors", "unmix.names"},
@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "unmix.cli": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.engine", "unmix.separating", "unmix.client"),
-        *("unmix.janitor", "unmix.local", "unmix.runtime"),
+        *("unmix.janitor", "unmix.local", "unmix.runtime", "unmix.callbacks"),
     },
     "unmix_rest": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.audio", "unmix.store", "unmix.queue"),

@@ -29,6 +29,7 @@ def test_every_key_is_documented() -> None:
         redis_keys.JOBS_BY_PREFIX + "<term>",
         redis_keys.SPEED_PREFIX + "<model>",
         redis_keys.COMMIT_PREFIX + "<job_id>:<generation>",
+        redis_keys.CALLS_PREFIX + "<what>",
     }
     assert rows(PAGE.partition("## The record")[0]) == keys
 

@@ -35,6 +35,15 @@ def test_a_public_callback_is_kept_and_a_private_one_becomes_a_warning() -> None
     assert private.warnings[0].startswith("callback_forbidden")
 
 
+def test_a_callback_chooses_its_ends_and_a_wrong_choice_becomes_a_warning() -> None:
+    url = "http://93.184.215.14/done"
+    push = parse_element(json.dumps({"hash": SONG, "callback": {"url": url, "events": ["failed"]}}), SETTINGS)
+    assert push.callbacks == (Callback(url, {}, ("failed",)),)
+    wrong = parse_element(json.dumps({"hash": SONG, "callback": {"url": url, "events": ["never"]}}), SETTINGS)
+    assert wrong.callbacks == ()
+    assert wrong.warnings[0].startswith("invalid_field")
+
+
 def test_another_allowed_model_is_another_job() -> None:
     push = parse_element(json.dumps({"hash": SONG, "model": "htdemucs"}), SETTINGS)
     assert push.options.model == "htdemucs"

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from unmix import names
 from unmix.callbacks.address import check_callback_url
+from unmix.callbacks.events import read_events
 from unmix.errors import InputError
 from unmix.job import Callback, SeparationOptions
 from unmix.settings import Settings
@@ -71,8 +72,8 @@ def _callbacks(given: Any, settings: Settings) -> tuple[tuple[Callback, ...], tu
     if not isinstance(given, dict) or not isinstance(given.get("url"), str):
         return (), ()
     data = given.get("data")
-    callback = Callback(given["url"], data if isinstance(data, dict) else {})
     try:
+        callback = Callback(given["url"], data if isinstance(data, dict) else {}, read_events(given.get("events")))
         check_callback_url(callback.url, allow=settings.callback_allow)
     except InputError as error:
         return (), (f"{error.code}: {error.message}",)

@@ -18,6 +18,7 @@ from unmix import names
 from unmix.audio.formats import SAMPLE_RATE, check_format
 from unmix.audio.region import region_of
 from unmix.callbacks.address import check_callback_url
+from unmix.callbacks.events import read_events
 from unmix.errors import InputError
 from unmix.job import MAX_LABELS, Callback, JobRequest, Outcome, SeparationOptions, SongLevel
 from unmix.ledger.ledger import utc_now
@@ -236,12 +237,12 @@ def _callback(fields: Mapping[str, Any]) -> Callback | None:
     url, data = value.get("url"), value.get("data")
     if not isinstance(url, str) or not isinstance(data, dict | None):
         raise InputError("a callback has a url and may have data, an object", code="invalid_field")
-    return Callback(url, data or {})
+    return Callback(url, data or {}, read_events(value.get("events")))
 
 
 def _checked(callback: Callback, allow: str) -> Callback:
     """Return a callback that may be called as far as can be seen by now; see `check_callback_url` for the errors."""
-    return Callback(check_callback_url(callback.url, allow=allow), callback.data)
+    return replace(callback, url=check_callback_url(callback.url, allow=allow))
 
 
 def _text(fields: Mapping[str, Any], name: str, *, most: int | None = None) -> str | None:

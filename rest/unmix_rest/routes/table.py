@@ -12,7 +12,7 @@ from werkzeug.routing import Map
 
 from unmix_rest.http.lanes import Lane
 from unmix_rest.http.route import Route
-from unmix_rest.routes import events, jobs, models, ops, parts, separate, tracks, uploads
+from unmix_rest.routes import callbacks, events, jobs, models, ops, parts, separate, tracks, uploads
 from unmix_rest.services import Services
 
 ROUTES: Final = (
@@ -25,6 +25,7 @@ ROUTES: Final = (
     Route("/apiv1/jobs/<job_id>", ("DELETE",), tracks.delete_job),
     Route("/apiv1/jobs/<job_id>/cancel", ("POST",), jobs.cancel),
     Route("/apiv1/jobs/<job_id>/retry", ("POST",), jobs.retry),
+    Route("/apiv1/jobs/<job_id>/callbacks/<index>/redeliver", ("POST",), callbacks.redeliver),
     Route("/apiv1/jobs/<job_id>/parts", ("GET",), parts.parts),
     Route("/apiv1/jobs/<job_id>/parts/<int:index>/<stem>", ("GET",), parts.part),
     Route("/apiv1/jobs/<job_id>/peaks", ("GET",), parts.peaks),

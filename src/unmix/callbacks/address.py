@@ -133,6 +133,15 @@ def _may_reach(address: Address, networks: tuple[Network, ...]) -> bool:
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 
+def host_of(url: str) -> str:
+    """Return the host that a URL names, in whatever spelling, empty if it names none: by this callbacks are counted."""
+    try:
+        target = parse_target(url)
+    except InputError:
+        return ""
+    return str(getattr(target.address, "ipv4_mapped", None) or target.address or target.host)
+
+
 def checked_addresses(target: Target, allow: str, resolve: Resolver) -> list[str]:
     """Resolve the host, and refuse it whole if one of its addresses is none of ours to reach.
 

@@ -1,7 +1,7 @@
 """The delivery of a callback: one POST to one checked address, with bounds on time and answer.
 
 The janitor calls it when a job is over. Retries and their times belong to the queue's outbox, the rules of who may be
-called to `unmix.callbacks.address`.
+called to `unmix.callbacks.address`, signatures to `signing`, what an answer means to `answer`.
 """
 
 import contextlib
@@ -11,12 +11,15 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from unmix.callbacks.address import Resolver, Target, check_callback_url, checked_addresses, parse_target, resolve_host
+from unmix.callbacks.answer import check_answer
+from unmix.callbacks.signing import UNSIGNED, Signer
 from unmix.errors import CallbackError, InputError
 from unmix.job import Callback
 
@@ -32,11 +35,13 @@ def deliver(
     *,
     allow: str,
     delivery_id: str,
+    signer: Signer = UNSIGNED,
     resolve: Resolver | None = None,
-) -> None:
+) -> int:
     """POST the end of a job to its callback, once. The fields of the outcome win over equally named ones of the data.
 
-    `delivery_id` is the same for every try of one delivery, so that the receiver can tell a repetition.
+    `delivery_id` is the same for every try of one delivery, so that the receiver can tell a repetition. It has no full
+    stop, which ends it in what is signed. Returns the status of the answer.
 
     Raises:
         CallbackError: it did not arrive; `retryable` says whether it may another time.
@@ -50,7 +55,7 @@ def deliver(
         "Host": target.host_header,
         "Content-Type": "application/json",
         "User-Agent": "track-unmix",
-        "Webhook-Id": delivery_id,
+        **signer.headers(delivery_id, body, at=datetime.now(UTC)),
         "Connection": "close",
     }
     connection = _connect(target, checked_addresses(target, allow, resolve or resolve_host))
@@ -71,8 +76,8 @@ def deliver(
     finally:
         watchdog.cancel()
         connection.close()
-    if not 200 <= response.status < 300:
-        raise CallbackError(f"the callback's server answered {response.status}")
+    check_answer(response.status, response.headers.get("Retry-After"))
+    return response.status
 
 
 def _connect(target: Target, addresses: list[str]) -> HTTPConnection:

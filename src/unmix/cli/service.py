@@ -1,4 +1,7 @@
-"""The commands that run the service here (`local`, `demo`), or a part of it (`janitor`, `audit`, `buckets`, `logs`)."""
+"""The commands that run the service here (`local`, `demo`), or a part of it (`janitor`, `audit`, `buckets`, `logs`).
+
+`webhook-secret` makes what one of its settings needs.
+"""
 
 from contextlib import suppress
 from dataclasses import asdict
@@ -95,6 +98,14 @@ def buckets() -> None:
     wait_for_store(connect_store(settings))
     names = " and ".join(settings.store_bucket_prefix + bucket for bucket in (QUEUE_BUCKET, OUTPUT_BUCKET))
     typer.echo(f"the buckets {names} are there")
+
+
+@commands.command()
+def webhook_secret() -> None:
+    """Print a new secret for UNMIX_WEBHOOK_SECRETS."""
+    from unmix.callbacks.signing import new_secret
+
+    typer.echo(new_secret())
 
 
 @commands.command()

@@ -108,8 +108,8 @@ class Reconciler:
             if self._owes_callbacks(request, outcome):
                 return
         self._ledger.open_marks.take_away(job_id)
-        if self._ledger.request(job_id) != request:
-            self._ledger.open_marks.put(job_id, "submitted while its mark was taken away")
+        if self._ledger.end(job_id) != (request, outcome):
+            self._ledger.open_marks.put(job_id, "changed while its mark was taken away")
 
     def _mend_over(
         self, listed: StoredJob, request: JobRequest, outcome: Outcome, snapshot: QueueSnapshot, done: Reconciled

@@ -15,7 +15,16 @@ from typing import BinaryIO, Final, Protocol
 
 from unmix import names
 from unmix.errors import InputError, ObjectChangedError, ObjectMissingError, SupersededError
-from unmix.job import DamagedOutcome, DamagedRequest, Delivery, JobRequest, JobStatus, Outcome, StemFile
+from unmix.job import (
+    DamagedOutcome,
+    DamagedRequest,
+    Delivery,
+    DeliveryState,
+    JobRequest,
+    JobStatus,
+    Outcome,
+    StemFile,
+)
 from unmix.ledger.documents import Documents, Wanted
 from unmix.ledger.inventory import Inventory
 from unmix.ledger.open_marks import OpenMarks
@@ -98,6 +107,8 @@ class Ledger:
     def retry(self, job_id: str) -> JobRequest | None:
         """Submit a failed or cancelled job again; its request as it is if it is neither, None if there is none.
 
+        Callbacks that are gone for good are left behind.
+
         Raises:
             InputError: the request is damaged, so that nobody knows what to do (`not_retryable`).
         """
@@ -108,7 +119,12 @@ class Ledger:
                 raise InputError("what was asked for cannot be read; send the song again", code="not_retryable")
             if known and outcome and outcome.status in (JobStatus.FAILED, JobStatus.CANCELLED):
                 self._drop_damaged_outcome(job_id)
-                return known.again(utc_now())
+                kept = tuple(
+                    callback
+                    for index, callback in enumerate(known.callbacks)
+                    if not (end := outcome.deliveries.get(str(index))) or end.ended_as != DeliveryState.GONE
+                )
+                return replace(known, callbacks=kept).again(utc_now())
             return known
 
         return self._swap_request(job_id, renew)
@@ -139,14 +155,16 @@ class Ledger:
 
     def note_delivery(self, job_id: str, generation: str, index: int, delivery: Delivery) -> None:
         """Write into the outcome how the delivery of callback number `index` ended."""
-        while True:
-            outcome, etag = self._documents.outcome(job_id)
-            if outcome is None or outcome.generation != generation:
-                return  # removed or submitted anew
-            noted = replace(outcome, deliveries={**outcome.deliveries, str(index): delivery})
-            with suppress(ObjectChangedError):
-                self._store.put_if(names.outcome_object(job_id), noted.to_json(), etag=etag)
-                return
+        self._change_deliveries(job_id, generation, lambda noted: {**noted, str(index): delivery})
+
+    def owe_delivery(self, job_id: str, generation: str, index: int) -> None:
+        """Take out of the outcome how a delivery ended, so that it is owed again; the job is open until it is noted."""
+        why = f"callback {index} is asked for again"
+        self.open_marks.put(job_id, why)
+        self._change_deliveries(
+            job_id, generation, lambda noted: {number: end for number, end in noted.items() if number != str(index)}
+        )
+        self.open_marks.make_sure(job_id, why)
 
     def publish(self, outcome: Outcome) -> None:
         """Copy the stems of a done job to the names that the contract knows. Can be repeated by anyone, at any time.
@@ -255,6 +273,18 @@ class Ledger:
         if written:
             self.open_marks.make_sure(job_id, written[-1].generation)
         return request
+
+    def _change_deliveries(
+        self, job_id: str, generation: str, change: Callable[[dict[str, Delivery]], dict[str, Delivery]]
+    ) -> None:
+        while True:
+            outcome, etag = self._documents.outcome(job_id)
+            if outcome is None or outcome.generation != generation:
+                return  # removed or submitted anew
+            changed = replace(outcome, deliveries=change(outcome.deliveries))
+            with suppress(ObjectChangedError):
+                self._store.put_if(names.outcome_object(job_id), changed.to_json(), etag=etag)
+                return
 
     def _drop_damaged_outcome(self, job_id: str) -> None:
         """Remove an outcome that nobody can read, as it would end every later submission too."""

@@ -12,6 +12,7 @@ from typing import Final, Literal, Self, cast
 
 from unmix.errors import LeaseLostError
 from unmix.job import JobStatus
+from unmix.queue.call_limits import CallLimits
 from unmix.queue.commit_guard import CommitGuard
 from unmix.queue.job_list import JobList
 from unmix.queue.keys import (
@@ -72,6 +73,7 @@ class JobQueue:
         self.speeds = Speeds(self._link)
         self.guard = CommitGuard(self._link)
         self.outbox = Outbox(self._link)
+        self.calls = CallLimits(self._link)
         self.log_list = LogList(self._link)
         self.runs = Runs(self._link, lease_seconds=self.policy.lease_seconds)
 

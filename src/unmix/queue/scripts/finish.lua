@@ -32,8 +32,9 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- A callback may have been added since the worker read the request.
 for i = 0, math.max(tonumber(ARGV[6]), tonumber(record[4] or 0)) - 1 do
-  redis.call('ZADD', KEYS[4], now, job_id .. '#' .. i)
-  redis.call('HDEL', KEYS[10], job_id .. '#' .. i) -- of an earlier submission
+  local entry = job_id .. '#' .. i
+  redis.call('ZADD', KEYS[4], now, entry)
+  redis.call('HDEL', KEYS[10], entry, 'last:' .. entry, 'host:' .. entry) -- of an earlier submission
 end
 redis.call('HSET', KEYS[7], 'status', ARGV[4], 'error_code', ARGV[5], 'progress', 1)
 redis.call('HDEL', KEYS[7], 'token', 'retry_at')
