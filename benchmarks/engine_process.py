@@ -19,9 +19,9 @@ from torch import Tensor
 
 from benchmarks.scratch import CONVERTED
 from unmix.audio.level import Level
+from unmix.audio.passes import OVERLAP
 from unmix.audio.song_reader import SongReader
 from unmix.engine.models import LoadedModel, load_model
-from unmix.engine.segments import OVERLAP
 from unmix.engine.separator import Separator
 
 

@@ -71,8 +71,8 @@ def main() -> None:
 
 def _make(name: str, model_dir: Path, repository: Path, *, convert: bool) -> BenchModel:
     from demucs_models import full_htdemucs, save_pickle, save_safetensors
+    from unmix.audio.passes import OVERLAP
     from unmix.engine.models import available_offline, load_model
-    from unmix.engine.segments import OVERLAP
     from unmix.engine.separator import Separator
 
     weights = "trained by this project (training/)"

@@ -49,11 +49,15 @@ class Client:
         stems: list[str],
         format: str,
         bits: int = 16,
+        bitrate_kbps: int | None = None,
+        precision: str | None = None,
+        overlap: float = 0.25,
+        shifts: int = 0,
         mixture_consistency: bool = False,
         start: float = 0.0,
         end: float | None = None,
     ) -> str:
-        """Send a song to be separated and return the id of its job."""
+        """Send a song to be separated and return the id of its job; what is None is as the server has it."""
         fields: dict[str, Any] = {"format": format}
         if model is not None:
             fields["model"] = model
@@ -61,6 +65,14 @@ class Client:
             fields["stems"] = ",".join(stems)
         if bits != 16:
             fields["bits"] = str(bits)
+        if bitrate_kbps is not None:
+            fields["bitrate_kbps"] = str(bitrate_kbps)
+        if precision is not None:
+            fields["precision"] = precision
+        if overlap != 0.25:
+            fields["overlap"] = str(overlap)
+        if shifts:
+            fields["shifts"] = str(shifts)
         if start:
             fields["start"] = f"{start:f}"
         if end is not None:

@@ -21,6 +21,11 @@ from unmix.document import SCHEMA, Growable, load
 _WORD: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _HEX: Final = re.compile(r"[0-9a-f]*")
 
+#: How precisely a model may be asked to compute.
+PRECISIONS: Final = ("exact", "fast")
+#: Options that are the worker's where nobody chose them.
+_WORKERS: Final = ("bitrate_kbps", "precision")
+
 #: Most labels of a job, and most batches.
 MAX_LABELS: Final = 16
 
@@ -45,7 +50,8 @@ class SeparationOptions(Growable):
     """Effective options: everything that decides the bytes of the stems.
 
     `stems` empty means all sources of the model. `weights_sha256` is None while no worker has announced the model;
-    it then matches any weights of that name. With `mixture_consistency` the sources add up to the song.
+    it then matches any weights of that name. With `mixture_consistency` the sources add up to the song. Bit rate and
+    precision are None where nobody chose one: they are then the worker's, and match any.
     """
 
     model: str
@@ -56,11 +62,15 @@ class SeparationOptions(Growable):
     bits: int = 16  # of a sample, as the format has them
     start: float = 0.0  # in seconds; stems are of what lies between
     end: float | None = None  # None: the end of the song
+    bitrate_kbps: int | None = None  # of mp3
+    precision: str | None = None  # `exact` or `fast`
+    overlap: float = 0.25  # of windows; as the next, see `unmix.audio.passes`
+    shifts: int = 0
 
     def variant(self, defaults: "SeparationOptions") -> str:
         """Return the short digest of what differs from `defaults`, empty if nothing does."""
         usual = defaults._deciding
-        chosen = {name: value for name, value in self._deciding.items() if value != usual[name]}
+        chosen = {name: value for name, value in self._deciding.items() if value not in (None, usual[name])}
         if not chosen:
             return ""
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
@@ -74,7 +84,11 @@ class SeparationOptions(Growable):
         """Tell whether both give the same stems, as far as the weights are known."""
         if self.weights_sha256 and other.weights_sha256 and self.weights_sha256 != other.weights_sha256:
             return False
-        return self._deciding == other._deciding
+        one, another = self._deciding, other._deciding
+        return all(
+            value == another[name] or (name in _WORKERS and None in (value, another[name]))
+            for name, value in one.items()
+        )
 
     @property
     def _deciding(self) -> dict[str, Any]:
@@ -87,6 +101,10 @@ class SeparationOptions(Growable):
             "bits": self.bits,
             "start": self.start,
             "end": self.end,
+            "bitrate_kbps": self.bitrate_kbps,
+            "precision": self.precision,
+            "overlap": self.overlap,
+            "shifts": self.shifts,
         }
 
 
@@ -137,12 +155,14 @@ class JobRequest(Growable):
         return names.song_hash_of(self.job_id)
 
     @property
-    def separated_seconds(self) -> float | None:
-        """How much of the song there is to separate; None if that is not known."""
+    def computed_seconds(self) -> float | None:
+        """How much of the song is to be separated, as often as its options ask for; None if that is not known."""
         if self.duration_seconds is None:
             return None
-        end = self.duration_seconds if self.options.end is None else min(self.options.end, self.duration_seconds)
-        return max(0.0, end - self.options.start)
+        options = self.options
+        end = self.duration_seconds if options.end is None else min(options.end, self.duration_seconds)
+        usual = SeparationOptions(options.model).overlap
+        return max(0.0, end - options.start) * max(1, options.shifts) * (1 - usual) / (1 - options.overlap)
 
     def joined_by(self, other: "JobRequest") -> Self:
         """Return this request with what another submission of the job adds; itself if that is nothing."""
@@ -285,6 +305,15 @@ class Ran(Growable):
     weights_source: str = ""  # where the weights come from; empty, as the next, in documents of older workers
     weights_licence: str = ""  # what they may be used for, as their author says
     parts: RanParts | None = None  # None: the song was separated as a whole
+    bitrate_kbps: int | None = None  # of mp3; None for other formats, and in documents of older workers
+
+    def gives(self, options: SeparationOptions) -> bool:
+        """Tell whether the weights, precision and bit rate that `options` name are those that ran, if it is known."""
+        return (
+            options.weights_sha256 in (None, self.weights_sha256)
+            and (options.precision, self.precision) != ("exact", "fast")  # `fast` may well have run as `exact`
+            and (None in (options.bitrate_kbps, self.bitrate_kbps) or options.bitrate_kbps == self.bitrate_kbps)
+        )
 
 
 class DeliveryState(StrEnum):

@@ -42,6 +42,10 @@ class OptionsView(Growable):
     bits: int
     start: float
     end: float | None
+    bitrate_kbps: int | None = None  # of mp3; None is the workers' setting, and so with the next
+    precision: str | None = None
+    overlap: float = 0.25
+    shifts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

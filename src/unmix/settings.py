@@ -5,6 +5,7 @@ Every setting is `UNMIX_<NAME>`; names that older deployments use (`REDIS_HOST`,
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -86,11 +87,13 @@ class Settings(BaseSettings):
         "auto", description="What computes them; `auto`: `openvino` on a CPU for the models that it can, else `torch`."
     )
     precision: Literal["fast", "exact"] = Field(
-        "fast", description="`fast`: bfloat16 where the hardware has it; `exact`: float32 (see worker/README.md)."
+        "fast",
+        description="Where a job names none; `fast`: bfloat16 where the hardware has it; `exact`: float32 "
+        "(see worker/README.md).",
     )
     threads: int = Field(0, ge=0, description="CPU threads of one worker's engine; 0: the processors that it may use.")
     cache_dir: Path = Field(Path("~/.cache/track-unmix"), description="Folder that keeps converted models.")
-    mp3_bitrate_kbps: int = Field(256, ge=32, le=320, description="Bit rate of mp3 stems.")
+    mp3_bitrate_kbps: int = Field(256, ge=32, le=320, description="Bit rate of mp3 stems where a job names none.")
 
     fetch: Literal["blmove", "blpop"] = Field(
         "blmove", description="How workers take work; `blpop` is the contract's literal form (see redis/README.md)."
@@ -195,6 +198,11 @@ class Settings(BaseSettings):
     def default_options(self) -> SeparationOptions:
         """Options of a request that names none."""
         return SeparationOptions(model=self.model)
+
+    @property
+    def usual_options(self) -> SeparationOptions:
+        """What a job's id leaves out: the default options, and what workers do of themselves."""
+        return replace(self.default_options, bitrate_kbps=self.mp3_bitrate_kbps, precision=self.precision)
 
     @property
     def allowed_models(self) -> tuple[str, ...]:

@@ -38,8 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "unmix.resources",
     },
     "unmix.cli": {
-        *("unmix.errors", "unmix.names", "unmix.settings", "unmix.engine", "unmix.separating", "unmix.client"),
-        *("unmix.janitor", "unmix.local", "unmix.runtime", "unmix.callbacks"),
+        *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.separating"),
+        *("unmix.client", "unmix.janitor", "unmix.local", "unmix.runtime", "unmix.callbacks"),
     },
     "unmix_rest": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.audio", "unmix.store", "unmix.queue"),

@@ -47,6 +47,18 @@ def status(rest: Rest, job_id: str = JOB_ID) -> str:
     return str(rest.client.get(f"/apiv1/jobs/{job_id}").json["status"])
 
 
+def test_submit_says_how_a_song_is_to_be_computed_and_encoded(rest: Rest, url: str, tmp_path: Path) -> None:
+    song = tmp_path / "song.wav"
+    song.write_bytes(SONG)
+    options = ("--bitrate-kbps", "192", "--precision", "exact", "--overlap", "0.5", "--shifts", "2")
+    assert unmix("submit", song, "--url", url, *options) == 0
+    ((job_id,), _) = rest.queue.views.waiting(limit=9)
+    request = rest.ledger.request(job_id)
+    assert request is not None
+    chosen = request.options
+    assert (chosen.bitrate_kbps, chosen.precision, chosen.overlap, chosen.shifts) == (192, "exact", 0.5, 2)
+
+
 def test_submit_asks_for_what_its_options_say(rest: Rest, url: str, tmp_path: Path) -> None:
     song = tmp_path / "song.wav"
     song.write_bytes(SONG)

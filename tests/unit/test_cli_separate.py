@@ -58,6 +58,24 @@ def test_stems_come_in_as_many_bits_as_asked_for(
     assert "(unknown_bits)" in capsys.readouterr().err
 
 
+def test_bit_rate_overlap_and_shifts_are_as_asked_for(
+    song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = ("separate", song, "--model", "demo", "--stems", "vocals")
+    passes = ("--overlap", "0.5", "--shifts", "2")
+    for folder, options in {"small": ("--bitrate-kbps", "64"), "usual": (), "other": passes}.items():
+        assert unmix(*usual, "-o", tmp_path / folder, *options) == 0
+    made = {folder: (tmp_path / folder / "song" / "vocals.mp3").read_bytes() for folder in ("small", "usual", "other")}
+    assert len(made["small"]) < len(made["usual"]) / 3
+    assert made["other"] != made["usual"]
+    for wrong in (("--bitrate-kbps", "100"), ("--format", "wav", "--bitrate-kbps", "256")):
+        assert unmix(*usual, "-o", tmp_path / "none", *wrong) == 1
+        assert "(unknown_bitrate)" in capsys.readouterr().err
+    for wrong in (("--overlap", "0.8"), ("--overlap", "nan"), ("--shifts", "6")):
+        assert unmix(*usual, "-o", tmp_path / "none", *wrong) == 1
+        assert "(out_of_range)" in capsys.readouterr().err
+
+
 def test_a_region_gives_stems_of_its_length_and_one_outside_of_the_song_is_an_error(
     song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

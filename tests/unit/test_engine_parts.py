@@ -18,6 +18,7 @@ from unmix.audio.level import Level
 from unmix.audio.song_reader import SongReader
 from unmix.engine.models import DEMO, load_model
 from unmix.engine.parts import MadePart, PartGrid, PartMaker
+from unmix.engine.passes import Passes
 from unmix.engine.separator import Separator
 from unmix.engine.stems import plan_stems
 from unmix.errors import EngineError
@@ -62,7 +63,7 @@ def whole(
 def make(separator: Separator, song: Path, grid: PartGrid, bits: int, first: int, count: int) -> list[MadePart]:
     """Make `count` parts from number `first` on."""
     plan = plan_stems(separator.model, STEMS, mixture_consistency=False)
-    maker = PartMaker(separator, song, Level.of(SongReader(song)), grid, plan, bits=bits)
+    maker = PartMaker(separator, song, Level.of(SongReader(song)), grid, plan, Passes(), bits=bits)
     with torch.inference_mode():
         return list(islice(maker.parts(first, lambda: None), count))
 
@@ -94,7 +95,7 @@ def test_nothing_is_computed_for_a_part_that_nobody_asks_for(separator: Separato
         windows += 1
 
     plan = plan_stems(separator.model, ("vocals",), mixture_consistency=False)
-    parts = PartMaker(separator, song, Level.of(SongReader(song)), grid, plan, bits=16).parts(1, count)
+    parts = PartMaker(separator, song, Level.of(SongReader(song)), grid, plan, Passes(), bits=16).parts(1, count)
     with torch.inference_mode():
         next(parts)
         alone = windows
@@ -111,7 +112,7 @@ def test_samples_that_are_not_finite_are_no_part(separator: Separator, song: Pat
 
     device = cast(Separator, SimpleNamespace(stretches=stretches))
     plan = plan_stems(separator.model, ("drums", "bass"), mixture_consistency=False)
-    parts = PartMaker(device, song, Level.of(SongReader(song)), grid, plan, bits=16).parts(0, lambda: None)
+    parts = PartMaker(device, song, Level.of(SongReader(song)), grid, plan, Passes(), bits=16).parts(0, lambda: None)
     with pytest.raises(EngineError, match="not finite"):
         next(parts)
 
@@ -123,8 +124,9 @@ def test_only_what_is_computed_alike_is_of_one_kind(separator: Separator, cache_
         SimpleNamespace(**facts_of(separator) | {"precision": "other"}),
         SimpleNamespace(**facts_of(separator) | {"model": SimpleNamespace(weights_sha256="00")}),
     ]
-    kinds = [parts_kind(cast(Separator, each)) for each in (separator, *others)]
-    assert parts_kind(alike) == kinds[0]
+    kinds = [parts_kind(cast(Separator, each), Passes()) for each in (separator, *others)]
+    assert parts_kind(alike, Passes()) == kinds[0]
+    kinds += [parts_kind(separator, passes) for passes in (Passes(0.5), Passes(shifts=1), Passes(shifts=2))]
     assert len(set(kinds)) == len(kinds)
 
 

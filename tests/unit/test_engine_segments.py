@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from engine_support import engine_of, estimated, loaded, mixture_of, reference
 from unmix.engine.backends import Backend, Precision
 from unmix.engine.estimators import Estimator, TorchEstimator
 from unmix.engine.models import load_model
+from unmix.engine.passes import Passes
 from unmix.engine.sdr import sdr_db
 from unmix.engine.segments import Plan, SegmentStream, separate_windows
 from unmix.errors import EngineError
@@ -60,6 +61,44 @@ def test_songs_of_every_length_come_out_as_from_apply_model(samples: int) -> Non
     assert sdr_db(reference(bag, mixture).numpy(), estimates.numpy()) > 100
 
 
+@pytest.mark.parametrize("overlap", [0.1, 0.5, 0.6, 0.75])
+@pytest.mark.parametrize("samples", [1, SEGMENT - 1, SEGMENT + 1, 44_444])
+def test_every_overlap_comes_out_as_from_apply_model(samples: int, overlap: float) -> None:
+    bag, mixture, passes = BagOfModels([htdemucs()]), mixture_of(samples), Passes(overlap)
+    estimates = stream(bag, mixture, passes=passes)
+    assert sdr_db(reference(bag, mixture, passes).numpy(), estimates.numpy()) > 100
+    if samples > SEGMENT:  # else there is little to overlap
+        assert sdr_db(estimates.numpy(), stream(bag, mixture).numpy()) < 60
+
+
+@pytest.mark.parametrize("overlap", [0.25, 0.6])
+@pytest.mark.parametrize("shifts", [1, 3])
+@pytest.mark.parametrize("samples", [1, 999, SEGMENT, 60_001])
+def test_shifts_come_out_as_from_apply_model(samples: int, shifts: int, overlap: float) -> None:
+    bag, mixture, passes = BagOfModels([htdemucs()]), mixture_of(samples), Passes(overlap, shifts, seed="a song")
+    estimates = stream(bag, mixture, passes=passes)
+    assert estimates.shape == (4, 2, samples)
+    assert sdr_db(reference(bag, mixture, passes).numpy(), estimates.numpy()) > 100
+
+
+def test_shifts_of_other_classes_and_of_bags_come_out_as_from_apply_model(tmp_path: Path) -> None:
+    save_mdx(tmp_path)
+    mixed = BagOfModels([htdemucs(0), hdemucs(1, segment=0.3), htdemucs(2, segment=Fraction(2, 5))])
+    passes, mixture = Passes(0.4, 2, seed="a song"), mixture_of(60_001)
+    for bag in (mixed, load_model("mdx", model_dir=tmp_path).module, BagOfModels([demucs()])):
+        assert sdr_db(reference(bag, mixture, passes).numpy(), stream(bag, mixture, passes=passes).numpy()) > 100
+
+
+def test_shifts_follow_from_the_song_and_differ_for_every_pass_and_model() -> None:
+    passes = Passes(shifts=5, seed="a song")
+    drawn = [passes.silences(model, 44_100) for model in range(4)]
+    assert drawn == [Passes(0.5, 5, "a song").silences(model, 44_100) for model in range(4)]
+    assert len({silence for silences in drawn for silence in silences}) == 20
+    assert all(0 <= silence <= 22_050 for silences in drawn for silence in silences)
+    assert drawn != [Passes(shifts=5, seed="another").silences(model, 44_100) for model in range(4)]
+    assert drawn[0] == (13_252, 11_529, 2_420, 10_990, 4_441)  # for ever, or a song would not give what it gave
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_model_of_the_full_size_comes_out_as_from_apply_model() -> None:
@@ -92,6 +131,13 @@ def test_a_region_comes_out_bit_by_bit_as_from_the_whole_song(region: range) -> 
     bag, mixture = BagOfModels([htdemucs()]), mixture_of(100_003)
     part = stream(bag, mixture, region=region)
     assert torch.equal(part, stream(bag, mixture)[..., region.start : region.stop])
+
+
+@pytest.mark.parametrize("region", REGIONS, ids=lambda region: f"{region.start}-{region.stop}")
+def test_so_it_does_of_windows_that_overlap_far_and_are_shifted(region: range) -> None:
+    bag, mixture, passes = BagOfModels([htdemucs()]), mixture_of(100_003), Passes(0.7, 3, seed="a song")
+    part = stream(bag, mixture, region=region, passes=passes)
+    assert torch.equal(part, stream(bag, mixture, passes=passes)[..., region.start : region.stop])
 
 
 @pytest.mark.parametrize(("save", "name"), [(save_ft, "htdemucs_ft"), (save_mdx, "mdx")])
@@ -243,6 +289,28 @@ def test_a_model_without_weight_in_the_asked_sources_is_not_run(tmp_path: Path) 
     mixture = mixture_of(50_000)
     assert len(segments_of(bag, 50_000, [2])) * 4 == len(segments_of(bag, 50_000, [0, 1, 2, 3]))
     assert torch.equal(stream(bag, mixture, sources=[2])[0], stream(bag, mixture)[2])
+
+
+def test_a_long_song_needs_no_more_of_its_mixture_and_estimates_at_a_time_than_a_short_one() -> None:
+    def most_held(samples: int) -> int:
+        """Return most samples of the song that were read and not handed on yet."""
+        bag, passes = BagOfModels([htdemucs()]), Passes(0.5, 2, seed="a song")
+        segments = SegmentStream(estimators_of(bag), bag.weights, samples, [0], passes=passes)
+        read = given = most = 0
+
+        def chunks() -> Iterator[Tensor]:
+            nonlocal read, most
+            for chunk in mixture_of(samples).split(1_000, dim=-1):
+                read += chunk.shape[-1]
+                most = max(most, read - given)
+                yield chunk
+
+        with torch.inference_mode():
+            for mixture, _ in segments.estimates(chunks(), lambda done: None):
+                given += mixture.shape[-1]
+        return most
+
+    assert most_held(20 * SEGMENT) <= most_held(5 * SEGMENT) + 1_000 <= 3 * SEGMENT
 
 
 def test_every_segment_is_reported_once() -> None:

@@ -13,6 +13,8 @@ from unmix.job import Callback, Delivery, JobRequest, JobStatus, Outcome, Ran, S
 from unmix.names import ObjectName, hash_song, is_job_id, is_stem, owner_of, song_hash_of
 
 DEFAULTS = SeparationOptions(model="htdemucs")
+#: As REST has them: with what workers do of themselves.
+USUAL = replace(DEFAULTS, bitrate_kbps=256, precision="fast")
 SONG = hash_song(b"a song")
 
 options = st.builds(
@@ -24,6 +26,10 @@ options = st.builds(
     start=st.sampled_from([0.0, 1.5]),
     end=st.sampled_from([None, 1.75]),
     mixture_consistency=st.booleans(),
+    bitrate_kbps=st.sampled_from([192, 256]),
+    precision=st.sampled_from(["exact", "fast"]),
+    overlap=st.sampled_from([0.25, 0.5]),
+    shifts=st.sampled_from([0, 1]),
 )
 
 
@@ -40,17 +46,43 @@ def test_a_job_with_default_options_is_named_by_its_song_alone() -> None:
         ({"format": "wav"}, "3e60afc9"),
         ({"start": 12.5}, "03e44482"),
         ({"format": "wav", "bits": 24}, "811d5319"),
+        # of 0.1.0, and of b0049d1: before there were more options
+        ({"mixture_consistency": True}, "54740ae5"),
+        ({"end": 30.0}, "44e255c5"),
+        ({"start": 1.5, "end": 2.0, "stems": ("vocals",)}, "f3da2384"),
+        ({"format": "flac", "bits": 24}, "1c2f56ca"),
+        (
+            {
+                **{"model": "demo", "stems": ("vocals", "instrumental"), "format": "wav", "bits": 32},
+                **{"mixture_consistency": True, "start": 0.5, "end": 9.25},
+            },
+            "a2554f8a",
+        ),
+        # of the version that had these first
+        ({"bitrate_kbps": 192}, "792ca087"),
+        ({"precision": "exact"}, "305fdd57"),
+        ({"overlap": 0.5}, "bd680773"),
+        ({"shifts": 1}, "4b6ff282"),
     ],
 )
 def test_jobs_keep_the_ids_under_which_clients_know_them(chosen: dict[str, Any], variant: str) -> None:
-    assert replace(DEFAULTS, **chosen).job_id(SONG, DEFAULTS) == f"{SONG}.{variant}"
+    assert replace(DEFAULTS, **chosen).job_id(SONG, USUAL) == f"{SONG}.{variant}"
+
+
+def test_what_workers_do_of_themselves_is_no_other_job_when_it_is_named() -> None:
+    assert replace(DEFAULTS, bitrate_kbps=256).job_id(SONG, USUAL) == SONG
+    assert replace(DEFAULTS, precision="fast", stems=("vocals",)).job_id(SONG, USUAL) == f"{SONG}.46e239f0"
+    assert USUAL.same_result_as(DEFAULTS)
+    assert DEFAULTS.same_result_as(USUAL)
+    assert not replace(USUAL, bitrate_kbps=192).same_result_as(USUAL)
+    assert not replace(USUAL, end=3.0).same_result_as(USUAL)
 
 
 @given(options, options)
 def test_two_jobs_of_a_song_share_an_id_exactly_if_they_give_the_same_stems(
     one: SeparationOptions, other: SeparationOptions
 ) -> None:
-    assert (one.job_id(SONG, DEFAULTS) == other.job_id(SONG, DEFAULTS)) == one.same_result_as(other)
+    assert (one.job_id(SONG, USUAL) == other.job_id(SONG, USUAL)) == one.same_result_as(other)
 
 
 @given(options)
@@ -99,7 +131,7 @@ def test_what_is_no_stem_is_refused_by_pattern(text: str) -> None:
 def test_a_request_reads_back_as_it_was_written() -> None:
     request = JobRequest(
         job_id=SONG,
-        options=replace(DEFAULTS, stems=("vocals",), weights_sha256="ab", mixture_consistency=True),
+        options=replace(USUAL, stems=("vocals",), weights_sha256="ab", mixture_consistency=True, overlap=0.5, shifts=2),
         submitted_at="2026-01-01T00:00:00.000+00:00",
         callbacks=(Callback("http://example.org/done", {"deep": [1, {"ü": None}]}),),
         duration_seconds=12.5,
@@ -113,7 +145,7 @@ def test_a_request_reads_back_as_it_was_written() -> None:
 def test_a_request_from_before_an_option_existed_has_its_default() -> None:
     document = json.loads(JobRequest(SONG, DEFAULTS, "now").to_json())
     del document["options"]["mixture_consistency"]
-    for later in ("bits", "start", "end"):
+    for later in ("bits", "start", "end", "bitrate_kbps", "precision", "overlap", "shifts"):
         del document["options"][later]
     assert JobRequest.from_json(json.dumps(document).encode()).options == DEFAULTS
 

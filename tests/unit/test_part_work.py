@@ -15,7 +15,7 @@ from engine_support import loaded
 from unmix.engine.models import LoadedModel, load_model
 from unmix.engine.parts import PartGrid
 from unmix.engine.separator import Separator
-from unmix.errors import EngineError
+from unmix.errors import EngineError, InputError
 from unmix.job import SeparationOptions
 from unmix_worker.messages import (
     Event,
@@ -77,12 +77,14 @@ def work_on(separator: Separator, song: Path, out: Path, format: str = "wav", **
     return part_work(separator, task, None, max_seconds=math.inf, least_seconds=0)
 
 
-def assert_the_same(separator: Separator, song: Path, folder: Path, parent: Parent, format: str = "wav") -> int:
+def assert_the_same(
+    separator: Separator, song: Path, folder: Path, parent: Parent, format: str = "wav", **passes: Any
+) -> int:
     """Return how many parts there were."""
-    work = work_on(separator, song, folder / "parts", format)
+    work = work_on(separator, song, folder / "parts", format, **passes)
     assert work is not None
     stems, peaks, warnings = work.join(parent.emit, parent.receive)
-    whole = separator.separate_file(song, folder / "whole", format=format, bitrate_kbps=192)
+    whole = separator.separate_file(song, folder / "whole", format=format, bitrate_kbps=192, **passes)
     assert {stem: path.read_bytes() for stem, path in stems.items()} == {
         stem: path.read_bytes() for stem, path in whole.stems.items()
     }
@@ -100,6 +102,27 @@ def test_stems_of_parts_are_the_bytes_of_the_whole(
     song = tmp_path / "song"
     song.write_bytes(encode("flac", music(150_001)))
     assert assert_the_same(separator, song, tmp_path, Parent(backwards=backwards)) >= 2
+
+
+@pytest.mark.parametrize(
+    "passes", [{"overlap": 0.1}, {"overlap": 0.7}, {"overlap": 0.6, "shifts": 2}], ids=lambda passes: str(passes)
+)
+def test_so_it_is_however_far_windows_overlap_and_with_shifts(passes: dict[str, Any], tmp_path: Path) -> None:
+    separator = Separator(small(tmp_path), backend="torch", threads=1)
+    song = tmp_path / "song"
+    song.write_bytes(encode("flac", music(120_000)))
+    assert assert_the_same(separator, song, tmp_path, Parent(backwards=True), **passes) >= 2
+
+
+def test_what_there_is_not_is_refused_of_a_song_in_parts_too(tmp_path: Path) -> None:
+    separator = Separator(small(tmp_path), backend="torch", threads=1)
+    song = tmp_path / "song"
+    song.write_bytes(encode("flac", music(60_000)))
+    for wrong in ({"overlap": 1.0}, {"shifts": 6}):
+        with pytest.raises(InputError, match="from"):
+            work_on(separator, song, tmp_path / "parts", **wrong)
+        with pytest.raises(InputError, match="from"):
+            separator.separate_file(song, tmp_path / "whole", **wrong)
 
 
 @pytest.mark.parametrize("format", ["mp3", "flac"])

@@ -161,7 +161,7 @@ def test_an_instrumental_of_a_model_without_vocals(rest: Rest) -> None:
 
 
 @pytest.mark.parametrize("value", [10**9, -1, True, 0.5, "1"])
-@pytest.mark.parametrize("name", ["shifts", "segment", "overlap"])
+@pytest.mark.parametrize("name", ["segment", "segment_seconds", "sample_rate"])
 def test_options_that_the_service_decides_itself(rest: Rest, name: str, value: object) -> None:
     assert_problem(rest.post_json(SONG, **{name: value}), 422, "out_of_range")
 

@@ -50,6 +50,16 @@ def test_options_go_with_each_form(rest: Rest, form: Any) -> None:
     assert options["stems"] == ["vocals", "instrumental"]
 
 
+@pytest.mark.parametrize("form", [send, send_form, send_json])
+def test_how_a_song_is_computed_and_encoded_goes_with_each_form(rest: Rest, form: Any) -> None:
+    job = form(rest, bitrate_kbps="192", precision="exact", overlap="0.5", shifts="2").json
+    said = [job["options"][name] for name in ("bitrate_kbps", "precision", "overlap", "shifts")]
+    assert said == [192, "exact", 0.5, 2]
+    assert job["warnings"] == []
+    assert job["hash"].startswith(f"{JOB_ID}.")
+    assert send(rest, bitrate_kbps="192", precision="exact", overlap="0.50", shifts="2").json["hash"] == job["hash"]
+
+
 @pytest.mark.parametrize("content_type", ["audio/mpeg", "application/x-www-form-urlencoded", "text/plain", None])
 def test_what_is_no_json_is_a_song_whatever_its_type(rest: Rest, content_type: str | None) -> None:
     assert rest.client.post("/apiv1/jobs", data=SONG, content_type=content_type).json["hash"] == JOB_ID

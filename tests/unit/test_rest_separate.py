@@ -15,9 +15,10 @@ from support import RedisServer
 from unmix.audio.level import Level
 from unmix.audio.probe import Probe, ProbedSong
 from unmix.audio.song_reader import SongReader
-from unmix.job import Callback, JobStatus, SongLevel
+from unmix.job import Callback, JobStatus, Ran, SongLevel
 from unmix.names import hash_song, song_object
 
+FAST = {"precision": "fast"}
 PUBLIC: dict[str, Any] = {"url": "http://93.184.215.14/done", "data": {"ticket": 1}}
 
 
@@ -157,6 +158,90 @@ def test_bits_that_a_format_does_not_have_are_refused_and_nothing_is_stored(
     if not isinstance(fields["bits"], list):
         assert rest.post_form(SONG, **{name: str(value) for name, value in fields.items()}).json["code"] == code
     assert rest.stored() == []
+
+
+@pytest.mark.parametrize(
+    ("usual", "other"),
+    [
+        ({"bitrate_kbps": 256}, {"bitrate_kbps": 320}),
+        ({"precision": "fast"}, {"precision": "exact"}),
+        ({"overlap": 0.25}, {"overlap": 0.75}),
+        ({"shifts": 0}, {"shifts": 5}),
+    ],
+    ids=lambda fields: str(*fields),
+)
+def test_how_it_is_computed_and_encoded_makes_another_job_where_it_is_not_as_usual(
+    rest: Rest, usual: dict[str, Any], other: dict[str, Any]
+) -> None:
+    plain = rest.post_form(SONG).json["hash"]
+    for fields in (usual, dict.fromkeys(usual)):
+        assert rest.post_json(SONG, **fields).json["hash"] == plain
+    assert rest.post_form(SONG, **{name: str(value) for name, value in usual.items()}).json["hash"] == plain
+    different = rest.post_json(SONG, **other).json["hash"]
+    assert different != plain
+    assert rest.post_form(SONG, **{name: str(value) for name, value in other.items()}).json["hash"] == different
+    options = rest.client.get(f"/apiv1/jobs/{different}").json["options"]
+    assert {name: options[name] for name in other} == other
+
+
+def test_usual_is_what_the_operator_says(tmp_path: Path, redis_url: str) -> None:
+    rest = Rest(tmp_path, redis_url, mp3_bitrate_kbps=192, precision="exact")
+    assert rest.post_json(SONG, bitrate_kbps=192, precision="exact").json["hash"] == hash_song(SONG)
+    assert len({rest.post_json(SONG, **fields).json["hash"] for fields in ({"bitrate_kbps": 256}, {}, FAST)}) == 3
+    request = rest.ledger.request(hash_song(SONG))
+    assert request is not None
+    assert (request.options.bitrate_kbps, request.options.precision) == (192, "exact")
+
+
+def test_stems_that_were_made_in_another_way_than_is_named_now_are_not_served_again(rest: Rest) -> None:
+    job_id = rest.post_form(SONG).json["hash"]
+    ran = Ran("demo", "ab" * 32, "cpu", 44_100, 2.0, 0.5, precision="fast", bitrate_kbps=192)
+    rest.finish(job_id, {"vocals": b"v"}, ran=ran)
+    assert rest.post_json(SONG).json["status"] == "done"
+    assert rest.post_json(SONG, precision="fast").json["status"] == "done"
+    assert rest.post_json(SONG, bitrate_kbps=256).json["status"] == "queued"  # the usual one was another then
+    assert rest.queue.views.waiting(limit=9)[0] == [job_id]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"bitrate_kbps": 192, "format": "flac"}, "unknown_bitrate"),
+        ({"bitrate_kbps": 256, "format": "wav"}, "unknown_bitrate"),
+        ({"bitrate_kbps": 193}, "unknown_bitrate"),
+        ({"bitrate_kbps": 0}, "unknown_bitrate"),
+        ({"bitrate_kbps": -192}, "unknown_bitrate"),
+        ({"bitrate_kbps": 192.5}, "invalid_field"),
+        ({"precision": "FAST"}, "unknown_precision"),
+        ({"precision": "float64"}, "unknown_precision"),
+        ({"precision": 32}, "invalid_field"),
+        ({"overlap": 0.09}, "out_of_range"),
+        ({"overlap": 0.7500001}, "out_of_range"),
+        ({"overlap": 0}, "out_of_range"),
+        ({"overlap": -0.25}, "out_of_range"),
+        ({"overlap": True}, "invalid_field"),
+        ({"overlap": "nan"}, "invalid_field"),
+        ({"shifts": 6}, "out_of_range"),
+        ({"shifts": -1}, "out_of_range"),
+        ({"shifts": 10**9}, "out_of_range"),
+        ({"shifts": 10**400}, "invalid_field"),
+        ({"shifts": 0.5}, "invalid_field"),
+        ({"shifts": [1]}, "invalid_field"),
+    ],
+)
+def test_ways_that_there_are_not_are_refused_and_nothing_is_stored(
+    rest: Rest, fields: dict[str, Any], code: str
+) -> None:
+    assert rest.post_json(SONG, **fields).json["code"] == code
+    if all(isinstance(value, str | float) for value in fields.values()):
+        answer = rest.post_form(SONG, **{name: str(value) for name, value in fields.items()})
+        assert (answer.status_code, answer.json["code"]) == (422, code)
+    assert rest.stored() == []
+
+
+def test_the_refusal_of_a_bit_rate_says_which_format_has_one(rest: Rest) -> None:
+    assert "only mp3" in rest.post_json(SONG, format="flac", bitrate_kbps=192).json["detail"]
+    assert "320" in rest.post_json(SONG, bitrate_kbps=321).json["detail"]
 
 
 def test_a_region_is_another_job_of_the_song(rest: Rest) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from unmix_worker.messages import Event, Failed, Ready, SeparationTask, decode_e
 #: What stands in for separators: it says of each whether it is alive when the next one is made.
 CHILD = """
 import gc, sys, weakref
+from pathlib import Path
 from types import SimpleNamespace
 import torch
 from unmix.engine.faults import faults_named
@@ -31,9 +33,11 @@ from unmix_worker import child
 made = []
 
 class Separator:
-    device, backend, precision, needed_mb = "cpu", "torch", "exact", 0
+    device, backend, needed_mb = "cpu", "torch", 0
 
-    def __init__(self, name):
+    def __init__(self, name, precision):
+        print("loaded", name, precision, file=sys.stderr, flush=True)
+        self.precision = precision if Path("fast").exists() else "exact"  # whether the machine has it
         print("alive:", sum(other() is not None for other in made), file=sys.stderr, flush=True)
         made.append(weakref.ref(self))
         self.itself = self  # only a collection frees it
@@ -51,7 +55,7 @@ def make(name, settings):
         raise child.EngineError("no such weights", code="model_unavailable")
     if name == "broken":
         raise torch.AcceleratorError("CUDA error: unspecified launch failure")
-    return Separator(name)
+    return Separator(name, settings.precision)
 
 gc.disable()
 child.make_separator = make
@@ -61,8 +65,8 @@ STICKY = 'raise torch.AcceleratorError("CUDA error: an illegal memory access was
 SHORT = 'raise RuntimeError("cuFFT error: CUFFT_INTERNAL_ERROR")'
 
 
-def task(model: str) -> str:
-    return encode(SeparationTask.of(SeparationOptions(model=model), Path("/song"), Path("/out"), 256))
+def task(model: str, **options: Any) -> str:
+    return encode(SeparationTask.of(SeparationOptions(model=model, **options), Path("/song"), Path("/out"), 256))
 
 
 @contextmanager
@@ -75,7 +79,7 @@ def running_child(tmp_path: Path, fault: str, model: str = "first") -> Iterator[
     ):
         patch.setenv("UNMIX_MODEL", model)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": stderr}
-        with subprocess.Popen(command, text=True, **pipes) as child:  # type: ignore[call-overload]
+        with subprocess.Popen(command, text=True, cwd=tmp_path, **pipes) as child:  # type: ignore[call-overload]
             timer = threading.Timer(PATIENCE_SECONDS, child.kill)
             timer.start()
             try:
@@ -133,7 +137,20 @@ def test_a_model_goes_before_the_next_one_comes_and_comes_again_if_that_one_cann
             assert isinstance(failed, Failed)
             codes.append(failed.code)
         assert codes == ["out_of_memory", "model_unavailable", "out_of_memory", "out_of_memory"]
-    assert (tmp_path / "stderr").read_text().splitlines() == ["alive: 0"] * 3
+    lines = (tmp_path / "stderr").read_text().splitlines()
+    assert [line for line in lines if "alive" in line] == ["alive: 0"] * 3
+
+
+def test_another_precision_is_loaded_when_it_is_asked_for_and_not_if_it_is_what_runs_anyway(tmp_path: Path) -> None:
+    with running_child(tmp_path, SHORT) as child:  # it was told nothing, so `fast`, and runs `exact`
+        next_end(child)
+        for precision in ("exact", "fast", None):
+            next_end(child, task("first", precision=precision))
+        (tmp_path / "fast").touch()
+        for precision in ("fast", None, "exact", "exact", None):
+            next_end(child, task("second", precision=precision))
+    loaded = [line for line in (tmp_path / "stderr").read_text().splitlines() if "loaded" in line]
+    assert loaded == ["loaded first fast", "loaded second fast", "loaded second exact", "loaded second fast"]
 
 
 #: A worker whose separations all fail as if its device were broken, but for the n-th ones.

@@ -10,9 +10,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -26,7 +27,18 @@ from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix_worker import separation
 from unmix_worker.lease import Lease
-from unmix_worker.messages import Done, Failed, Loaded, Ready, SeparationTask, decode_event, encode
+from unmix_worker.messages import (
+    KNOWN,
+    Done,
+    Failed,
+    Loaded,
+    PartsTask,
+    Ready,
+    SeparationTask,
+    decode_event,
+    encode,
+)
+from unmix_worker.parts import PartsHelp
 from unmix_worker.separation import CrashedError, SeparationProcess
 
 JOB_ID = hash_song(b"a song")
@@ -151,6 +163,48 @@ def test_events_that_only_a_later_version_knows_are_passed_over(
     said = [UNKNOWN, encode(READY), UNKNOWN, encode(Loaded()), UNKNOWN, encode(DONE)]
     separated = process_whose_child_says(*said).separate(TASK, lease, Shutdown(60))
     assert separated.ran == DONE.ran
+
+
+#: What a child of 0.1.0 says: not which fields of a task it knows.
+EARLIER_READY = json.dumps({name: value for name, value in json.loads(encode(READY)).items() if name != "knows"}) + "\n"
+
+
+@pytest.mark.parametrize("chosen", [{"overlap": 0.5}, {"shifts": 1}, {"precision": "exact"}], ids=lambda it: str(*it))
+def test_a_child_of_an_earlier_version_is_asked_for_nothing_that_it_would_ignore(
+    process_whose_child_says: Callable[..., SeparationProcess], lease: Lease, chosen: dict[str, Any]
+) -> None:
+    process = process_whose_child_says(EARLIER_READY, encode(Loaded()), encode(DONE))
+    asked = replace(TASK, **chosen)
+    with pytest.raises(EngineError, match=f"another version.* {next(iter(chosen))}") as caught:
+        process.separate(asked, lease, Shutdown(60))
+    assert (caught.value.code, caught.value.retryable) == ("bad_task", True)
+    assert not isinstance(caught.value, CrashedError)  # the song is not to blame
+    helper = cast(PartsHelp, None)  # which is not asked
+    with pytest.raises(EngineError, match="another version"):
+        process.help(PartsTask(asked, join=False), helper, Shutdown(60))
+    assert process.separate(TASK, lease, Shutdown(60)).ran == DONE.ran  # all else it does as ever
+
+
+def test_a_child_of_this_version_is_asked_for_all_that_this_version_knows(
+    process_whose_child_says: Callable[..., SeparationProcess], lease: Lease
+) -> None:
+    process = process_whose_child_says(encode(replace(READY, knows=KNOWN)), encode(Loaded()), encode(DONE))
+    asked = replace(TASK, overlap=0.5, shifts=1, precision="exact", bits=24)
+    assert process.separate(asked, lease, Shutdown(60)).ran == DONE.ran
+
+
+def test_a_child_says_what_it_knows_and_refuses_a_precision_that_only_a_later_version_knows() -> None:
+    with running_child() as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        ready = decode_event(child.stdout.readline())
+        assert isinstance(ready, Ready)
+        assert {"precision", "overlap", "shifts"} <= set(ready.knows)
+        child.stdin.write(encode(replace(TASK, precision="of tomorrow")))
+        child.stdin.flush()
+        answer = decode_event(child.stdout.readline())
+        assert isinstance(answer, Failed)
+        assert (answer.code, answer.retryable) == ("bad_task", True)
 
 
 def test_a_default_model_that_never_gets_loaded_ends_the_waiting(

@@ -16,13 +16,15 @@ from pathlib import Path
 from unmix.audio.level import Level
 from unmix.audio.peaks import of_song
 from unmix.engine.memory import give_back
+from unmix.engine.passes import Passes
 from unmix.engine.separator import Separator
 from unmix.errors import DeviceError, EngineError, UnmixError
-from unmix.job import Ran
+from unmix.job import PRECISIONS, Ran
 from unmix.queue.records import ModelCard
 from unmix.separating import make_separator
 from unmix.settings import Settings
 from unmix_worker.messages import (
+    KNOWN,
     Done,
     Event,
     Failed,
@@ -46,24 +48,27 @@ def main() -> None:
     lines = _read_lines()
     settings = Settings()
     separator: Separator | None
+    precision: str = settings.precision  # that the separator was made for; what really runs may be more exact
     try:
         separator = make_separator(settings.model, settings)
     except UnmixError as error:
         emit(_failed(error))
         _end_after(error)
         return
-    kind = parts_kind(separator)
-    emit(Ready(_card(separator), separator.backend, separator.precision, separator.needed_mb, kind))
+    kind = parts_kind(separator, Passes())
+    emit(Ready(_card(separator), separator.backend, separator.precision, separator.needed_mb, kind, KNOWN))
     while True:
         try:
             order = _order(lines.get())
             if not isinstance(order, SeparationTask | PartsTask):
                 continue  # of a song that is over
             task = order.separation if isinstance(order, PartsTask) else order
-            if separator is None or separator.model.name != task.model:
+            asked = _precision(task, settings)
+            if separator is None or separator.model.name != task.model or asked not in (precision, separator.precision):
                 separator = None  # one model at a time, for memory's sake: this one goes before the next one comes
                 give_back()
-                separator = make_separator(task.model, settings)
+                separator = make_separator(task.model, settings.model_copy(update={"precision": asked}))
+                precision = asked
             emit(Loaded())
             _refuse_other_weights(task, separator)
             if isinstance(order, PartsTask):
@@ -90,6 +95,18 @@ def _order(line: str) -> Order:
         raise EngineError(f"the worker is of another version: {error}", code="bad_task", retryable=True) from error
 
 
+def _precision(task: SeparationTask, settings: Settings) -> str:
+    """Return how precisely to compute.
+
+    Raises:
+        EngineError: only another version knows this precision (`bad_task`).
+    """
+    asked = task.precision or settings.precision
+    if asked not in PRECISIONS:
+        raise EngineError("the worker does not know the precision of this job", code="bad_task", retryable=True)
+    return asked
+
+
 def _refuse_other_weights(task: SeparationTask, separator: Separator) -> None:
     model = separator.model
     if task.weights_sha256 not in (None, model.weights_sha256):
@@ -111,13 +128,15 @@ def _as_a_whole(task: SeparationTask, separator: Separator, max_seconds: float, 
         bitrate_kbps=task.bitrate_kbps,
         max_seconds=max_seconds,  # REST has checked it, a foreign producer has not
         mixture_consistency=task.mixture_consistency,
+        overlap=task.overlap,
+        shifts=task.shifts,
         level=_level(task),
         start=task.start,
         end=task.end,
         on_progress=lambda done, total: emit(Progress(done, total)),
     )
     stems = {stem: str(path) for stem, path in separation.stems.items()}
-    ran = _ran(separator, separation.duration_seconds, separation.seconds)
+    ran = _ran(separator, task, separation.duration_seconds, separation.seconds)
     return Done(stems, ran, separation.warnings, separation.notes, of_song(separation.peaks))
 
 
@@ -133,11 +152,11 @@ def _in_parts(
         work.help(emit, receive)
         return None
     stems, peaks, warnings = work.join(emit, receive)
-    ran = _ran(separator, work.duration_seconds, time.monotonic() - started)
+    ran = _ran(separator, task, work.duration_seconds, time.monotonic() - started)
     return Done({stem: str(path) for stem, path in stems.items()}, ran, warnings, work.notes, peaks)
 
 
-def _ran(separator: Separator, duration_seconds: float, seconds: float) -> Ran:
+def _ran(separator: Separator, task: SeparationTask, duration_seconds: float, seconds: float) -> Ran:
     model = separator.model
     return Ran(
         model=model.name,
@@ -150,6 +169,7 @@ def _ran(separator: Separator, duration_seconds: float, seconds: float) -> Ran:
         processing_seconds=round(seconds, 3),
         weights_source=model.weights_source,
         weights_licence=model.weights_licence,
+        bitrate_kbps=task.bitrate_kbps if task.format == "mp3" else None,
     )
 
 

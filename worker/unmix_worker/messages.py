@@ -8,16 +8,25 @@ each part (`PartMade`) and how far it has joined them (`PartsJoined`). The paren
 parts that others made (`UsePart`), or says that no more is wanted (`NoMoreRuns`).
 
 Where a package is replaced under a running worker, the next child that it starts is of another version. So a field or
-an event that the reader does not know is ignored, and a task that lacks something is answered with `Failed`.
+an event that the reader does not know is ignored, and a task that lacks something is answered with `Failed`. That a
+child does not ignore what changes the stems is seen to by the parent: `Ready` says which fields of a task it knows.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
+from unmix.audio.passes import OVERLAP
 from unmix.job import Ran, SeparationOptions, SongLevel
 from unmix.queue.records import ModelCard
+
+#: The fields of a task that every child knows: earlier ones do not say which.
+_KNOWN_AT_FIRST: Final = (
+    *("song", "out", "model", "weights_sha256", "stems", "format", "bitrate_kbps", "mixture_consistency"),
+    *("bits", "start", "end", "level"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,15 @@ class SeparationTask:
     start: float = 0.0
     end: float | None = None
     level: SongLevel | None = None  # of the song, if it is known
+    precision: str | None = None  # None: the worker's
+    overlap: float = OVERLAP
+    shifts: int = 0
+
+    def unknown_to(self, knows: Collection[str]) -> list[str]:
+        """Return the fields that say something and are not among those that a child knows."""
+        return [
+            each.name for each in fields(self) if each.name not in knows and getattr(self, each.name) != each.default
+        ]
 
     @classmethod
     def of(
@@ -43,11 +61,11 @@ class SeparationTask:
         options: SeparationOptions,
         song_path: Path,
         out: Path,
-        bitrate_kbps: int,
+        usual_kbps: int,
         *,
         level: SongLevel | None = None,
     ) -> Self:
-        """Make the task that gives `options` for the song at `song_path`."""
+        """Make the task that gives `options` for the song at `song_path`, with `usual_kbps` where they name none."""
         return cls(
             str(song_path.absolute()),
             str(out.absolute()),
@@ -55,12 +73,15 @@ class SeparationTask:
             options.weights_sha256,
             options.stems,
             options.format,
-            bitrate_kbps,
+            options.bitrate_kbps or usual_kbps,
             options.mixture_consistency,
             options.bits,
             options.start,
             options.end,
             level,
+            options.precision,
+            options.overlap,
+            options.shifts,
         )
 
 
@@ -140,6 +161,7 @@ class Ready:
     """The default model is loaded; `backend` and `precision` are what really runs.
 
     `needed_mb` is how many MiB the child needs to separate with it; 0: not known. `parts_kind` is that of `PartsBegun`.
+    `knows` are the fields of a task that the child does not ignore.
     """
 
     card: ModelCard
@@ -147,6 +169,7 @@ class Ready:
     precision: str
     needed_mb: int = 0
     parts_kind: str = ""
+    knows: tuple[str, ...] = _KNOWN_AT_FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +204,9 @@ class Failed:
     message: str
     retryable: bool
 
+
+#: The fields of a task that this version knows, for `Ready`.
+KNOWN: Final = tuple(each.name for each in fields(SeparationTask))
 
 Order: TypeAlias = SeparationTask | PartsTask | MakeRun | UsePart | NoMoreRuns
 Event: TypeAlias = Ready | Loaded | Progress | PartsBegun | PartsJoined | RunWanted | PartMade | Done | Failed

@@ -5,6 +5,7 @@ as files. `unmix_worker.parts` is the parent's side.
 """
 
 import hashlib
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +19,12 @@ from unmix import engine
 from unmix.audio.encode import StemWriter, stem_writers
 from unmix.audio.joining import Joiner
 from unmix.audio.level import Level, measuring
+from unmix.audio.passes import OVERLAP
 from unmix.audio.peaks import of_song
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import AudioInfo, measure
 from unmix.engine.parts import PART_STRIDES, MadePart, PartGrid, PartMaker
+from unmix.engine.passes import Passes
 from unmix.engine.separator import Separator, clip_warnings
 from unmix.engine.stems import plan_stems
 from unmix.errors import EngineError
@@ -51,6 +54,7 @@ def part_work(
 
     Raises:
         AudioError: the song cannot be decoded.
+        InputError: the task asks for what there is not.
     """
     song = None
     if level is None or not level.is_of_this_version:
@@ -75,10 +79,12 @@ class PartWork:
         self._task = task
         self._level = level
         self._grid = grid
-        self._kind = parts_kind(separator)
+        passes = Passes.of(Path(task.song), task.overlap, task.shifts)
+        self._kind = parts_kind(separator, passes)
+        self._windows_a_part = math.ceil(PART_STRIDES * (1 - OVERLAP) / (1 - passes.overlap)) * max(1, passes.shifts)
         plan = plan_stems(separator.model, task.stems, mixture_consistency=task.mixture_consistency)
         self._names = plan.names
-        self._maker = PartMaker(separator, Path(task.song), level, grid, plan, bits=task.bits)
+        self._maker = PartMaker(separator, Path(task.song), level, grid, plan, passes, bits=task.bits)
         self._folder = Path(task.out) / "parts"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._parts: Iterator[MadePart] = iter(())
@@ -184,7 +190,7 @@ class PartWork:
         return writer.peaks
 
     def _progress(self, joiner: Joiner | None) -> Progress:
-        ahead = PART_STRIDES * joiner.missing if joiner else 0  # if nobody else makes any
+        ahead = self._windows_a_part * joiner.missing if joiner else 0  # if nobody else makes any
         return Progress(self._windows, max(1, self._windows + ahead))
 
 
@@ -200,9 +206,10 @@ def _linked(files: dict[str, Path]) -> dict[str, Path]:
     return links
 
 
-def parts_kind(separator: Separator) -> str:
+def parts_kind(separator: Separator, passes: Passes) -> str:
     """Return a word that is the same for whatever gives the same samples, as far as can be told."""
     facts = [separator.model.weights_sha256, separator.backend, separator.device, torch.get_num_threads()]
+    facts += [passes.overlap, passes.shifts]  # where these begin follows from the song
     code = [path.read_bytes() for path in sorted(Path(engine.__file__).parent.glob("*.py"))]
     digest = hashlib.sha256(f"{facts} {measuring()}".encode() + b"".join(code))
     return f"{separator.precision}-{digest.hexdigest()[:12]}"

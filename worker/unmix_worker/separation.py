@@ -82,6 +82,7 @@ class SeparationProcess:
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._card: ModelCard | None = None
         self.parts_kind = ""  # of the parts that the child makes with its default model
+        self._known: tuple[str, ...] = ()  # fields of a task that the child does not ignore
         limit = settings.worker_memory_mb << 20 if settings.worker_memory_mb else memory_limit_bytes()
         self._room_bytes = room_for_child_bytes(limit)
         self._watch: MemoryWatch | None = None
@@ -103,6 +104,7 @@ class SeparationProcess:
             self._refuse_too_little_memory(ready)
             self._card = ready.card
             self.parts_kind = ready.parts_kind
+            self._known = ready.knows
             log.info(
                 "model loaded",
                 model=self._card.name,
@@ -125,6 +127,7 @@ class SeparationProcess:
             Released: there is not enough time left before the shutdown; the child was stopped.
         """
         self.ensure_ready(shutdown)
+        self._refuse_what_is_unknown(task)
         self._send(task)
         asked_at = time.monotonic()
         pace: _Pace | None = None
@@ -170,6 +173,7 @@ class SeparationProcess:
             Released: the shutdown came first; the child was stopped.
         """
         self.ensure_ready(shutdown)
+        self._refuse_what_is_unknown(task)
         self._send(task)
         pace = _Pace()
         try:
@@ -243,6 +247,13 @@ class SeparationProcess:
             self._child.stdin.flush()
         except OSError as error:
             raise CrashedError("the separating process has ended") from error
+
+    def _refuse_what_is_unknown(self, task: SeparationTask | PartsTask) -> None:
+        """Ask a child of an earlier version for nothing that it would ignore: the stems would be others."""
+        separation = task.separation if isinstance(task, PartsTask) else task
+        if unknown := separation.unknown_to(self._known):
+            message = f"the separating process is of another version: it does not know {', '.join(unknown)}"
+            raise EngineError(message, code="bad_task", retryable=True)
 
     def _wait_until_ready(self, shutdown: Shutdown) -> Ready:
         started_at = time.monotonic()

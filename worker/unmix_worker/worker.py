@@ -217,7 +217,7 @@ class Worker:
 
     def _note_speed(self, request: JobRequest, ran: Ran, seconds: float) -> None:
         """Let those who wait know how long a song takes, if this one took one worker all of its time."""
-        song_seconds = replace(request, duration_seconds=ran.duration_seconds).separated_seconds
+        song_seconds = replace(request, duration_seconds=ran.duration_seconds).computed_seconds
         if song_seconds and (ran.parts is None or (not ran.parts.found and len(ran.parts.made) == 1)):
             with suppress(QueueError):
                 self._queue.speeds.note(ran.model, song_seconds=song_seconds, work_seconds=seconds)

@@ -58,6 +58,8 @@ STATUS: Final[Mapping[str, int]] = {
     "unknown_model": 422,
     "unknown_format": 422,
     "unknown_bits": 422,
+    "unknown_bitrate": 422,
+    "unknown_precision": 422,
     "unknown_stem": 400,
     "out_of_range": 422,
     "bad_region": 422,

@@ -15,12 +15,13 @@ import structlog
 from flask import Response, request
 
 from unmix import names
-from unmix.audio.formats import SAMPLE_RATE, check_format
+from unmix.audio.formats import SAMPLE_RATE, check_bitrate, check_format
+from unmix.audio.passes import check_passes
 from unmix.audio.region import region_of
 from unmix.callbacks.address import check_callback_url
 from unmix.callbacks.events import read_events
 from unmix.errors import InputError
-from unmix.job import MAX_LABELS, Callback, JobRequest, Outcome, SeparationOptions, SongLevel
+from unmix.job import MAX_LABELS, PRECISIONS, Callback, JobRequest, Outcome, SeparationOptions, SongLevel
 from unmix.ledger.ledger import utc_now
 from unmix.queue.records import ModelCard
 from unmix_rest.http.answers import json_answer
@@ -33,13 +34,16 @@ from unmix_rest.views import view_of, view_of_job
 log = structlog.get_logger()
 
 #: What a job can be told.
-OPTIONS: Final = ("model", "stems", "format", "bits", "mixture_consistency", "start", "end")
+OPTIONS: Final = (
+    *("model", "stems", "format", "bits", "bitrate_kbps", "mixture_consistency", "start", "end"),
+    *("precision", "overlap", "shifts"),
+)
 #: What a client may say besides, in each of the two routes; `songhash` older clients send, and it is worked out anyway.
 FIELDS: Final = ("callback", "name", "labels", "batch")
 OLD_FIELDS: Final = ("callback", "songhash")
 
-#: What other services let clients choose and this one decides itself, for the same song to give the same stems.
-FIXED_OPTIONS: Final = ("shifts", "segment", "segment_seconds", "overlap", "sample_rate")
+#: What other services let clients choose and this one decides itself.
+FIXED_OPTIONS: Final = ("segment", "segment_seconds", "sample_rate")
 
 #: Most unknown fields that the answer names, and how much of each.
 _NAMED_FIELDS: Final = 10
@@ -117,7 +121,7 @@ def _accept(
     region_of(options.start, options.end, samples=round(probed.duration_seconds * SAMPLE_RATE))
     services.queue.ping()  # nothing is stored that could not be queued, unless Redis goes at this very moment
     wanted = JobRequest(
-        job_id=options.job_id(upload.song_hash, services.settings.default_options),
+        job_id=options.job_id(upload.song_hash, services.settings.usual_options),
         options=options,
         submitted_at=utc_now(),
         callbacks=(wish.callback,) if wish.callback else (),
@@ -168,11 +172,18 @@ def _options(fields: Mapping[str, Any], services: Services) -> SeparationOptions
         known = ", ".join(services.settings.allowed_models)
         raise InputError(f"the models of this service are: {known}", code="unknown_model")
     format = _text(fields, "format") or defaults.format
-    bits = _number(fields, "bits")
+    bits = _whole(fields, "bits")
     bits = defaults.bits if bits is None else bits
-    if bits != int(bits):
-        raise InputError("the field bits has to be a whole number", code="invalid_field")
-    check_format(format, int(bits))
+    check_format(format, bits)
+    bitrate_kbps = _whole(fields, "bitrate_kbps")
+    check_bitrate(format, bitrate_kbps)
+    precision = _text(fields, "precision")
+    if precision not in (None, *PRECISIONS):
+        raise InputError(f"the precisions of this service are: {', '.join(PRECISIONS)}", code="unknown_precision")
+    overlap = _number(fields, "overlap")
+    overlap = defaults.overlap if overlap is None else overlap
+    shifts = _whole(fields, "shifts") or 0
+    check_passes(overlap, shifts)
     card = services.queue.models.get(model)
     return SeparationOptions(
         model,
@@ -180,9 +191,13 @@ def _options(fields: Mapping[str, Any], services: Services) -> SeparationOptions
         format,
         weights_sha256=card.weights_sha256 if card else None,
         mixture_consistency=_flag(fields, "mixture_consistency"),
-        bits=int(bits),
+        bits=bits,
         start=_number(fields, "start") or 0.0,
         end=_number(fields, "end"),
+        bitrate_kbps=bitrate_kbps,
+        precision=precision,
+        overlap=overlap,
+        shifts=shifts,
     )
 
 
@@ -283,6 +298,14 @@ def _number(fields: Mapping[str, Any], name: str) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:
         return float(value)
     raise InputError(f"the field {name} has to be a number", code="invalid_field")
+
+
+def _whole(fields: Mapping[str, Any], name: str) -> int | None:
+    """Read a whole number."""
+    value = _number(fields, name)
+    if value is not None and value != int(value):
+        raise InputError(f"the field {name} has to be a whole number", code="invalid_field")
+    return None if value is None else int(value)
 
 
 def _flag(fields: Mapping[str, Any], name: str) -> bool:

@@ -20,6 +20,17 @@ Format = Annotated[Literal["mp3", "wav", "flac"], typer.Option(help="Format of t
 Bits = Annotated[
     int, typer.Option(help="Bits of a sample: 16, 24 (wav, flac), 32 (wav: floating point, nothing is clipped).")
 ]
+Bitrate = Annotated[
+    int | None,
+    typer.Option("--bitrate-kbps", help="Bit rate of mp3, 32 to 320 kbit/s.", show_default="UNMIX_MP3_BITRATE_KBPS"),
+]
+Precision = Annotated[Literal["exact", "fast"] | None, typer.Option(help="How precisely.", show_default="fast")]
+Overlap = Annotated[
+    float, typer.Option(help="How far windows overlap, 0.1 to 0.75: more takes longer, and may sound better.")
+]
+Shifts = Annotated[
+    int, typer.Option(help="Average so many estimates of the shifted song, up to 5; each takes as long as all does.")
+]
 Start = Annotated[float, typer.Option(help="Where in the song the stems begin, in seconds.")]
 End = Annotated[float | None, typer.Option(help="Where in the song the stems end, in seconds.", show_default="its end")]
 Consistency = Annotated[

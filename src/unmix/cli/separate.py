@@ -4,12 +4,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.progress import Progress, TaskID
 
+from unmix.audio.formats import check_bitrate
+from unmix.audio.passes import check_passes
 from unmix.cli.options import (
+    Bitrate,
     Bits,
     Consistency,
     Device,
@@ -17,6 +20,9 @@ from unmix.cli.options import (
     Format,
     Model,
     Output,
+    Overlap,
+    Precision,
+    Shifts,
     Songs,
     Start,
     Stems,
@@ -38,14 +44,15 @@ def separate(
     model_dir: Annotated[Path | None, typer.Option(help="Folder of your own models.")] = None,
     format: Format = "mp3",
     bits: Bits = 16,
+    bitrate_kbps: Bitrate = None,
     stems: Stems = "",
     mixture_consistency: Consistency = False,
     start: Start = 0.0,
     end: End = None,
+    overlap: Overlap = 0.25,
+    shifts: Shifts = 0,
     device: Device = None,
-    precision: Annotated[
-        Literal["exact", "fast"] | None, typer.Option(help="How precisely.", show_default="fast")
-    ] = None,
+    precision: Precision = None,
     at_once: Annotated[int, typer.Option(min=1, help="Songs to separate at the same time; worth it on a GPU.")] = 1,
 ) -> None:
     """Separate songs here, without any service."""
@@ -53,6 +60,8 @@ def separate(
 
     settings = read_settings()
     check_names(songs)
+    check_bitrate(format, bitrate_kbps)
+    check_passes(overlap, shifts)  # before a model is loaded for nothing
     chosen = {"model_dir": model_dir, "device": device, "precision": precision}
     settings = settings.model_copy(update={name: value for name, value in chosen.items() if value})
     separator = make_separator(model or settings.model, settings, at_once=at_once)
@@ -69,8 +78,10 @@ def separate(
                 stems=names_in(stems),
                 format=format,
                 bits=bits,
-                bitrate_kbps=settings.mp3_bitrate_kbps,
+                bitrate_kbps=bitrate_kbps or settings.mp3_bitrate_kbps,
                 mixture_consistency=mixture_consistency,
+                overlap=overlap,
+                shifts=shifts,
                 start=start,
                 end=end,
                 on_progress=partial(_advance, progress, task, stopped),

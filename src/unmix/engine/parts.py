@@ -16,14 +16,15 @@ from unmix.audio.level import Level
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import SongReader
 from unmix.engine.faults import faults_named
+from unmix.engine.passes import Passes
 from unmix.engine.segments import Plan
 from unmix.engine.separator import Separator
 from unmix.engine.stems import StemPlan
 from unmix.engine.transfer import rounded
 from unmix.errors import EngineError
 
-#: Strides of the model's windows that a part lasts: 11.7 s with htdemucs. A part that is made on its own takes one
-#: window more than that.
+#: Strides of the model's windows, as they overlap by default, that a part lasts: 11.7 s with htdemucs. A part that is
+#: made on its own takes one window more than that.
 PART_STRIDES: Final = 2
 
 
@@ -63,13 +64,22 @@ class PartMaker:
     """Makes parts of one song."""
 
     def __init__(
-        self, separator: Separator, song: Path, level: Level, grid: PartGrid, plan: StemPlan, *, bits: int
+        self,
+        separator: Separator,
+        song: Path,
+        level: Level,
+        grid: PartGrid,
+        plan: StemPlan,
+        passes: Passes,
+        *,
+        bits: int,
     ) -> None:
         self._separator = separator
         self._song = song
         self._level = level
         self._grid = grid
         self._plan = plan
+        self._passes = passes
         self._bits = bits
         self._decoding: _Decoding | None = None
 
@@ -85,7 +95,7 @@ class PartMaker:
         growing = _Growing(self._grid, first)
         with faults_named():
             estimates = self._separator.stretches(
-                self._decoded, self._level, self._plan.sources, lambda done, total: on_window(), region
+                self._decoded, self._level, self._plan.sources, lambda done, total: on_window(), region, self._passes
             )
             for mixture, stretch in estimates:
                 stems = torch.stack(self._plan.stems(mixture, stretch))

@@ -1,9 +1,9 @@
 """Segments: a song as overlapping windows, each separated on its own, and their estimates as one stream again.
 
-Gives what `demucs.apply.apply_model(shifts=0, overlap=0.25)` gives, in memory that does not grow with the song: at any
-time there are about two segments of mixture and one of estimates, on the device of the estimators. A window depends on
-nothing but the song's length and its samples there, so any range of windows can be separated anywhere. Normalisation
-and files are `separator`'s.
+Gives what `demucs.apply.apply_model` gives for an overlap and shifts, in memory that does not grow with the song: at
+any time there are about two segments of mixture and, for each pass, one of estimates, on the device of the estimators.
+A window depends on nothing but the song's length and its samples there, so any range of windows can be separated
+anywhere. Normalisation and files are `separator`'s.
 
 Shapes: mixture (channels, time), estimates (sources, channels, time); float32, at the model's sample rate.
 """
@@ -12,18 +12,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
-from typing import Any, Final
+from typing import Any
 
 import torch
 from demucs.utils import center_trim
 from torch import Tensor
 from torch.nn import functional
 
+from unmix.audio.passes import OVERLAP
 from unmix.engine.estimators import Estimator
+from unmix.engine.passes import Passes
 from unmix.errors import EngineError
-
-#: Part of a segment that it shares with the next; demucs' default.
-OVERLAP: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +50,15 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where the windows of one model lie in a song of `total` samples."""
+    """Where the windows of one model lie in a song of `total` samples.
+
+    The first one begins `silence` samples before the song: so it is shifted.
+    """
 
     model: Any  # one model of demucs, no bag
     total: int
+    overlap: float = OVERLAP
+    silence: int = 0
 
     @property
     def segment(self) -> int:
@@ -64,14 +68,14 @@ class Plan:
     @property
     def stride(self) -> int:
         """Samples from one segment to the next."""
-        return int((1 - OVERLAP) * self.segment)
+        return int((1 - self.overlap) * self.segment)
 
     def __len__(self) -> int:
-        return -(-self.total // self.stride)
+        return -(-(self.silence + self.total) // self.stride)
 
     def window(self, index: int) -> Window:
         """Return the window number `index`, from 0."""
-        offset = index * self.stride
+        offset = index * self.stride - self.silence
         length = min(self.segment, self.total - offset)
         wanted = self.model.valid_length(length) if hasattr(self.model, "valid_length") else length
         start = offset - (wanted - length) // 2
@@ -108,20 +112,28 @@ class SegmentStream:
         total: int,
         sources: Sequence[int],
         region: range | None = None,
+        passes: Passes | None = None,
     ) -> None:
         """Prepare for a song of `total` samples and the sources with these indexes.
 
         `weights` has, for each model, its weight in every source. A model without weight in the asked ones is not run.
         Of the song only `region` is estimated, with the windows that touch it: what comes out is what the whole song
-        would give there.
+        would give there. `passes` are the plain one unless they are given.
         """
-        self._region = region or range(total)
+        self._region, passes = region or range(total), passes or Passes()
         self._lanes = [
-            _Lane(estimator, Plan(estimator.model, total), self._region, [own[source] for source in sources])
-            for estimator, own in zip(estimators, weights, strict=True)
+            _Lane(
+                estimator,
+                Plan(estimator.model, total, passes.overlap, silence),
+                self._region,
+                [own[source] for source in sources],
+            )
+            for index, (estimator, own) in enumerate(zip(estimators, weights, strict=True))
             if any(own[source] for source in sources)
+            for silence in passes.silences(index, estimator.model.samplerate)
         ]
-        weight_sums = [sum(own[source] for own in weights) for source in sources]
+        times = max(1, passes.shifts)
+        weight_sums = [times * sum(own[source] for own in weights) for source in sources]
         (self.device,) = {lane.estimator.device for lane in self._lanes}
         self._weight_sums = torch.tensor(weight_sums, device=self.device)[:, None, None]
         self._sources = sources
@@ -181,7 +193,7 @@ class SegmentStream:
 
 
 class _Lane:
-    """One model of a bag on its way through the song: the windows before it, the overlap-add of those behind."""
+    """One model of a bag on one way through the song: the windows before it, the overlap-add of those behind."""
 
     def __init__(self, estimator: Estimator, plan: Plan, region: range, weights: Sequence[float]) -> None:
         self.estimator = estimator

@@ -20,6 +20,7 @@ from unmix.audio.codec_pool import CodecPool, PooledReader
 from unmix.audio.encode import MP3_QUALITY, StemWriter, Writer, stem_writers
 from unmix.audio.formats import check_format
 from unmix.audio.level import Level
+from unmix.audio.passes import OVERLAP
 from unmix.audio.region import region_of
 from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.audio.song_reader import SongReader
@@ -27,6 +28,7 @@ from unmix.engine.backends import Backend, Precision, make_engine
 from unmix.engine.faults import faults_named
 from unmix.engine.memory import give_back, needed_mb
 from unmix.engine.models import LoadedModel
+from unmix.engine.passes import Passes
 from unmix.engine.resample import torchaudio_resample
 from unmix.engine.segments import SegmentStream
 from unmix.engine.shared import SharedEstimator
@@ -71,8 +73,8 @@ class Separator:
 
     With `at_once` above 1 it may be called from so many threads at once: their songs then share batches of windows,
     and are decoded and encoded by processes beside this one. `backend` and `precision` are those of `backends`;
-    `threads` is for computing on the CPU, 0 leaves it to torch; `cache_dir` keeps converted models. `shifts` is 0 and
-    the order of all sums is fixed: the same song gives the same samples again on the same machine.
+    `threads` is for computing on the CPU, 0 leaves it to torch; `cache_dir` keeps converted models. Shifts follow from
+    the song and the order of all sums is fixed: the same song gives the same samples again on the same machine.
 
     Raises:
         EngineError: `device_unavailable`, `backend_unavailable`, or `torchaudio_needed` for a model that does not run
@@ -141,6 +143,8 @@ class Separator:
         mp3_quality: int = MP3_QUALITY,
         max_seconds: float = math.inf,
         mixture_consistency: bool = False,
+        overlap: float = OVERLAP,
+        shifts: int = 0,
         start: float = 0.0,
         end: float | None = None,
         level: Level | None = None,
@@ -149,13 +153,15 @@ class Separator:
         """Separate `song` into `out_dir/<stem>.<format>`, all sources of the model if no stems are named.
 
         Either all files are there in the end or none. What exceeds full scale is clamped and counted. With
-        `mixture_consistency` the estimates of all sources are made to add up to the song first. From `start` to `end`
+        `mixture_consistency` the estimates of all sources are made to add up to the song first. Windows overlap by
+        `overlap`, and with `shifts` as many estimates of the shifted song are averaged. From `start` to `end`
         in seconds the stems are what they would be there if the whole song was separated. The song's `level` saves one
         of two decodes, and changes no sample; one that another version measured is not used.
 
         Raises:
             InputError: a stem that the model cannot give (`unknown_stem`), a format there is not (`unknown_format`,
-                `unknown_bits`), or a region that the song does not have (`bad_region`).
+                `unknown_bits`), a region that the song does not have (`bad_region`), or an overlap or shifts that are
+                not on offer (`out_of_range`).
             AudioError: the song cannot be decoded.
             OutOfMemoryError: there was too little memory.
             DeviceError: the device failed; nothing more can be separated in this process.
@@ -164,6 +170,7 @@ class Separator:
         started = time.monotonic()
         plan = plan_stems(self.model, stems, mixture_consistency=mixture_consistency)
         check_format(format, bits)
+        passes = Passes.of(song, overlap, shifts)
         reader = self._reader(song, max_seconds=max_seconds)
         segments = 0
 
@@ -182,7 +189,7 @@ class Separator:
             ThreadPoolExecutor(len(writers)) as pool,
         ):
             encoding: list[Future[None]] = []
-            estimates = self._estimates(reader, level, plan.sources, start, end, report)
+            estimates = self._estimates(reader, level, plan.sources, start, end, passes, report)
             for made in delivered((plan.stems(*stretch) for stretch in estimates), bits=bits):
                 _wait(encoding)  # no more than one stretch at a time, for memory's sake
                 encoding = [pool.submit(write, writer) for write, writer in zip(made, writers, strict=True)]
@@ -210,6 +217,7 @@ class Separator:
         sources: Sequence[str],
         start: float,
         end: float | None,
+        passes: Passes,
         on_progress: OnProgress,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mixture (2, time) and the estimates (sources, 2, time) of consecutive stretches at 44.1 kHz."""
@@ -217,13 +225,14 @@ class Separator:
             if level is None or not level.is_of_this_version:
                 level = Level.of(reader)
             region = region_of(start, end, samples=level.samples)
-            yield from self.stretches(lambda _: (_tensors(reader), 0), level, sources, on_progress, region)
+            yield from self.stretches(lambda _: (_tensors(reader), 0), level, sources, on_progress, region, passes)
             return
         # Rare, so simple: a song for a model of another rate is held in memory as a whole.
         song = torch.cat(list(_tensors(reader)), dim=-1)
         region = region_of(start, end, samples=song.shape[-1])
         mixture = self._resample(song, SAMPLE_RATE, self.model.sample_rate)
-        stretches = self.stretches(lambda _: ([mixture], 0), Level.of([mixture.numpy()]), sources, on_progress)
+        level = Level.of([mixture.numpy()])
+        stretches = self.stretches(lambda _: ([mixture], 0), level, sources, on_progress, passes=passes)
         estimates = torch.cat([stretch.cpu() for _, stretch in stretches], dim=-1)
         wanted = slice(region.start, region.stop)
         yield song[..., wanted], self._resample(estimates, self.model.sample_rate, SAMPLE_RATE)[..., wanted]
@@ -235,6 +244,7 @@ class Separator:
         sources: Sequence[str],
         on_progress: OnProgress,
         region: range | None = None,
+        passes: Passes | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mixture (2, time) and the estimates (sources, 2, time) of stretches at the model's rate.
 
@@ -242,7 +252,7 @@ class Separator:
             EngineError: as `SegmentStream.estimates`.
         """
         indexes = [self.model.sources.index(name) for name in sources]
-        stream = SegmentStream(self._estimators, self.model.module.weights, level.samples, indexes, region)
+        stream = SegmentStream(self._estimators, self.model.module.weights, level.samples, indexes, region, passes)
         on_progress(0, len(stream))
         chunks, begin = mixture(stream.first_sample)
         normalised = ((on_device(chunk, stream.device) - level.mean) / level.std for chunk in chunks)

@@ -256,10 +256,7 @@ class Ledger:
             return True
         if outcome.status is not JobStatus.DONE or outcome.ran is None:
             return False
-        weights = wanted.options.weights_sha256
-        if weights is not None and weights != outcome.ran.weights_sha256:
-            return False
-        return all(map(self.has_stem, outcome.stems.values()))
+        return outcome.ran.gives(wanted.options) and all(map(self.has_stem, outcome.stems.values()))
 
     def _swap_request(self, job_id: str, change: Callable[[JobRequest | None], Wanted]) -> Wanted:
         """Replace the request of a job, which is marked from before the write until the janitor has seen it through."""

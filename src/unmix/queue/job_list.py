@@ -70,7 +70,7 @@ class JobList:
             "generation": request.generation,
             "submitted_at": request.submitted_at if request.submitted_at_seconds else None,
             "model": request.options.model,
-            "separated_seconds": request.separated_seconds,
+            "computed_seconds": request.computed_seconds,
             "name": request.name,
             "labels": request.labels,
             "batches": request.batches,

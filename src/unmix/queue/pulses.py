@@ -124,5 +124,5 @@ class Pulses:
 def _works(ids: list[str], cards: list[str | None], done: dict[str, Any]) -> Iterator[tuple[str, Work]]:
     for job_id, text in zip(ids, cards, strict=True):
         card = json.loads(text) if text else {}
-        if card.get("separated_seconds"):
-            yield job_id, Work(card["model"], card["separated_seconds"], float(done.get(job_id) or 0))
+        if card.get("computed_seconds"):
+            yield job_id, Work(card["model"], card["computed_seconds"], float(done.get(job_id) or 0))
