@@ -120,7 +120,6 @@ class JobSummary(View):
     labels: tuple[str, ...] = ()
     batches: tuple[str, ...] = ()
     submitted_at: str | None = None  # ISO 8601, UTC
-    finished_at: str | None = None  # likewise
     duration_seconds: float | None = None  # of the song
     progress: float = 0.0  # 0..1
     error_code: str | None = None
