@@ -46,7 +46,7 @@ def test_a_job_with_default_options_is_named_by_its_song_alone() -> None:
         ({"format": "wav"}, "3e60afc9"),
         ({"start": 12.5}, "03e44482"),
         ({"format": "wav", "bits": 24}, "811d5319"),
-        # of 0.1.0, and of b0049d1: before there were more options
+        # as they were before there were more options
         ({"mixture_consistency": True}, "54740ae5"),
         ({"end": 30.0}, "44e255c5"),
         ({"start": 1.5, "end": 2.0, "stems": ("vocals",)}, "f3da2384"),
