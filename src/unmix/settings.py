@@ -136,7 +136,9 @@ class Settings(BaseSettings):
     )
     rest_threads: int = Field(16, ge=1, description="Threads that answer requests.")
     rest_streams: int = Field(
-        256, ge=0, description="Most clients that are told of jobs as they go, or wait for their end, at once."
+        256,
+        ge=0,
+        description="Most clients at once that are told of jobs as they go, wait for their end, or fetch all stems.",
     )
     max_upload_mb: int = Field(256, ge=1, description="Largest accepted upload in MiB.")
     upload_hours: float = Field(

@@ -79,8 +79,17 @@ def test_what_carries_no_song_does_not_wait_with_the_uploads(rest: Rest, method:
     assert lanes(rest, method, path) == (Lane.QUICK,)
 
 
-@pytest.mark.parametrize("path", [f"/apiv1/jobs/{JOB}/events", f"/apiv1/jobs/{JOB}/events/", "/apiv1/events"])
-def test_who_watches_stays(rest: Rest, path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/apiv1/jobs/{JOB}/events",
+        f"/apiv1/jobs/{JOB}/events/",
+        "/apiv1/events",
+        f"/apiv1/jobs/{JOB}/stems.zip",
+        f"//apiv1/jobs/{JOB}/stems.zip/",
+    ],
+)
+def test_who_watches_or_fetches_all_stems_stays(rest: Rest, path: str) -> None:
     assert lanes(rest, "GET", path, query="batch=x") == (Lane.STAYING,)
 
 

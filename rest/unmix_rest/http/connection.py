@@ -1,7 +1,8 @@
 """One connection, as waitress has it, with what it lacks.
 
-Clients that trickle are cut off; what waitress itself refuses has the form that all errors have; and once the port is
-closed, a connection ends with its last answer, and not before its client has got all of it.
+Clients that trickle are cut off; an answer can go as fast as its client takes it, so that it need not be kept; what
+waitress itself refuses has the form that all errors have; and once the port is closed, a connection ends with its last
+answer, and not before its client has got all of it.
 """
 
 import fcntl
@@ -10,26 +11,30 @@ import termios
 from socket import socket
 from typing import Any, Final
 
-from waitress.channel import HTTPChannel
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 
-from unmix_rest.http.lanes import BACKLOG, MAY_STAY
+from unmix_rest.http.lanes import BACKLOG, MAY_STAY, WAIT_TO_SEND
 from unmix_rest.http.problems import http_problem_json
 
-#: A request that comes slower than this, counted from its first byte, counts as nothing moving.
+#: A request that comes slower than this, counted from its first byte, counts as nothing moving; so does an answer.
 SLOWEST_BYTES_PER_SECOND: Final = 256
 #: How long the loop waits for a thread that sends; it must not keep other connections waiting.
 _SENDING_SECONDS: Final = 0.001
+#: A buffer of an answer keeps what was sent until another one is begun: after so many bytes, if most of them are sent.
+_BUFFER_BYTES: Final = 1 << 20
 
 
 class _AnswerTask(WSGITask):
     """Answers by the application."""
 
     def get_environment(self) -> dict[str, Any]:
-        """Add what only the server knows: whether the request may keep its thread, and how much waits to be sent."""
+        """Add what only the server knows: whether the request may keep its thread, and how its answer goes out."""
         environment = super().get_environment()
         environment[MAY_STAY] = getattr(self.request, "may_stay", False)
-        environment[BACKLOG] = lambda: self.channel.total_outbufs_len
+        channel: Any = self.channel
+        environment[BACKLOG] = lambda: channel.total_outbufs_len
+        environment[WAIT_TO_SEND] = channel.wait_to_send
         return environment
 
     def build_response_header(self) -> bytes:
@@ -73,6 +78,32 @@ class Connection(HTTPChannel):
         if received < (self.last_activity - self._began_at) * SLOWEST_BYTES_PER_SECOND:
             self.last_activity = before
 
+    def write_soon(self, data: Any) -> int:
+        """Buffer what is to be sent; waitress would begin a new buffer after a gigabyte only."""
+        if self.current_outbuf_count >= _BUFFER_BYTES > self.total_outbufs_len:
+            self.current_outbuf_count = self.adj.outbuf_high_watermark
+        return super().write_soon(data)
+
+    def wait_to_send(self, most_bytes: int) -> None:
+        """Return when at most so many bytes wait to be sent; a client that takes next to nothing is cut off.
+
+        Raises:
+            ClientDisconnected: the client is gone.
+        """
+        seconds = self.adj.channel_timeout
+        with self.outbuf_lock:
+            while self.connected and self.total_outbufs_len > most_bytes:
+                before = self._bytes_on_the_way()
+                self.outbuf_lock.wait_for(
+                    lambda: not self.connected or self.total_outbufs_len <= most_bytes, timeout=seconds
+                )
+                is_over = self.total_outbufs_len > most_bytes
+                if is_over and before - self._bytes_on_the_way() < seconds * SLOWEST_BYTES_PER_SECOND:
+                    self.will_close = True
+                    raise ClientDisconnected
+            if not self.connected:
+                raise ClientDisconnected
+
     def send_continue(self) -> None:
         """Invite the body, unless the headers alone were refused: waitress would read all of it first."""
         if self.request is not None and self.request.error is None:
@@ -100,6 +131,10 @@ class Connection(HTTPChannel):
             self.will_close = True
         else:
             super().handle_close()
+
+    def _bytes_on_the_way(self) -> int:
+        """Return how much of what was written the client has not got."""
+        return self.total_outbufs_len + (_unacknowledged_bytes(self.socket) if self.socket is not None else 0)
 
     def _is_lingering(self) -> bool:
         """Tell whether the kernel holds the end of the last answer; it would be lost with the network of a pod."""

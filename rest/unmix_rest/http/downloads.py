@@ -31,7 +31,7 @@ def download(stream: BinaryIO, file: StemFile, *, media_type: str, name: str) ->
     response = Response(FileWrapper(stream, _CHUNK_BYTES), mimetype=media_type, direct_passthrough=True)
     response.content_length = file.size_bytes
     response.set_etag(file.sha256)
-    response.headers["Content-Disposition"] = _attachment(name)
+    response.headers["Content-Disposition"] = attachment(name)
     if "sha256" in request.args:
         response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
     try:
@@ -47,7 +47,7 @@ def lasting_url(path: str, file: StemFile) -> str:
     return f"{path}?sha256={_digits(file)}"
 
 
-def _attachment(name: str) -> str:
+def attachment(name: str) -> str:
     """Return the header that has a browser save an answer as `name`, any of its characters (RFC 6266)."""
     if name.isascii():
         return f'attachment; filename="{name}"'

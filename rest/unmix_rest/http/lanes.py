@@ -14,6 +14,8 @@ from waitress.task import Task, ThreadedTaskDispatcher
 MAY_STAY: Final = "unmix.may_stay"
 #: Likewise: a function that says how many bytes wait to be sent to the client.
 BACKLOG: Final = "unmix.backlog"
+#: Likewise: a function that returns when at most so many bytes wait, and raises as writing does if they never will.
+WAIT_TO_SEND: Final = "unmix.wait_to_send"
 
 
 class Lane(Enum):
@@ -21,7 +23,7 @@ class Lane(Enum):
 
     QUICK = auto()
     UPLOADS = auto()  # a song comes with the request, and is checked before the answer
-    STAYING = auto()  # the client waits for what is going to happen
+    STAYING = auto()  # the client waits for what is going to happen, or the answer for the client
 
 
 class Lanes(ThreadedTaskDispatcher):

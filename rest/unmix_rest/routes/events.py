@@ -16,9 +16,9 @@ from unmix.errors import InputError, NotFoundError, UnmixError
 from unmix.job import JobStatus
 from unmix.job_view import JobView
 from unmix.queue.pulses import JobPulse
-from unmix_rest.http.lanes import BACKLOG, MAY_STAY
+from unmix_rest.http.lanes import BACKLOG
 from unmix_rest.live import Watch
-from unmix_rest.routes.lookup import checked
+from unmix_rest.routes.lookup import checked, may_stay
 from unmix_rest.services import Services
 from unmix_rest.views import view_of_job
 
@@ -66,7 +66,7 @@ def wait_seconds() -> float:
 
 def wait_for_end(job_id: str, seconds: float, services: Services) -> bool:
     """Wait until a job is over, or the time is; False if this request may not, or would not."""
-    if not seconds or not _may_stay():
+    if not seconds or not may_stay():
         return False
     deadline = time.monotonic() + seconds
     with services.live.watch([job_id]) as watch:
@@ -77,12 +77,8 @@ def wait_for_end(job_id: str, seconds: float, services: Services) -> bool:
     return True
 
 
-def _may_stay() -> bool:
-    return bool(request.environ.get(MAY_STAY, True))
-
-
 def _stream(watch: Watch, known: dict[str, JobPulse], services: Services, *, only: str | None) -> Response:
-    if not _may_stay():
+    if not may_stay():
         raise UnmixError("as many watch as can be told", code="too_many_watchers")
     last_id = request.headers.get("Last-Event-ID", "")
     backlog = request.environ.get(BACKLOG, lambda: 0)

@@ -1,4 +1,4 @@
-"""What several groups of routes ask: whether a name can be a job's, how that stands in the queue, what of a list."""
+"""What several groups of routes ask: whether a name can be a job's, how it stands, what of a list; who may stay."""
 
 from typing import Final
 
@@ -8,6 +8,7 @@ from unmix import names
 from unmix.errors import InputError, NotFoundError
 from unmix.job import JobStatus
 from unmix.queue.records import JobRecord
+from unmix_rest.http.lanes import MAY_STAY
 from unmix_rest.services import Services
 
 #: Most entries of one answer.
@@ -34,6 +35,11 @@ def status_of(job_id: str, services: Services) -> JobStatus:
 def is_open(record: JobRecord | None) -> bool:
     """Tell whether Redis knows a job that is not over; the record of one that was removed may stay for a while."""
     return record is not None and not record.status.is_over
+
+
+def may_stay() -> bool:
+    """Tell whether this request may keep its thread for as long as it likes."""
+    return bool(request.environ.get(MAY_STAY, True))
 
 
 def page(*, usual_limit: int = MAX_LISTED) -> tuple[int, int]:

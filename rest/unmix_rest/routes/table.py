@@ -35,6 +35,7 @@ ROUTES: Final = (
     Route("/apiv1/models", ("GET",), models.models),
     Route("/apiv1/queue", ("GET",), jobs.queue),
     Route("/apiv1/failed", ("GET",), jobs.failed),
+    Route("/apiv1/jobs/<job_id>/stems.zip", ("GET",), tracks.all_stems, Lane.STAYING),
     Route("/apiv1/track/<job_id>/<track>", ("GET",), tracks.track),
     Route("/apiv1/track", ("GET",), tracks.track_by_query),
     Route("/apiv1/remove/<job_id>/<track>", ("GET", "DELETE"), tracks.remove_stem),
@@ -49,6 +50,8 @@ ROUTES: Final = (
 _ROUTES: Final = {route.endpoint: route for route in ROUTES}
 #: Nobody asks with another method for what brings a song: most requests need not be looked up twice.
 _UPLOADING_METHODS: Final = {method for route in ROUTES if route.lane is Lane.UPLOADS for method in route.methods}
+#: Nor for what ends otherwise with patience.
+_STAYING_ENDS: Final = tuple({"/" + route.rule.rpartition("/")[2] for route in ROUTES if route.lane is Lane.STAYING})
 
 
 def register(app: Flask, services: Services) -> None:
@@ -64,7 +67,7 @@ def lanes_of(urls: Map, request: Any) -> tuple[Lane, ...]:
     """
     method, path = request.command.upper(), request.path
     would_wait = "wait=" in request.query or "wait=" in request.headers.get("PREFER", "").lower()
-    if method not in _UPLOADING_METHODS and not would_wait and not path.rstrip("/").endswith("/events"):
+    if method not in _UPLOADING_METHODS and not would_wait and not path.rstrip("/").endswith(_STAYING_ENDS):
         return (Lane.QUICK,)
     try:
         endpoint, _ = urls.bind("rest").match("/" + path.lstrip("/"), method)

@@ -1,4 +1,4 @@
-"""`/apiv1/track/…` and `/apiv1/remove/…`: hand a stem out, take it or a whole job away.
+"""`/apiv1/track/…`, `…/stems.zip` and `/apiv1/remove/…`: hand a stem out, or all; take one or a whole job away.
 
 Only what the outcome document names is served: never the copies under the contract's names, which are written after
 it. Removal begins with the request document, so that nothing becomes owed again on the way.
@@ -12,11 +12,12 @@ from flask import Response, request
 
 from unmix import names
 from unmix.audio.formats import MEDIA_TYPES
-from unmix.errors import InputError, NotFoundError, ObjectMissingError
-from unmix.job import JobRequest, Outcome
+from unmix.errors import InputError, NotFoundError, ObjectMissingError, UnmixError
+from unmix.job import JobRequest, JobStatus, Outcome
 from unmix_rest.http.answers import json_answer
+from unmix_rest.http.archives import archive
 from unmix_rest.http.downloads import download
-from unmix_rest.routes.lookup import checked
+from unmix_rest.routes.lookup import checked, may_stay
 from unmix_rest.services import Services
 
 log = structlog.get_logger()
@@ -37,6 +38,11 @@ def track_by_query(services: Services) -> Response:
     if not job_id or not track:
         raise InputError("the query has to name hash and track", code="missing_field")
     return _send(checked(job_id), track, services)
+
+
+def all_stems(services: Services, job_id: str) -> Response:
+    """Hand all stems of a done job out that are still there, as one file."""
+    return _send_all(checked(job_id), services)
 
 
 def remove_stem(services: Services, job_id: str, track: str) -> Response:
@@ -66,6 +72,24 @@ def _send(job_id: str, track: str, services: Services) -> Response:
     media_type = MEDIA_TYPES.get(outcome.format, UNKNOWN_TYPE)
     name = names.file_name(known.name, stem, outcome.format)
     return download(stream, file, media_type=media_type, name=name)
+
+
+def _send_all(job_id: str, services: Services) -> Response:
+    known, outcome = services.ledger.end(job_id)
+    if known is None:
+        raise NotFoundError("there is no such job")
+    if outcome is None or outcome.status is not JobStatus.DONE:
+        raise NotFoundError(f"there are no stems, the job is {outcome.status.value if outcome else 'not over yet'}")
+    there = {
+        names.file_name(known.name, stem, outcome.format): file
+        for stem, file in outcome.stems.items()
+        if services.ledger.has_stem(file)
+    }
+    if not there:
+        raise NotFoundError("the stems of this job were removed")
+    if not may_stay():
+        raise UnmixError("as many stay as there is room for", code="too_many_downloads")
+    return archive(there, services.ledger.open_stem, name=names.file_name(known.name, "stems", "zip"))
 
 
 def _remove_stem(job_id: str, track: str, services: Services) -> Response:
