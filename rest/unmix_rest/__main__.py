@@ -11,6 +11,7 @@ from unmix.runtime.connect import connect_queue, connect_store, wait_for_service
 from unmix.runtime.logs import configure_logs
 from unmix.settings import Settings
 from unmix_rest.app import create_app
+from unmix_rest.http.cors import Cors
 from unmix_rest.http.server import serve
 from unmix_rest.live import Live
 from unmix_rest.routes.table import lanes_of
@@ -37,6 +38,7 @@ def main() -> int:
     serve(
         app,
         lanes_of=partial(lanes_of, app.url_map),
+        cors=Cors(settings.allowed_origins),
         host=settings.host,
         port=settings.port,
         threads=settings.rest_threads,

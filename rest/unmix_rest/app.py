@@ -13,7 +13,7 @@ from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
-from unmix_rest.http import problems
+from unmix_rest.http import cors, problems
 from unmix_rest.http.uploads import body_limit_bytes
 from unmix_rest.live import Live
 from unmix_rest.metrics import Metrics
@@ -47,6 +47,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, live: Li
     app.config["MAX_CONTENT_LENGTH"] = body_limit_bytes(settings.max_upload_mb << 20)
     table.register(app, services)
     problems.register(app, services.metrics, table.ROUTES)
+    cors.register(app, cors.Cors(settings.allowed_origins))
 
     @app.after_request
     def finish(response: Response) -> Response:

@@ -5,6 +5,7 @@ Every setting is `UNMIX_<NAME>`; names that older deployments use (`REDIS_HOST`,
 """
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -26,6 +27,11 @@ OLD_NAMES: Final = {
     "MINIO_ACCESS_KEY": "store_access_key",
     "MINIO_SECRET_KEY": "store_secret_key",
 }
+
+#: As browsers spell it: in lower case, without a port that goes without saying, without anything after it.
+_ORIGIN: Final = re.compile(
+    r"(?!https://[^:]*:443$|http://[^:]*:80$)[a-z][a-z0-9+.-]*://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
+)
 
 
 class _OldNames(PydanticBaseSettingsSource):
@@ -140,6 +146,10 @@ class Settings(BaseSettings):
         ge=0,
         description="Most clients at once that are told of jobs as they go, wait for their end, or fetch all stems.",
     )
+    cors_origins: str = Field(
+        "",
+        description="Origins whose pages may use the API, as `https://example.com`, separated by commas; `*`: all.",
+    )
     max_upload_mb: int = Field(256, ge=1, description="Largest accepted upload in MiB.")
     upload_hours: float = Field(
         24, gt=0, le=168, description="How long an upload may take, from its ticket to its job."
@@ -196,6 +206,16 @@ class Settings(BaseSettings):
             raise ValueError(f"UNMIX_WEBHOOK_SECRETS: {error}") from None
         return value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in _listed(value):
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"UNMIX_CORS_ORIGINS: {origin!r} is no origin as browsers send it: https://example.com"
+                )
+        return value
+
     @property
     def default_options(self) -> SeparationOptions:
         """Options of a request that names none."""
@@ -209,10 +229,19 @@ class Settings(BaseSettings):
     @property
     def allowed_models(self) -> tuple[str, ...]:
         """Every model that a client may name, the default first."""
-        others = [name.strip() for name in self.models.split(",") if name.strip()]
-        return tuple(dict.fromkeys([self.model, *others]))
+        return tuple(dict.fromkeys([self.model, *_listed(self.models)]))
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """The origins in `cors_origins`."""
+        return frozenset(_listed(self.cors_origins))
 
     @property
     def trusted_sums(self) -> frozenset[str]:
         """The sums in `trusted_weights`."""
-        return frozenset(part.strip().lower() for part in self.trusted_weights.split(",") if part.strip())
+        return frozenset(_listed(self.trusted_weights.lower()))
+
+
+def _listed(text: str) -> list[str]:
+    """Return what is separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -170,6 +170,17 @@ def test_ten_gigabytes_are_refused_by_the_headers(shared: RestProcess, more: str
     assert {"title", "detail", "error", "reason", "request_id"} <= set(problem)
 
 
+def test_a_page_of_another_origin_sees_that_its_song_is_too_large(start: Callable[..., RestProcess]) -> None:
+    rest = start(UNMIX_CORS_ORIGINS="https://example.com")
+    with rest.connect() as peer:
+        peer.sendall(b"POST /apiv1/jobs HTTP/1.1\r\nOrigin: https://example.com\r\nContent-Length: 10000000000\r\n\r\n")
+        answer = HTTPResponse(peer)
+        answer.begin()
+        assert (answer.status, answer.getheader("Access-Control-Allow-Origin")) == (413, "https://example.com")
+        assert answer.getheader("Vary") == "Origin"
+        answer.close()
+
+
 def test_a_body_without_end_is_cut_off_at_the_limit(start: Callable[..., RestProcess]) -> None:
     rest = start(UNMIX_MAX_UPLOAD_MB="1")
     with rest.connect() as peer:
@@ -290,7 +301,13 @@ def test_it_waits_for_redis_and_says_so(own_redis: RedisServer, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("UNMIX_PORT", "many"), ("UNMIX_STORE_URL", "ftp://store"), ("UNMIX_MAX_UPLOAD_MB", "0")]
+    ("name", "value"),
+    [
+        ("UNMIX_PORT", "many"),
+        ("UNMIX_STORE_URL", "ftp://store"),
+        ("UNMIX_MAX_UPLOAD_MB", "0"),
+        ("UNMIX_CORS_ORIGINS", "https://example.com/"),
+    ],
 )
 def test_a_wrong_setting_ends_it_with_a_word_about_it(tmp_path: Path, redis_url: str, name: str, value: str) -> None:
     rest = RestProcess(tmp_path, redis_url, **{name: value})

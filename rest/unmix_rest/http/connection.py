@@ -14,6 +14,7 @@ from typing import Any, Final
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 
+from unmix_rest.http.cors import Cors
 from unmix_rest.http.lanes import BACKLOG, MAY_STAY, WAIT_TO_SEND
 from unmix_rest.http.problems import http_problem_json
 
@@ -52,18 +53,24 @@ class _ProblemTask(ErrorTask):
         request: Any = self.request
         body = http_problem_json(request.error.code)
         self.status = f"{request.error.code} {request.error.reason}"
-        self.response_headers = [("Content-Type", "application/problem+json")]
+        channel: Any = self.channel
+        cors = channel.cors.headers(request.headers.get("ORIGIN"))
+        self.response_headers = [("Content-Type", "application/problem+json"), *cors.items()]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
 
 
 class Connection(HTTPChannel):
-    """One connection."""
+    """One connection; `cors` says what its errors tell pages of other origins."""
 
     task_class = _AnswerTask
     error_task_class = _ProblemTask
     _began_at: float | None = None  # when the first byte of the request came that is being read
+
+    def __init__(self, *args: Any, cors: Cors, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cors = cors
 
     def handle_read(self) -> None:
         """Read what came; waitress closes a connection whose `last_activity` is too long ago."""

@@ -8,6 +8,7 @@ connection is, `unmix_rest.http.lanes` says which thread answers.
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -17,6 +18,7 @@ from waitress.server import BaseWSGIServer, create_server
 
 from unmix.runtime.shutdown import Shutdown
 from unmix_rest.http.connection import Connection
+from unmix_rest.http.cors import Cors
 from unmix_rest.http.lanes import Lane, Lanes
 from unmix_rest.http.uploads import body_limit_bytes
 
@@ -47,6 +49,7 @@ def serve(
     app: Flask,
     *,
     lanes_of: Callable[[Any], tuple[Lane, ...]],
+    cors: Cors,
     host: str,
     port: int,
     threads: int,
@@ -57,6 +60,7 @@ def serve(
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; what is under way then has `shutdown_seconds` to end.
 
+    What is refused before the application sees it tells other origins of it, by `cors`, as the application does.
     `threads` answer, and up to `streams` more wait with their clients; `on_stop` is called to have these end.
     """
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that uploads wait for each other is meant
@@ -78,8 +82,9 @@ def serve(
         clear_untrusted_proxy_headers=True,
     )
     listeners = [socket for socket in sockets.values() if isinstance(socket, BaseWSGIServer)]
+    channel_class: Any = partial(Connection, cors=cors)
     for listener in listeners:
-        listener.channel_class = Connection
+        listener.channel_class = channel_class
     shutdown = _Shutdown(shutdown_seconds, wake=listeners[0].pull_trigger)
     shutdown.listen()
     while not shutdown.requested:
