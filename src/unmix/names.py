@@ -47,8 +47,9 @@ CONTRACT_STEMS: Final = ("vocals", "drums", "bass", "other")
 VOCALS: Final = "vocals"
 #: The song less its vocals: a stem of every model that has `vocals`, though not one of its sources.
 INSTRUMENTAL: Final = "instrumental"
-#: The small model in our package, and what is said wherever it is used.
+#: The small model in our package, the licence of its weights, and what is said wherever it is used.
 DEMO_MODEL: Final = "demo"
+DEMO_LICENCE: Final = "MIT"
 DEMO_LABEL: Final = (
     "demo model: small, trained on synthetic songs only; it shows that everything works, not what htdemucs can do"
 )

@@ -28,6 +28,11 @@ OLD_NAMES: Final = {
     "MINIO_SECRET_KEY": "store_secret_key",
 }
 
+#: Licences under which anybody may use weights for anything, as SPDX names them.
+OPEN_LICENCES: Final = frozenset(
+    {"MIT", "MIT-0", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "Unlicense"}
+)
+
 #: As browsers spell it: in lower case, without a port that goes without saying, without anything after it.
 _ORIGIN: Final = re.compile(
     r"(?!https://[^:]*:443$|http://[^:]*:80$)[a-z][a-z0-9+.-]*://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
@@ -87,6 +92,10 @@ class Settings(BaseSettings):
     )
     trusted_weights: str = Field(
         "", description="SHA-256 sums, separated by commas, of the `.th` files in `UNMIX_MODEL_DIR` that may be loaded."
+    )
+    weights: Literal["any", "open"] = Field(
+        "any",
+        description="Which weights are used; `open`: only those under a licence that lets anybody use them.",
     )
     device: str = Field("cpu", description="Where models are computed: `cpu`, `cuda`, `cuda:1`, `mps`.")
     backend: Literal["auto", "openvino", "torch"] = Field(
@@ -230,6 +239,10 @@ class Settings(BaseSettings):
     def allowed_models(self) -> tuple[str, ...]:
         """Every model that a client may name, the default first."""
         return tuple(dict.fromkeys([self.model, *_listed(self.models)]))
+
+    def allows_weights(self, licence: str | None) -> bool:
+        """Tell whether weights may be used of which this licence is known, or nothing."""
+        return self.weights == "any" or licence in OPEN_LICENCES
 
     @property
     def allowed_origins(self) -> frozenset[str]:

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.ledger": {"unmix.errors", "unmix.names", "unmix.document", "unmix.job", "unmix.store"},
     "unmix.callbacks": {"unmix.errors", "unmix.job"},
     "unmix.runtime": {"unmix.errors", "unmix.settings", "unmix.queue", "unmix.store"},
-    "unmix.separating": {"unmix.settings", "unmix.engine", "unmix.resources"},
+    "unmix.separating": {"unmix.errors", "unmix.settings", "unmix.engine", "unmix.resources"},
     "unmix.client": {"unmix.errors", "unmix.job_view"},
     "unmix.janitor": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.settings", "unmix.queue", "unmix.ledger"),

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -252,13 +253,17 @@ def test_names_and_labels_outlive_another_try(rest: Rest) -> None:
 
 
 def test_models_are_told_as_far_as_workers_announced_them(rest: Rest) -> None:
-    unknown = {"announced": False, "stems": None, "sample_rate": None, "weights": None}
+    unknown = {
+        **{"offered": True, "announced": False, "announced_at": None, "realtime_factor": None},
+        **{"stems": None, "sample_rate": None, "weights": None},
+    }
     assert rest.client.get("/apiv1/models").json == {
         "models": [{"name": "demo", "default": True, **unknown}, {"name": "htdemucs", "default": False, **unknown}]
     }
     rest.queue.models.announce(DEMO_CARD)
     demo = rest.client.get("/apiv1/models").json["models"][0]
     assert demo["announced"] is True
+    assert datetime.fromisoformat(demo["announced_at"]).tzinfo is UTC
     assert demo["stems"] == ["drums", "bass", "other", "vocals", "instrumental"]
     assert demo["weights"] == {"sha256": "ab" * 32, "source": None, "licence": None}
 

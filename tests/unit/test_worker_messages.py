@@ -174,5 +174,5 @@ def test_the_child_is_told_every_setting_that_it_reads() -> None:
     for path in (ROOT / "worker" / "unmix_worker" / "child.py", ROOT / "src" / "unmix" / "separating.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "settings":
-                read.add({"trusted_sums": "trusted_weights"}.get(node.attr, node.attr))
+                read.add({"trusted_sums": "trusted_weights", "allows_weights": "weights"}.get(node.attr, node.attr))
     assert read - {"model_copy"} == set(SETTINGS)

@@ -13,6 +13,7 @@ SETTINGS: Final = (
     "model",
     "model_dir",
     "trusted_weights",
+    "weights",
     "device",
     "backend",
     "precision",

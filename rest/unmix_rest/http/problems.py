@@ -56,6 +56,7 @@ STATUS: Final[Mapping[str, int]] = {
     "empty_audio": 400,
     "piece_too_small": 422,
     "unknown_model": 422,
+    "weights_not_open": 422,
     "unknown_format": 422,
     "unknown_bits": 422,
     "unknown_bitrate": 422,

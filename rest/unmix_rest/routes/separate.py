@@ -28,6 +28,7 @@ from unmix_rest.http.answers import json_answer
 from unmix_rest.http.uploads import MAX_NAME_CHARACTERS, Upload, read_spelled, receive
 from unmix_rest.routes.events import wait_for_end, wait_seconds
 from unmix_rest.routes.lookup import status_of
+from unmix_rest.routes.models import is_offered
 from unmix_rest.services import Services
 from unmix_rest.views import view_of, view_of_job
 
@@ -185,6 +186,9 @@ def _options(fields: Mapping[str, Any], services: Services) -> SeparationOptions
     shifts = _whole(fields, "shifts") or 0
     check_passes(overlap, shifts)
     card = services.queue.models.get(model)
+    if not is_offered(model, card, services.settings):
+        text = "only models are served whose weights anybody may use, and of this one that is not known"
+        raise InputError(text, code="weights_not_open")
     return SeparationOptions(
         model,
         _stems(fields, card),

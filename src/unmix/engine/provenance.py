@@ -1,11 +1,13 @@
 """Where the weights of a model come from, and what is known of their licence.
 
 The demo model's weights are ours. What demucs publishes has two licences, depending on whom one believes; an
-operator's own files come without any. This module only says so: nothing is refused because of it.
+operator's own files come without any. This module only says so; which ones are used is the settings' business.
 """
 
 from dataclasses import dataclass
 from typing import Final
+
+from unmix.names import DEMO_LICENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class Provenance:
 
 
 #: The model in this package.
-DEMO: Final = Provenance("Track-Unmix", "MIT")
+DEMO: Final = Provenance("Track-Unmix", DEMO_LICENCE)
 
 #: Files in an operator's folder that are not named as demucs names its own.
 OPERATORS: Final = Provenance("the operator's model folder", "unknown")

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, fields
+from datetime import UTC, datetime
 from typing import cast
 
 from unmix.queue.keys import MODELS
@@ -18,7 +19,8 @@ class ModelCards:
     def announce(self, card: ModelCard) -> None:
         """Tell REST which weights and sources a model has."""
         with self._link.errors():
-            self._link.client.hset(MODELS, card.name, json.dumps(asdict(card), sort_keys=True))
+            written = {**asdict(card), "announced_at": datetime.now(UTC).isoformat(timespec="seconds")}
+            self._link.client.hset(MODELS, card.name, json.dumps(written, sort_keys=True))
 
     def get(self, name: str) -> ModelCard | None:
         """Return what workers announced of a model, None if none has loaded it yet."""

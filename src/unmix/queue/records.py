@@ -1,6 +1,6 @@
 """What the queue gives out: values, as they were a moment ago. Nothing here needs Redis itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from unmix.job import JobStatus
 
@@ -71,3 +71,4 @@ class ModelCard:
     sample_rate: int  # Hz
     weights_source: str | None = None  # None on the cards of older workers
     weights_licence: str | None = None
+    announced_at: str | None = field(default=None, compare=False)  # the last time, as its worker put it up
