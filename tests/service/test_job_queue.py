@@ -11,6 +11,7 @@ import redis
 from support import RedisServer, eventually, song_hash_number
 from unmix.errors import LeaseLostError, QueueError
 from unmix.job import JobStatus
+from unmix.queue import pulses
 from unmix.queue.job_queue import JobQueue, QueuePolicy
 from unmix.queue.outbox import PAGE, FailedTry
 from unmix.queue.records import Claim, ModelCard
@@ -371,3 +372,14 @@ def test_queued_work_survives_a_kill_of_the_server(own_redis: RedisServer) -> No
             queue.views.counts()
         own_redis.start()
         assert queue.views.waiting(limit=10) == ([waiting], 1)
+
+
+def test_places_cost_the_same_however_many_jobs_ask(
+    queue: JobQueue, raw: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_ids = [submit(queue, number) for number in range(5)]
+    raw.config_resetstat()
+    assert queue.pulses.positions(job_ids) == {job_id: place for place, job_id in enumerate(job_ids, 1)}
+    assert raw.info("stats")["total_commands_processed"] == 2  # of these one is the reset
+    monkeypatch.setattr(pulses, "MOST_COUNTED", 2)
+    assert queue.pulses.positions(job_ids) == {job_ids[0]: 1, job_ids[1]: 2}

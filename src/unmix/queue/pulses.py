@@ -11,8 +11,10 @@ from unmix.queue.link import RedisLink
 
 #: Jobs of one batch that are watched, the newest.
 MOST_OF_A_BATCH: Final = 1000
-#: How far down the queue anybody looks.
+#: How far down the queue anybody looks for who is served before whom.
 _LOOKED_AT: Final = 1000
+#: How far down places are counted: all of that is read at once, however many jobs are asked for.
+MOST_COUNTED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +74,13 @@ class Pulses:
             return cast(list[str], self._link.client.zrange(key, 0, MOST_OF_A_BATCH - 1, desc=True))
 
     def positions(self, job_ids: Collection[str]) -> dict[str, int]:
-        """Return the places of jobs in the queue, 1 for the next one served."""
-        ids = list(job_ids)
+        """Return the places of jobs in the queue, 1 for the next one served, as far down as they are counted."""
+        if not job_ids:
+            return {}
         with self._link.errors():
-            pipe = self._link.client.pipeline(transaction=False)
-            pipe.llen(TO_WORKER)
-            for job_id in ids:
-                pipe.lpos(TO_WORKER, job_id, rank=-1)
-            length, *found = pipe.execute()
-        return {job_id: length - index for job_id, index in zip(ids, found, strict=True) if index is not None}
+            waiting = cast(list[str], self._link.client.lrange(TO_WORKER, -MOST_COUNTED, -1))
+        places = {job_id: len(waiting) - index for index, job_id in enumerate(waiting)}  # of two the one served first
+        return {job_id: places[job_id] for job_id in job_ids if job_id in places}
 
     def parts(self, job_ids: Collection[str]) -> dict[str, tuple[int, int]]:
         """Return of jobs in parts how many parts they have, and how many are there."""
