@@ -10,7 +10,8 @@ import requests
 
 from rest_process import SONG, RestProcess
 from support import PATIENCE_SECONDS, eventually
-from unmix.job import JobStatus
+from unmix.job import JobStatus, Outcome
+from unmix.ledger.ledger import Ledger, utc_now
 
 
 def post(rest: RestProcess, **query: str) -> str:
@@ -42,6 +43,7 @@ def test_events_come_as_they_happen_and_end_with_the_job(start: Callable[..., Re
         claim = rest.queue.claim(rest.queue.take(block_seconds=1) or "", job_id, "worker-1")
         assert claim
         assert next(kinds) == "started"
+        Ledger(rest.store).commit(Outcome(job_id, claim.generation or "", JobStatus.FAILED, utc_now()))
         rest.queue.finish(claim, JobStatus.FAILED, error_code="poison", callbacks=0)
         assert list(kinds) == ["failed"]
 

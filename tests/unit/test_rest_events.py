@@ -11,7 +11,8 @@ import pytest
 
 from rest_support import SONG, Rest
 from support import eventually
-from unmix.job import JobStatus
+from unmix.job import JobStatus, Outcome
+from unmix.ledger.ledger import utc_now
 from unmix.names import hash_song
 from unmix.queue.records import Claim
 from unmix_rest.http.lanes import MAY_STAY
@@ -54,6 +55,17 @@ def claim(rest: Rest) -> Claim:
     return claimed
 
 
+def fail(rest: Rest, claimed: Claim) -> None:
+    """End a job as a worker does that can do nothing with its song."""
+    commit_failure(rest, claimed)
+    rest.queue.finish(claimed, JobStatus.FAILED, error_code="poison", callbacks=0)
+
+
+def commit_failure(rest: Rest, claimed: Claim) -> None:
+    generation = claimed.generation or ""
+    rest.ledger.commit(Outcome(JOB_ID, generation, JobStatus.FAILED, utc_now(), error_code="poison"))
+
+
 def test_a_job_is_told_from_the_queue_to_its_end(rest: Rest) -> None:
     first = post(rest, format="wav")
     post(rest)
@@ -68,7 +80,7 @@ def test_a_job_is_told_from_the_queue_to_its_end(rest: Rest) -> None:
     rest.queue.renew(claimed, progress=0.5)
     event = next(told)
     assert (event.kind, event.data["progress"]) == ("progress", 0.5)
-    rest.queue.finish(claimed, JobStatus.FAILED, error_code="poison", callbacks=0)
+    fail(rest, claimed)
     event = next(told)
     assert (event.kind, event.data["error_code"]) == ("failed", "poison")
     assert list(told) == []
@@ -116,6 +128,28 @@ def test_a_job_that_is_removed_ends_its_stream(rest: Rest, monkeypatch: pytest.M
     next(told)
     rest.client.delete(f"/apiv1/jobs/{JOB_ID}")
     assert [event.kind for event in told] == ["removed"]
+
+
+def test_the_end_of_an_earlier_submission_is_not_told(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_route, "COMMENT_SECONDS", 1)
+    post(rest)
+    fail(rest, claim(rest))
+    again = rest.ledger.retry(JOB_ID)  # and whoever does it has not come to the queue yet
+    assert again
+    told = stream(rest, f"/apiv1/jobs/{JOB_ID}/events")
+    with soon(lambda: rest.queue.submit(JOB_ID, again.generation)):
+        assert next(told).kind == "queued"
+
+
+def test_an_end_is_told_that_redis_knows_nothing_of(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_route, "COMMENT_SECONDS", 0.1)
+    post(rest)
+    claimed = claim(rest)
+    told = stream(rest, f"/apiv1/jobs/{JOB_ID}/events")
+    assert next(told).kind == "started"
+    rest.queue.forget(JOB_ID)
+    commit_failure(rest, claimed)
+    assert [event.kind for event in told] == ["failed"]
 
 
 def test_a_second_attempt_is_told_as_one(rest: Rest) -> None:

@@ -112,21 +112,31 @@ def _events(
             if backlog() > _MOST_BACKLOG_BYTES:
                 return  # it can come back when it reads again
             changes = watch.next(COMMENT_SECONDS)
-            if changes == {}:
-                if only is not None and not _exists(only, services):
+            if only is not None and changes is not None and (not changes or changes[only].status.is_over):
+                try:
+                    changes = _end_in_store(only, changes, services)
+                except NotFoundError:
                     yield _event("removed", f"{only}-removed", {"hash": only})
                     return
+            if changes == {}:
                 yield b": nothing new\n\n"
 
 
-def _exists(job_id: str, services: Services) -> bool:
+def _end_in_store(job_id: str, changes: dict[str, JobPulse], services: Services) -> dict[str, JobPulse]:
+    """Return how a job ended by the store, nothing if it is not over there; `changes` while the store is away.
+
+    What Redis knows may be the end of an earlier submission, or may have been lost.
+
+    Raises:
+        NotFoundError: the job was removed.
+    """
     try:
-        view_of_job(job_id, services)
+        view = view_of_job(job_id, services)
     except NotFoundError:
-        return False
-    except UnmixError:  # the store is away for a moment
-        pass
-    return True
+        raise
+    except UnmixError:
+        return changes
+    return {job_id: _pulse_of(view)} if view.status.is_over else {}
 
 
 def _kind(before: JobPulse | None, pulse: JobPulse) -> str:
