@@ -46,6 +46,12 @@ class Watch:
             changes, self._changes = self._changes, {}
             return changes
 
+    def watch_only(self, job_ids: Iterable[str]) -> None:
+        """Watch these jobs from now on; what was known of others is forgotten, as batches may go on for ever."""
+        with self._condition:
+            self.job_ids = set(job_ids)
+            self._seen = {job_id: pulse for job_id, pulse in self._seen.items() if job_id in self.job_ids}
+
     def tell(self, pulses: Mapping[str, JobPulse]) -> None:
         """Note how the jobs go that are watched; only what has changed is told."""
         with self._condition:
@@ -138,7 +144,7 @@ class Live:
         members = {batch: self._queue.pulses.of_batch(batch) for batch in {watch.batch for watch in watches} if batch}
         for watch in watches:
             if watch.batch:
-                watch.job_ids |= set(members[watch.batch])
+                watch.watch_only(members[watch.batch])
 
     def _with_more(self, pulses: dict[str, JobPulse]) -> dict[str, JobPulse]:
         """Return the pulses with what takes longer to find out."""

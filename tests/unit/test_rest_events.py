@@ -14,6 +14,7 @@ from support import eventually
 from unmix.job import JobStatus, Outcome
 from unmix.ledger.ledger import utc_now
 from unmix.names import hash_song
+from unmix.queue import pulses
 from unmix.queue.records import Claim
 from unmix_rest.http.lanes import MAY_STAY
 from unmix_rest.routes import events as events_route
@@ -119,6 +120,25 @@ def test_a_batch_is_told_whatever_comes_to_it(rest: Rest) -> None:
     rest.finish(first, STEMS)
     seen = [next(told), next(told)]
     assert {(event.data["hash"], event.kind) for event in seen} == {(first, "done"), (second, "queued")}
+
+
+def test_a_batch_that_goes_on_and_on_costs_no_more_than_its_newest_jobs(
+    rest: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulses, "MOST_OF_A_BATCH", 1)
+    asked: list[set[str]] = []
+    read = rest.queue.pulses.read
+
+    def spied(job_ids: set[str]) -> dict[str, pulses.JobPulse]:
+        asked.append(job_ids)
+        return read(job_ids)
+
+    monkeypatch.setattr(rest.queue.pulses, "read", spied)
+    told = stream(rest, "/apiv1/events?batch=b")
+    for format in ("mp3", "wav", "flac"):
+        job_id = post(rest, format=format, batch="b")
+        assert next(told).data["hash"] == job_id
+    assert asked[-1] == {job_id}
 
 
 def test_a_job_that_is_removed_ends_its_stream(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
