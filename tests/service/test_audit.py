@@ -317,3 +317,22 @@ def test_an_audit_is_due_at_the_start_after_the_pause_and_when_redis_has_lost_th
         client.flushall()
     assert audits.run().listed == 1
     assert DueAudits(audit, queue.job_list, pause_seconds=0).run() == Audited()
+
+
+def test_an_audit_during_which_redis_loses_everything_is_made_again(
+    queue: JobQueue, ledger: Ledger, store: FileStore, audit: Audit, redis_url: str
+) -> None:
+    job_ids = {song_hash_number(number) for number in range(2)}
+    for job_id in job_ids:
+        commit(store, ledger, accept(store, ledger, job_id))
+    audits = DueAudits(audit, queue.job_list, pause_seconds=3600)
+
+    def lose_what_is_listed() -> None:
+        if listed(queue):
+            with redis.Redis.from_url(redis_url) as client:
+                client.flushall()
+
+    audits.run(lose_what_is_listed)
+    audits.run()
+    assert set(listed(queue)) == job_ids
+    assert queue.job_list.is_whole

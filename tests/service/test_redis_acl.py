@@ -164,6 +164,7 @@ def work_of_the_janitor(logins: Logins) -> None:
     assert janitor.job_list.members() == {JOB_ID: True}
     assert janitor.job_list.since_ms > 0
     janitor.job_list.drop(JOB_ID)
+    janitor.job_list.note_begin()
     janitor.job_list.note_whole()
     assert janitor.job_list.is_whole
     _claim(logins)

@@ -56,6 +56,7 @@ class Audit:
             QueueError, StoreError: one of them is away; what was done until then is done.
         """
         done = Audited()
+        self._queue.job_list.note_begin()
         marked = {marked_job(mark) for mark in self._ledger.inventory.open_marks()}
         snapshot = self._queue.views.snapshot()
         listed = self._queue.job_list.members()

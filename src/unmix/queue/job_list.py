@@ -23,6 +23,9 @@ MOST_BYTES: Final = 32 << 20
 #: Most jobs that are looked at for one answer; where few of them fit, it has a page with fewer.
 MOST_EXAMINED: Final = 1000
 
+#: What is noted of a look at all jobs: that it is whole, or that one has begun since Redis was empty.
+_WHOLE: Final = "1"
+_BEGUN: Final = "0"
 #: Jobs that are read at once.
 _CHUNK: Final = 200
 _CURSOR: Final = re.compile(r"(-?[0-9]{1,15})-([0-9a-f]{64}(?:\.[0-9a-f]{8})?)")
@@ -118,12 +121,17 @@ class JobList:
     def is_whole(self) -> bool:
         """Whether all jobs have been looked at since Redis was empty."""
         with self._link.errors():
-            return bool(self._link.client.exists(JOBS_WHOLE))
+            return cast(str | None, self._link.client.get(JOBS_WHOLE)) == _WHOLE
+
+    def note_begin(self) -> None:
+        """Note that somebody begins to look at all jobs."""
+        with self._link.errors():
+            self._link.client.set(JOBS_WHOLE, _BEGUN, nx=True)
 
     def note_whole(self) -> None:
-        """Note that all jobs have been looked at."""
+        """Note that all jobs have been looked at, unless Redis has lost that this was begun, and the list with it."""
         with self._link.errors():
-            self._link.client.set(JOBS_WHOLE, 1)
+            self._link.client.set(JOBS_WHOLE, _WHOLE, xx=True)
 
     def _rank_after(self, key: str, after: str | None) -> int:
         """Return the place, from the newest on, of what follows `after`, which may have been removed since."""
