@@ -553,6 +553,20 @@ def test_the_list_of_jobs_learns_of_what_a_pass_mends(
     }
 
 
+def test_the_list_of_jobs_ends_with_the_truth_whatever_the_clocks_say(
+    queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
+) -> None:
+    """The clock of whoever submitted the job the first time was fast."""
+    request = accept(store, ledger)
+    early = replace(request, generation="early", submitted_at="2099-01-01T00:00:00.000+00:00")
+    commit(store, ledger, request)
+    queue.job_list.note(early, Outcome(JOB, "early", JobStatus.FAILED, utc_now()))
+    queue.job_list.note(request)
+    two_passes(reconciler)
+    (job,), _ = queue.job_list.page(JobFilter(), limit=9)
+    assert (job.status, job.submitted_at) == (JobStatus.DONE, request.submitted_at)
+
+
 def test_a_damaged_job_is_listed_as_what_it_is(
     queue: JobQueue, ledger: Ledger, reconciler: Reconciler, store: FileStore
 ) -> None:

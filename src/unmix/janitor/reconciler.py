@@ -116,7 +116,7 @@ class Reconciler:
     ) -> None:
         """Mend what is left of a job that is over."""
         job_id = request.job_id
-        self._queue.job_list.note(request, outcome)
+        self._queue.job_list.note(request, outcome, is_certain=True)
         if job_id in snapshot.open:
             done.settled += self._settle(request, outcome)
         if isinstance(outcome, DamagedOutcome):  # what it says of files and callbacks is not known
@@ -163,7 +163,7 @@ class Reconciler:
         for request in sorted(owed, key=lambda request: request.submitted_at_seconds):
             on_step()
             with self._one_at_a_time(request.job_id, done):
-                self._queue.job_list.note(request)
+                self._queue.job_list.note(request, is_certain=True)
                 done.requeued += self._queue.requeue(
                     request.job_id,
                     request.generation,

@@ -67,8 +67,11 @@ class JobList:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
-    def note(self, request: JobRequest, outcome: Outcome | None = None) -> None:
-        """Put a job on the list, or what has changed of it; a later submission that is there stays."""
+    def note(self, request: JobRequest, outcome: Outcome | None = None, *, is_certain: bool = False) -> None:
+        """Put a job on the list, or what has changed of it; a later submission that is there stays.
+
+        It goes if this one `is_certain` to count: clocks differ. Who says so comes back if it does not after all.
+        """
         card = {
             "generation": request.generation,
             "submitted_at": request.submitted_at if request.submitted_at_seconds else None,
@@ -82,7 +85,8 @@ class JobList:
         text = json.dumps(card, ensure_ascii=False, separators=(",", ":"))
         end = (outcome.status.value, outcome.error_code or "") if outcome else ("", "")
         submitted_at_ms = round(request.submitted_at_seconds * 1000)
-        self._link.run("note_job", [JOBS], request.job_id, text, submitted_at_ms, *end, MOST_JOBS, MOST_BYTES)
+        rest = (MOST_JOBS, MOST_BYTES, "1" if is_certain else "")
+        self._link.run("note_job", [JOBS], request.job_id, text, submitted_at_ms, *end, *rest)
 
     def drop(self, job_id: str) -> None:
         """Take a job from the list that is removed."""

@@ -1,13 +1,13 @@
 -- Put a job on the list of jobs, or write its card anew; the oldest make way.
 -- KEYS: 1 unmix:jobs
 -- ARGV: 1 job_id  2 card as JSON  3 time of submission in ms  4 final status or ''  5 error code or ''
---       6 most jobs  7 most bytes of cards
+--       6 most jobs  7 most bytes of cards  8 '1': whatever submission is on the list
 -- Returns 1, or 0 if a later submission is on the list.
 local jobs, job_id, text, submitted_at = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
 local known = redis.call('HGET', jobs .. ':cards', job_id)
 local card = cjson.decode(text)
 if known and cjson.decode(known).generation ~= card.generation then
-  if tonumber(redis.call('ZSCORE', jobs, job_id)) > submitted_at then
+  if ARGV[8] ~= '1' and tonumber(redis.call('ZSCORE', jobs, job_id)) > submitted_at then
     return 0
   end
   forget_end(jobs, job_id) -- of an earlier submission
