@@ -122,6 +122,20 @@ def test_a_batch_is_told_whatever_comes_to_it(rest: Rest) -> None:
     assert {(event.data["hash"], event.kind) for event in seen} == {(first, "done"), (second, "queued")}
 
 
+def test_a_second_end_like_the_one_that_the_client_knew_is_told(rest: Rest) -> None:
+    post(rest, batch="b")
+    fail(rest, claim(rest))
+    other = post(rest, batch="b", format="wav")
+    told = stream(rest, "/apiv1/events?batch=b", last_id=f"{JOB_ID}-failed")
+    assert next(told).data["hash"] == other
+    rest.client.post(f"/apiv1/jobs/{other}/cancel")
+    assert next(told).kind == "cancelled"
+    rest.client.post(f"/apiv1/jobs/{JOB_ID}/retry")
+    assert next(told).kind == "queued"
+    fail(rest, claim(rest))
+    assert "failed" in (event.kind for event in told)
+
+
 def test_a_batch_that_goes_on_and_on_costs_no_more_than_its_newest_jobs(
     rest: Rest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,7 +104,7 @@ def _events(
         while changes is not None:
             for job_id, pulse in changes.items():
                 event_id = _id(job_id, pulse)
-                if event_id != last_id:
+                if job_id in told or event_id != last_id:  # it may come to stand again as the client knew it
                     yield _event(_kind(told.get(job_id), pulse), event_id, _fields(job_id, pulse))
                 told[job_id] = pulse
             if only in told and told[only].status.is_over:
