@@ -103,12 +103,12 @@ class Live:
     def add(self, watch: Watch) -> None:
         """Begin to tell `watch`."""
         with self._lock:
-            self._watches.add(watch)
             if self._stop.is_set():
                 watch.end()
             elif not self._is_reading:
-                self._is_reading = True
                 threading.Thread(target=self._read, name="live", daemon=True).start()
+                self._is_reading = True  # not before: if there is no room for a thread, the next watcher tries again
+            self._watches.add(watch)
 
     def discard(self, watch: Watch) -> None:
         """Tell `watch` nothing any more."""

@@ -287,6 +287,21 @@ def test_what_is_no_time_cannot_be_waited_for(rest: Rest, wait: str) -> None:
     assert rest.stored() == []
 
 
+def test_watchers_are_told_though_there_was_no_thread_for_the_first(
+    rest: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post(rest, batch="b")
+    with monkeypatch.context() as full:
+
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        full.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            next(stream(rest, "/apiv1/events?batch=b"))
+    assert next(stream(rest, "/apiv1/events?batch=b")).kind == "queued"
+
+
 def test_watchers_are_told_again_when_redis_is_back(own_redis: Any, tmp_path: Path) -> None:
     rest = Rest(tmp_path, own_redis.url)
     post(rest)
