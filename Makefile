@@ -151,7 +151,8 @@ $(VENV)/.bench-installed: $(INSTALLED)
 	@touch $@
 
 $(VENV)-rest/.installed: pyproject.toml constraints.txt | $(VENV)-rest/bin/python
-	$(VENV)-rest/bin/pip install --quiet $(PINNED) -e '.[rest,local]' pytest pytest-timeout pytest-xdist cryptography psutil
+	$(VENV)-rest/bin/pip install --quiet $(PINNED) -e '.[rest,local]' pytest pytest-timeout pytest-xdist cryptography psutil \
+		jsonschema openapi-spec-validator
 	@touch $@
 
 # Other programs that run demucs' models, and demucs for the exporter of the last one. benchmarks/README.md has more.

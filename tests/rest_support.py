@@ -11,6 +11,7 @@ import numpy as np
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from described_answers import check
 from support import make_song
 from unmix import names
 from unmix.job import JobStatus, Outcome, Ran, StemFile
@@ -33,15 +34,21 @@ class Answer(TestResponse):
 
 
 class Client(FlaskClient):
-    """Flask's test client, which here ends each answer as a server does: a file left open is then ours."""
+    """Flask's test client, which here ends each answer as a server does: a file left open is then ours.
+
+    Whatever is answered has to be what the API says of itself; `met` are the operations and statuses that were.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.response_wrapper = Answer
+        self.met: set[tuple[str, int]] = set()
 
     def open(self, *args: Any, **kwargs: Any) -> Answer:
         answer = super().open(*args, **{"buffered": True, **kwargs})
         assert isinstance(answer, Answer)
+        if met := check(self.application, answer):
+            self.met.add(met)
         return answer
 
     def get(self, *args: Any, **kwargs: Any) -> Answer:

@@ -17,7 +17,8 @@ from unmix_rest.http import cors, problems
 from unmix_rest.http.uploads import body_limit_bytes
 from unmix_rest.live import Live
 from unmix_rest.metrics import Metrics
-from unmix_rest.routes import table
+from unmix_rest.openapi import Description
+from unmix_rest.routes import ops, table
 from unmix_rest.services import Services
 
 
@@ -40,6 +41,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, live: Li
         probe,
         Metrics(),
         live or Live(queue),
+        Description(table.ROUTES, ops.VERSION),
         threading.Semaphore(max(1, settings.rest_threads // 2)),
     )
     app = Flask(__name__, static_folder=None)

@@ -10,6 +10,7 @@ from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
 from unmix_rest.live import Live
 from unmix_rest.metrics import Metrics
+from unmix_rest.openapi import Description
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,4 +24,5 @@ class Services:
     probe: Probe
     metrics: Metrics
     live: Live
+    description: Description
     intake: threading.Semaphore  # held by whoever takes a song in, on whatever thread

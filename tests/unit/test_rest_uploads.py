@@ -74,6 +74,10 @@ def test_a_ticket_says_where_and_how_to_send_the_song(rest: Rest) -> None:
     assert ticket["expires_at"].endswith("+00:00")
 
 
+def test_a_size_may_be_written_with_a_point(rest: Rest) -> None:
+    assert rest.client.post("/apiv1/uploads", data=b'{"size_bytes": 20.0}').json["size_bytes"] == 20
+
+
 def test_tickets_are_all_different(rest: Rest) -> None:
     assert len({begin(rest) for _ in range(20)}) == 20
 

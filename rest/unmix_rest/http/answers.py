@@ -4,12 +4,15 @@ They are encoded with jsonpickle as in the services that came before, as plain J
 decoded with it.
 """
 
-from typing import Any
+from http import HTTPStatus
 
 import jsonpickle
 from flask import Response
 
+from unmix.job_view import View
 
-def json_answer(fields: dict[str, Any]) -> Response:
-    """Answer 200 with `fields` as JSON; older clients take any other status for a failure."""
-    return Response(jsonpickle.encode(fields, unpicklable=False, keys=True), mimetype="application/json")
+
+def json_answer(view: View, status: int = HTTPStatus.OK) -> Response:
+    """Answer with a view as JSON; older clients take any other status than 200 for a failure."""
+    text = jsonpickle.encode(view.to_fields(), unpicklable=False, keys=True)
+    return Response(text, status, mimetype="application/json")

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from http import HTTPStatus
 from typing import BinaryIO, Final
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
-from unmix.errors import NotFoundError
+from unmix.errors import InputError, NotFoundError
 from unmix.job import StemFile
 
 _CHUNK_BYTES: Final = 64 * 1024
@@ -24,6 +25,7 @@ def download(stream: BinaryIO, file: StemFile, *, media_type: str, name: str) ->
 
     Raises:
         NotFoundError: the URL is a `lasting_url` of another file.
+        InputError: the client wants another file only (`precondition_failed`).
     """
     if request.args.get("sha256", _digits(file)) != _digits(file):
         stream.close()
@@ -39,6 +41,9 @@ def download(stream: BinaryIO, file: StemFile, *, media_type: str, name: str) ->
     except RequestedRangeNotSatisfiable:
         response.close()
         raise
+    if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+        response.close()
+        raise InputError("this is not the file that If-Match names", code="precondition_failed")
     return response
 
 

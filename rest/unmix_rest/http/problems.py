@@ -7,6 +7,7 @@ clients look for. Nothing that a client sent is ever repeated in it, and nothing
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Final
@@ -49,6 +50,7 @@ STATUS: Final[Mapping[str, int]] = {
     "range_not_satisfiable": 416,
     "headers_too_large": 431,
     "not_implemented": 501,
+    "precondition_failed": 412,
     # its fields
     "missing_field": 400,
     "invalid_field": 400,
@@ -138,6 +140,27 @@ _DETAILS: Final = {
 _DETAIL_OF_OURS: Final = "this service cannot do its work at the moment; its operator must look"
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error (RFC 9457). Programs look at `code`; what some codes tell besides, such as `offset`, stands beside."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    error: str
+    reason: str
+
+
+def statuses(code: str, *, is_new: bool, is_old: bool) -> set[int]:
+    """Return what a code is answered with where the request may be new, old, or either."""
+    new, old = NEW_STATUS.get(code, STATUS[code]), STATUS[code]
+    return {status for status, may_be in ((new, is_new), (old, is_old)) if may_be}
+
+
 def problem(code: str, detail: str, *, status: int, request_id: str = "", **more: object) -> Response:
     """Return an error in the form that all errors have; `more` are further members."""
     response = Response(problem_json(code, detail, status=status, request_id=request_id, **more), status)
@@ -150,19 +173,18 @@ def problem(code: str, detail: str, *, status: int, request_id: str = "", **more
 def problem_json(code: str, detail: str, *, status: int, request_id: str = "", **more: object) -> bytes:
     """Return the body of an error."""
     request_id = request_id or new_request_id()
-    members = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "instance": f"urn:uuid:{request_id}",
-        "code": code,
-        "request_id": request_id,
-        "error": detail,
-        "reason": detail,
-        **more,
-    }
-    return json.dumps(members).encode()
+    told = Problem(
+        type="about:blank",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=f"urn:uuid:{request_id}",
+        code=code,
+        request_id=request_id,
+        error=detail,
+        reason=detail,
+    )
+    return json.dumps({**asdict(told), **more}).encode()
 
 
 def http_problem_json(status: int) -> bytes:
@@ -209,7 +231,7 @@ def _rejected(metrics: Metrics, by_endpoint: Mapping[str, Route], code: str, det
     code = code if code in STATUS else "internal_error"
     route = by_endpoint.get(request.endpoint or "")
     is_new = request.mimetype == "multipart/form-data" or (route is not None and route.is_new)
-    status = NEW_STATUS[code] if is_new and code in NEW_STATUS else STATUS[code]
+    (status,) = statuses(code, is_new=is_new, is_old=not is_new)
     request_id = new_request_id()
     if status >= 500:
         detail = _DETAILS.get(code, _DETAIL_OF_OURS)

@@ -1,11 +1,62 @@
-"""What is known of one route, beside what it answers: `unmix_rest.routes.table` has all of them."""
+"""What is known of one route, beside what it answers: `unmix_rest.routes.table` has all of them.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+Half of it is for the application (lanes, how errors are told), half is what `unmix_rest.openapi` tells clients.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
 
 from flask import Response
 
 from unmix_rest.http.lanes import Lane
+
+#: A JSON Schema, or a dataclass that stands for one.
+Shape = Mapping[str, Any] | type
+
+JSON: Final = "application/json"
+
+
+class Scope(StrEnum):
+    """What a client has to be allowed. Nothing asks for keys yet: today everybody is allowed everything."""
+
+    PUBLIC = "public"  # tells nothing of anybody's songs
+    READ = "read"  # jobs and their stems
+    WRITE = "write"  # songs may be sent, jobs changed and removed
+    OPERATE = "operate"  # for those who run the service
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Something that a request may say beside its body."""
+
+    name: str
+    shape: Mapping[str, Any]
+    text: str
+    is_required: bool = False
+    is_header: bool = False  # or else it stands in the query
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One form that a request's body may have; no shape: its bytes are what they are."""
+
+    media_type: str
+    shape: Shape | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer that is no error."""
+
+    text: str
+    shape: Shape | None = None
+    media_types: tuple[str, ...] = (JSON,)  # none: it has no body
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)  # and what each says
+    #: What it names of other routes: a variable of their rules, and where it stands in the answer, as a JSON pointer.
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +70,19 @@ class Route:
     is_new: bool = False  # a wrong field is answered with 422, not with 400 as older clients expect
     may_wait: bool = False  # for the end of its job, if the client would
     takes_songs: bool = False  # what is refused here counts as a song that was turned away
+    scope: Scope = field(kw_only=True)
+    answers: tuple[Answer, ...] = field(kw_only=True)
+    parameters: tuple[Parameter, ...] = ()
+    bodies: tuple[Body, ...] = ()
+    needs_body: bool = True  # where it has one
+    errors: tuple[str, ...] = ()  # codes, without those that every route has
 
     @property
     def endpoint(self) -> str:
         """What Flask calls the route, such as `separate.submit`."""
         return f"{self.view.__module__.rpartition('.')[2]}.{self.view.__name__}"
+
+    @property
+    def summary(self) -> str:
+        """What happens, in a sentence: how the docstring of the view begins."""
+        return (self.view.__doc__ or "").strip().partition("\n")[0]

@@ -7,7 +7,6 @@ sent with is told to nobody: its URL may have a password in it.
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
 
 import structlog
 from flask import Response
@@ -19,15 +18,14 @@ from unmix.queue.outbox import Standing
 from unmix_rest.http.answers import json_answer
 from unmix_rest.routes.lookup import checked
 from unmix_rest.services import Services
+from unmix_rest.told import Redelivery
 
 log = structlog.get_logger()
 
 
 def redeliver(services: Services, job_id: str, index: str) -> Response:
     """Owe the delivery of a callback again, however it ended."""
-    answer = json_answer(_redeliver(checked(job_id), index, services))
-    answer.status_code = HTTPStatus.ACCEPTED
-    return answer
+    return json_answer(_redeliver(checked(job_id), index, services), HTTPStatus.ACCEPTED)
 
 
 def views_of_callbacks(known: JobRequest | None, outcome: Outcome, services: Services) -> dict[str, CallbackView]:
@@ -42,7 +40,7 @@ def views_of_callbacks(known: JobRequest | None, outcome: Outcome, services: Ser
     return {index: told[index] for index in sorted(told)}
 
 
-def _redeliver(job_id: str, index: str, services: Services) -> dict[str, Any]:
+def _redeliver(job_id: str, index: str, services: Services) -> Redelivery:
     services.queue.ping()  # or it would only be owed in the store, and made due by the janitor some time
     known, outcome = services.ledger.end(job_id)
     if known is None:
@@ -59,12 +57,7 @@ def _redeliver(job_id: str, index: str, services: Services) -> dict[str, Any]:
     services.ledger.owe_delivery(job_id, known.generation, number)
     services.queue.outbox.owe_anew(job_id, number)
     log.info("callback asked for again", job_id=job_id, callback=number)
-    return {
-        "hash": job_id,
-        "callback": number,
-        "state": DeliveryState.PENDING.value,
-        "reason": "Callback will be sent again",
-    }
+    return Redelivery(job_id, number, DeliveryState.PENDING, "Callback will be sent again")
 
 
 def _standings(job_id: str, indexes: list[int], services: Services) -> Mapping[int, Standing]:

@@ -3,7 +3,7 @@
 A job is cancelled or submitted again in the object store first, which knows what is owed and what is over.
 """
 
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 import structlog
@@ -18,6 +18,7 @@ from unmix_rest.http.answers import json_answer
 from unmix_rest.routes.events import wait_for_end, wait_seconds
 from unmix_rest.routes.lookup import checked, is_open, page, status_of
 from unmix_rest.services import Services
+from unmix_rest.told import Changed, Failure, Failures, JobPage, Waiting
 from unmix_rest.views import view_of_job
 
 log = structlog.get_logger()
@@ -33,7 +34,7 @@ def jobs(services: Services) -> Response:
     _, limit = page(usual_limit=_LISTED)
     listed, after = services.queue.job_list.page(wanted, limit=min(limit, MOST_LISTED), after=_asked("after"))
     query = urlencode({**request.args, "after": after})
-    return json_answer({"jobs": [job.to_fields() for job in listed], "next": f"/apiv1/jobs?{query}" if after else None})
+    return json_answer(JobPage(tuple(listed), f"/apiv1/jobs?{query}" if after else None))
 
 
 def job(services: Services, job_id: str) -> Response:
@@ -42,7 +43,7 @@ def job(services: Services, job_id: str) -> Response:
     seconds = wait_seconds()
     if not view.status.is_over and wait_for_end(job_id, seconds, services):
         view = view_of_job(job_id, services)
-    return json_answer(view.to_fields())
+    return json_answer(view)
 
 
 def cancel(services: Services, job_id: str) -> Response:
@@ -60,15 +61,15 @@ def queue(services: Services) -> Response:
     offset, limit = page()
     elements, total = services.queue.views.waiting(offset=offset, limit=limit)
     # Others may push anything: only what names a job is shown, all of it is counted.
-    waiting = [element for element in elements if names.is_job_id(element)]
-    return json_answer({"queue": waiting, "total": total, "running": services.queue.views.running()})
+    waiting = tuple(element for element in elements if names.is_job_id(element))
+    return json_answer(Waiting(waiting, total, tuple(services.queue.views.running())))
 
 
 def failed(services: Services) -> Response:
     """Tell what failed, the last one first."""
     offset, limit = page()
     job_ids, total = services.queue.views.failed(offset=offset, limit=limit)
-    return json_answer({"failed": [_failure(job_id, services) for job_id in job_ids], "total": total})
+    return json_answer(Failures(tuple(_failure(job_id, services) for job_id in job_ids), total))
 
 
 def _asked(name: str) -> str | None:
@@ -83,7 +84,7 @@ def _status() -> JobStatus | None:
     return JobStatus(text) if text else None
 
 
-def _cancel(job_id: str, services: Services) -> dict[str, Any]:
+def _cancel(job_id: str, services: Services) -> Changed:
     """Commit that a job is cancelled, and take it from the queue or from its worker."""
     services.queue.ping()  # a job that could not be taken from its worker goes on
     known = services.ledger.request(job_id)
@@ -105,10 +106,10 @@ def _cancel(job_id: str, services: Services) -> dict[str, Any]:
     )
     services.queue.job_list.note(known, outcome)  # it may have been a push that nobody had listed
     log.info("job cancelled", job_id=job_id)
-    return {"hash": job_id, "status": outcome.status.value, "reason": "Job cancelled"}
+    return Changed(job_id, outcome.status, "Job cancelled")
 
 
-def _retry(job_id: str, services: Services) -> dict[str, Any]:
+def _retry(job_id: str, services: Services) -> Changed:
     """Submit a failed or cancelled job anew, with the same options and callbacks; one that is owed stays as it is."""
     services.queue.ping()
     known, outcome = services.ledger.end(job_id)
@@ -124,14 +125,11 @@ def _retry(job_id: str, services: Services) -> dict[str, Any]:
     services.queue.job_list.note(known)
     services.queue.submit(job_id, known.generation, callbacks=len(known.callbacks))
     log.info("job tried again", job_id=job_id)
-    return {"hash": job_id, "status": status_of(job_id, services).value, "reason": "Song enqueued for separation"}
+    return Changed(job_id, status_of(job_id, services), "Song enqueued for separation")
 
 
-def _failure(job_id: str, services: Services) -> dict[str, Any]:
+def _failure(job_id: str, services: Services) -> Failure:
     _, outcome = services.ledger.end(job_id)
-    return {
-        "hash": job_id,
-        "error_code": outcome.error_code if outcome else None,
-        "error": outcome.error if outcome else None,
-        "finished_at": outcome.finished_at if outcome else None,
-    }
+    if outcome is None:
+        return Failure(job_id, None, None, None)
+    return Failure(job_id, outcome.error_code, outcome.error, outcome.finished_at)

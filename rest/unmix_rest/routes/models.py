@@ -1,34 +1,19 @@
 """`/apiv1/models`: which models there are, as far as a worker has told of them."""
 
-from typing import Any
-
 from flask import Response
 
 from unmix import names
 from unmix.queue.records import ModelCard
-from unmix.queue.speeds import Speed
 from unmix.settings import Settings
 from unmix_rest.http.answers import json_answer
 from unmix_rest.services import Services
+from unmix_rest.told import Model, Models, Weights
 
 
 def models(services: Services) -> Response:
     """Tell which models a client may name, the default one first."""
     settings, cards = services.settings, services.queue.models.all()
-    return json_answer(
-        {
-            "models": [
-                {
-                    "name": name,
-                    "default": name == settings.model,
-                    "offered": is_offered(name, cards.get(name), settings),
-                    **_of_card(cards.get(name)),
-                    "realtime_factor": _realtime_factor(services.queue.speeds.get(name)),
-                }
-                for name in settings.allowed_models
-            ]
-        }
-    )
+    return json_answer(Models(tuple(_model(name, cards.get(name), services) for name in settings.allowed_models)))
 
 
 def is_offered(name: str, card: ModelCard | None, settings: Settings) -> bool:
@@ -37,18 +22,21 @@ def is_offered(name: str, card: ModelCard | None, settings: Settings) -> bool:
     return settings.allows_weights(names.DEMO_LICENCE if name == names.DEMO_MODEL else licence)
 
 
-def _realtime_factor(speed: Speed | None) -> float | None:
-    """Return how many seconds a worker here takes for a second of song; None until one was done."""
-    return None if speed is None else round(speed.per_second, 4)
-
-
-def _of_card(card: ModelCard | None) -> dict[str, Any]:
+def _model(name: str, card: ModelCard | None, services: Services) -> Model:
+    speed = services.queue.speeds.get(name)
+    model = Model(
+        name,
+        default=name == services.settings.model,
+        offered=is_offered(name, card, services.settings),
+        announced=card is not None,
+        realtime_factor=None if speed is None else round(speed.per_second, 4),
+    )
     if card is None:  # no worker has loaded it since Redis was empty: it may be on none of them
-        return {"announced": False, "announced_at": None, "stems": None, "sample_rate": None, "weights": None}
-    return {
-        "announced": True,
-        "announced_at": card.announced_at,
-        "stems": list(names.stems_of(card.sources)),
-        "sample_rate": card.sample_rate,
-        "weights": {"sha256": card.weights_sha256, "source": card.weights_source, "licence": card.weights_licence},
-    }
+        return model
+    return replace(
+        model,
+        announced_at=card.announced_at,
+        stems=names.stems_of(card.sources),
+        sample_rate=card.sample_rate,
+        weights=Weights(card.weights_sha256, card.weights_source, card.weights_licence),
+    )

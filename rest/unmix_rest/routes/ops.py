@@ -11,8 +11,9 @@ from unmix.errors import QueueError, StoreError
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.problems import STATUS, problem
 from unmix_rest.services import Services
+from unmix_rest.told import Health, Ready, Version
 
-_VERSION: Final = version("track-unmix")
+VERSION: Final = version("track-unmix")
 
 HELLO: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Track-Unmix</title></head>
@@ -29,7 +30,7 @@ def hello(services: Services) -> Response:
 
 def healthz(services: Services) -> Response:
     """Tell that the process lives."""
-    return json_answer({"status": "ok"})
+    return json_answer(Health("ok"))
 
 
 def readyz(services: Services) -> Response:
@@ -38,7 +39,7 @@ def readyz(services: Services) -> Response:
     away = [name for name, state in checks.items() if state != "ok"]
     if away:
         return problem("not_ready", f"away: {', '.join(away)}", status=STATUS["not_ready"], checks=checks)
-    return json_answer({"status": "ok", "checks": checks})
+    return json_answer(Ready("ok", checks))
 
 
 def metrics(services: Services) -> Response:
@@ -52,7 +53,7 @@ def metrics(services: Services) -> Response:
 
 def show_version(services: Services) -> Response:
     """Tell which version this is."""
-    return json_answer({"name": "track-unmix", "version": _VERSION})
+    return json_answer(Version("track-unmix", VERSION))
 
 
 def _check_queue(services: Services) -> str:

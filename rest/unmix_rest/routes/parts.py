@@ -7,7 +7,7 @@ that is not over, its outcome of one that is; each part's own document says what
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from flask import Response
 
@@ -22,6 +22,8 @@ from unmix_rest.http.answers import json_answer
 from unmix_rest.http.downloads import download, lasting_url
 from unmix_rest.routes.lookup import checked, page
 from unmix_rest.services import Services
+from unmix_rest.told import Part, PartStem
+from unmix_rest.told import Parts as PartsTold
 
 #: Of the stems of a part, whatever the format of the job is.
 _FORMAT: Final = "flac"
@@ -72,7 +74,7 @@ def url_of_peaks(outcome: Outcome) -> str | None:
     return lasting_url(f"/apiv1/jobs/{outcome.job_id}/peaks", outcome.peaks) if outcome.peaks else None
 
 
-def _list(job_id: str, services: Services) -> dict[str, Any]:
+def _list(job_id: str, services: Services) -> PartsTold:
     offset, limit = page(usual_limit=_LISTED)
     known, outcome = _end(job_id, services)
     kept, removed = _kept(known, outcome, services), _removed(outcome, services)
@@ -80,32 +82,26 @@ def _list(job_id: str, services: Services) -> dict[str, Any]:
     if kept:
         begin = bisect_left(kept.there, offset)
         found = [part for part in map(kept.parts.part, kept.there[begin : begin + limit]) if part]
-    return {
-        "hash": job_id,
-        "count": kept.count if kept else 0,
-        "length": kept.length if kept else 0,
-        "sample_rate": SAMPLE_RATE,
-        "samples_per_pixel": PEAK_SAMPLES,
-        "parts": [_describe(job_id, part, removed) for part in found],
-    }
+    return PartsTold(
+        job_id,
+        count=kept.count if kept else 0,
+        length=kept.length if kept else 0,
+        sample_rate=SAMPLE_RATE,
+        samples_per_pixel=PEAK_SAMPLES,
+        parts=tuple(_describe(job_id, part, removed) for part in found),
+    )
 
 
-def _describe(job_id: str, part: SongPart, removed: set[str]) -> dict[str, Any]:
-    return {
-        "index": part.index,
-        "start": part.start,
-        "samples": part.samples,
-        "stems": {
-            stem: {
-                "url": lasting_url(f"/apiv1/jobs/{job_id}/parts/{part.index}/{stem}.{_FORMAT}", file),
-                "size_bytes": file.size_bytes,
-                "sha256": file.sha256,
-                "peaks": part.peaks.get(stem, []),
-            }
-            for stem, file in part.stems.items()
-            if stem not in removed
-        },
+def _describe(job_id: str, part: SongPart, removed: set[str]) -> Part:
+    url = f"/apiv1/jobs/{job_id}/parts/{part.index}"
+    stems = {
+        stem: PartStem(
+            lasting_url(f"{url}/{stem}.{_FORMAT}", file), file.size_bytes, file.sha256, tuple(part.peaks.get(stem, ()))
+        )
+        for stem, file in part.stems.items()
+        if stem not in removed
     }
+    return Part(part.index, part.start, part.samples, stems)
 
 
 def _send_part(job_id: str, index: int, stem: str, services: Services) -> Response:

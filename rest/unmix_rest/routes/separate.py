@@ -30,6 +30,7 @@ from unmix_rest.routes.events import wait_for_end, wait_seconds
 from unmix_rest.routes.lookup import status_of
 from unmix_rest.routes.models import is_offered
 from unmix_rest.services import Services
+from unmix_rest.told import Accepted
 from unmix_rest.views import view_of, view_of_job
 
 log = structlog.get_logger()
@@ -89,8 +90,7 @@ def submit_job(services: Services) -> Response:
     job_id = accepted.job_id
     waited = outcome is None and wait_for_end(job_id, wait, services)
     view = view_of_job(job_id, services) if waited else view_of(job_id, accepted, outcome, services)
-    answer = json_answer(replace(view, warnings=(*view.warnings, *wish.warnings)).to_fields())
-    answer.status_code = HTTPStatus.ACCEPTED
+    answer = json_answer(replace(view, warnings=(*view.warnings, *wish.warnings)), HTTPStatus.ACCEPTED)
     answer.headers["Location"] = f"/apiv1/jobs/{job_id}"
     return answer
 
@@ -102,14 +102,14 @@ def submit(services: Services) -> Response:
         wish = _old_wish(upload, services.settings.callback_allow)
         accepted, outcome = _accept(upload, upload.fields, wish, services)
     return json_answer(
-        {
-            "hash": accepted.job_id,
-            "songhash": accepted.song_hash,
-            "reason": "Song enqueued for separation",
-            "status": (outcome.status if outcome else status_of(accepted.job_id, services)).value,
-            "warnings": [*accepted.warnings, *wish.warnings],
-            "notes": list(accepted.notes),
-        }
+        Accepted(
+            accepted.job_id,
+            accepted.song_hash,
+            "Song enqueued for separation",
+            outcome.status if outcome else status_of(accepted.job_id, services),
+            (*accepted.warnings, *wish.warnings),
+            accepted.notes,
+        )
     )
 
 

@@ -1,6 +1,7 @@
-"""All routes, in one table: what the application answers, which function does, and how its errors are told.
+"""All routes, in one table: what the application answers, which function does, what may be asked, and who may ask.
 
-The table is what registers them. `rest/README.md` lists the same routes, and a test compares the two.
+The table is what registers them, and what `unmix_rest.openapi` describes. `rest/README.md` lists the same routes, and a
+test compares the two.
 """
 
 from functools import partial
@@ -10,42 +11,234 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map
 
+from unmix.audio.formats import MEDIA_TYPES
+from unmix.job_view import JobView
 from unmix_rest.http.lanes import Lane
-from unmix_rest.http.route import Route
-from unmix_rest.routes import callbacks, events, jobs, models, ops, parts, separate, tracks, uploads
+from unmix_rest.http.route import Answer, Route, Scope
+from unmix_rest.routes import (
+    asked,
+    callbacks,
+    description,
+    events,
+    jobs,
+    models,
+    ops,
+    parts,
+    refused,
+    separate,
+    tracks,
+    uploads,
+)
 from unmix_rest.services import Services
+from unmix_rest.told import (
+    Accepted,
+    Changed,
+    Failures,
+    Health,
+    JobPage,
+    Models,
+    Parts,
+    Peaks,
+    Ready,
+    Redelivery,
+    Removed,
+    StemRemoved,
+    Ticket,
+    UploadView,
+    Version,
+    Waiting,
+)
+
+#: What names a job: its hash.
+_JOB = {"job_id": "/hash"}
+
+
+def _download(*media_types: str, shape: type | None = None) -> tuple[Answer, ...]:
+    """Return the answers of a route that hands out a file."""
+    headers = {
+        "ETag": "the SHA-256 of the file",
+        "Accept-Ranges": "`bytes`",
+        "Content-Disposition": "the name to save it under",
+    }
+    return (
+        Answer("the file", shape, media_types, headers=headers),
+        Answer("the range that was asked for", None, media_types, 206, {**headers, "Content-Range": "which one it is"}),
+        Answer("the client has it already", None, (), 304),
+    )
+
+
+_EVENTS = Answer(
+    "Server-Sent Events, each with JSON: hash, status, position, progress, attempt, eta_seconds, parts, error_code",
+    {"type": "string"},
+    ("text/event-stream",),
+)
+_STEM_TYPES = (*MEDIA_TYPES.values(), tracks.UNKNOWN_TYPE)
 
 ROUTES: Final = (
-    Route("/apiv1/separate", ("POST",), separate.submit, Lane.UPLOADS, takes_songs=True),
-    Route("/apiv1/jobs", ("POST",), separate.submit_job, Lane.UPLOADS, is_new=True, takes_songs=True, may_wait=True),
-    Route("/apiv1/jobs", ("GET",), jobs.jobs, is_new=True),
-    Route("/apiv1/jobs/<job_id>", ("GET",), jobs.job, may_wait=True),
-    Route("/apiv1/jobs/<job_id>/events", ("GET",), events.job_events, Lane.STAYING, is_new=True),
-    Route("/apiv1/events", ("GET",), events.batch_events, Lane.STAYING, is_new=True),
-    Route("/apiv1/jobs/<job_id>", ("DELETE",), tracks.delete_job),
-    Route("/apiv1/jobs/<job_id>/cancel", ("POST",), jobs.cancel),
-    Route("/apiv1/jobs/<job_id>/retry", ("POST",), jobs.retry),
-    Route("/apiv1/jobs/<job_id>/callbacks/<index>/redeliver", ("POST",), callbacks.redeliver),
-    Route("/apiv1/jobs/<job_id>/parts", ("GET",), parts.parts),
-    Route("/apiv1/jobs/<job_id>/parts/<int:index>/<stem>", ("GET",), parts.part),
-    Route("/apiv1/jobs/<job_id>/peaks", ("GET",), parts.peaks),
-    Route("/apiv1/uploads", ("POST",), uploads.open_upload, is_new=True),
-    Route("/apiv1/uploads/<upload_id>", ("GET",), uploads.upload),
-    Route("/apiv1/uploads/<upload_id>", ("PUT",), uploads.put_piece, Lane.UPLOADS, is_new=True),
-    Route("/apiv1/models", ("GET",), models.models),
-    Route("/apiv1/queue", ("GET",), jobs.queue),
-    Route("/apiv1/failed", ("GET",), jobs.failed),
-    Route("/apiv1/jobs/<job_id>/stems.zip", ("GET",), tracks.all_stems, Lane.STAYING),
-    Route("/apiv1/track/<job_id>/<track>", ("GET",), tracks.track),
-    Route("/apiv1/track", ("GET",), tracks.track_by_query),
-    Route("/apiv1/remove/<job_id>/<track>", ("GET", "DELETE"), tracks.remove_stem),
-    Route("/apiv1/remove/<job_id>", ("GET", "DELETE"), tracks.remove_job),
-    Route("/", ("GET", "POST"), ops.hello),
-    Route("/healthz", ("GET",), ops.healthz),
-    Route("/readyz", ("GET",), ops.readyz),
-    Route("/metrics", ("GET",), ops.metrics),
-    Route("/version", ("GET",), ops.show_version),
-)
+    Route(
+        "/apiv1/separate", ("POST",), separate.submit, Lane.UPLOADS, takes_songs=True,
+        scope=Scope.WRITE, bodies=asked.OLD_SONG, errors=refused.SONG,
+        answers=(Answer("the song is owed", Accepted, names=_JOB),),
+    ),
+    Route(
+        "/apiv1/jobs", ("POST",), separate.submit_job, Lane.UPLOADS, is_new=True, takes_songs=True, may_wait=True,
+        scope=Scope.WRITE, parameters=(asked.WAIT, asked.PREFER, *asked.SONG_IN_QUERY), bodies=asked.SONG,
+        errors=(*refused.SONG, *refused.UPLOAD, "upload_incomplete"),
+        answers=(Answer("the job", JobView, status=202, headers={"Location": "its URL"}, names=_JOB),),
+    ),
+    Route(
+        "/apiv1/jobs", ("GET",), jobs.jobs, is_new=True,
+        scope=Scope.READ, parameters=asked.SEARCH, errors=("invalid_field", *refused.QUEUE),
+        answers=(Answer("a page of the list", JobPage),),
+    ),
+    Route(
+        "/apiv1/jobs/<job_id>", ("GET",), jobs.job, may_wait=True,
+        scope=Scope.READ, parameters=(asked.WAIT, asked.PREFER),
+        errors=("not_found", "invalid_field", *refused.QUEUE, *refused.STORE),
+        answers=(Answer("the job as it stands", JobView),),
+    ),
+    Route(
+        "/apiv1/jobs/<job_id>/events", ("GET",), events.job_events, Lane.STAYING, is_new=True,
+        scope=Scope.READ, parameters=(asked.LAST_EVENT_ID,),
+        errors=("not_found", "too_many_watchers", *refused.QUEUE, *refused.STORE),
+        answers=(_EVENTS, Answer("the client knows the end already", None, (), 204)),
+    ),
+    Route(
+        "/apiv1/events", ("GET",), events.batch_events, Lane.STAYING, is_new=True,
+        scope=Scope.READ, parameters=(asked.BATCH, asked.LAST_EVENT_ID), errors=("missing_field", "too_many_watchers"),
+        answers=(_EVENTS,),
+    ),
+    Route(
+        "/apiv1/jobs/<job_id>", ("DELETE",), tracks.delete_job,
+        scope=Scope.WRITE, errors=("not_found", *refused.QUEUE, *refused.STORE_WRITTEN),
+        answers=(Answer("it is gone", None, (), 204),),
+    ),
+    Route(
+        "/apiv1/jobs/<job_id>/cancel", ("POST",), jobs.cancel,
+        scope=Scope.WRITE, errors=("not_found", "job_over", *refused.QUEUE, *refused.STORE_WRITTEN),
+        answers=(Answer("it is cancelled", Changed),),
+    ),
+    Route(
+        "/apiv1/jobs/<job_id>/retry", ("POST",), jobs.retry,
+        scope=Scope.WRITE, errors=("not_found", "not_retryable", "song_gone", *refused.QUEUE, *refused.STORE_WRITTEN),
+        answers=(Answer("it is owed", Changed),),
+    ),
+    Route(
+        "/apiv1/jobs/<job_id>/callbacks/<index>/redeliver", ("POST",), callbacks.redeliver,
+        scope=Scope.WRITE,
+        errors=(
+            *("not_found", "unknown_callback", "job_not_over", "not_retryable", "callback_unwanted"),
+            *(*refused.QUEUE, *refused.STORE_WRITTEN),
+        ),
+        answers=(Answer("it is owed", Redelivery, status=202),),
+    ),
+    Route(
+        "/apiv1/jobs/<job_id>/parts", ("GET",), parts.parts,
+        scope=Scope.READ, parameters=(asked.OFFSET, asked.LIMIT),
+        errors=("not_found", "invalid_field", *refused.QUEUE, *refused.STORE),
+        answers=(Answer("some of its parts", Parts),),
+    ),
+    Route(
+        "/apiv1/jobs/<job_id>/parts/<int:index>/<stem>", ("GET",), parts.part,
+        scope=Scope.READ, parameters=asked.DOWNLOAD,
+        errors=("not_found", *refused.DOWNLOAD, *refused.QUEUE, *refused.STORE),
+        answers=_download(MEDIA_TYPES["flac"]),
+    ),
+    Route(
+        "/apiv1/jobs/<job_id>/peaks", ("GET",), parts.peaks,
+        scope=Scope.READ, parameters=asked.DOWNLOAD, errors=("not_found", *refused.DOWNLOAD, *refused.STORE),
+        answers=_download("application/json", shape=Peaks),
+    ),
+    Route(
+        "/apiv1/uploads", ("POST",), uploads.open_upload, is_new=True,
+        scope=Scope.WRITE, bodies=asked.SIZE, needs_body=False,
+        errors=(*refused.JSON_BODY, "invalid_field", *refused.STORE_WRITTEN),
+        answers=(
+            Answer(
+                "the ticket", Ticket, status=201,
+                headers={"Location": "where to ask how far it is", "Upload-Offset": "`0`"},
+                names={"upload_id": "/upload_id"},
+            ),
+        ),
+    ),
+    Route(
+        "/apiv1/uploads/<upload_id>", ("GET",), uploads.upload,
+        scope=Scope.WRITE, errors=(*refused.UPLOAD, *refused.STORE),
+        answers=(Answer("how far it is", UploadView, headers={"Upload-Offset": "the byte that it goes on at"}),),
+    ),
+    Route(
+        "/apiv1/uploads/<upload_id>", ("PUT",), uploads.put_piece, Lane.UPLOADS, is_new=True,
+        scope=Scope.WRITE, parameters=(asked.CONTENT_RANGE,), bodies=asked.PIECE, errors=refused.PIECE,
+        answers=(Answer("how far it is", UploadView, headers={"Upload-Offset": "the byte that it goes on at"}),),
+    ),
+    Route(
+        "/apiv1/models", ("GET",), models.models,
+        scope=Scope.PUBLIC, errors=refused.QUEUE, answers=(Answer("the models", Models),),
+    ),
+    Route(
+        "/apiv1/queue", ("GET",), jobs.queue,
+        scope=Scope.READ, parameters=(asked.OFFSET, asked.LIMIT), errors=("invalid_field", *refused.QUEUE),
+        answers=(Answer("what waits and runs", Waiting),),
+    ),
+    Route(
+        "/apiv1/failed", ("GET",), jobs.failed,
+        scope=Scope.READ, parameters=(asked.OFFSET, asked.LIMIT),
+        errors=("invalid_field", *refused.QUEUE, *refused.STORE), answers=(Answer("what failed", Failures),),
+    ),
+    Route(
+        "/apiv1/jobs/<job_id>/stems.zip", ("GET",), tracks.all_stems, Lane.STAYING,
+        scope=Scope.READ, parameters=asked.ARCHIVE,
+        errors=("not_found", "too_many_downloads", *refused.STORE),
+        answers=(
+            Answer(
+                "the stems", None, ("application/zip",),
+                headers={"ETag": "weak, of all stems", "Content-Disposition": "the name to save it under"},
+            ),
+            Answer("the client has it already", None, (), 304),
+        ),
+    ),
+    Route(
+        "/apiv1/track/<job_id>/<track>", ("GET",), tracks.track,
+        scope=Scope.READ, parameters=asked.DOWNLOAD,
+        errors=(*refused.STEM, *refused.DOWNLOAD, *refused.QUEUE, *refused.STORE), answers=_download(*_STEM_TYPES),
+    ),
+    Route(
+        "/apiv1/track", ("GET",), tracks.track_by_query,
+        scope=Scope.READ, parameters=(*asked.STEM_IN_QUERY, *asked.DOWNLOAD),
+        errors=(*refused.STEM, "missing_field", *refused.DOWNLOAD, *refused.QUEUE, *refused.STORE),
+        answers=_download(*_STEM_TYPES),
+    ),
+    Route(
+        "/apiv1/remove/<job_id>/<track>", ("GET", "DELETE"), tracks.remove_stem,
+        scope=Scope.WRITE, errors=(*refused.STEM, *refused.QUEUE, *refused.STORE_WRITTEN),
+        answers=(Answer("it is gone", StemRemoved),),
+    ),
+    Route(
+        "/apiv1/remove/<job_id>", ("GET", "DELETE"), tracks.remove_job,
+        scope=Scope.WRITE, errors=("not_found", *refused.QUEUE, *refused.STORE_WRITTEN),
+        answers=(Answer("it is gone", Removed),),
+    ),
+    Route(
+        "/apiv1/openapi.json", ("GET",), description.openapi,
+        scope=Scope.PUBLIC, answers=(Answer("this document", {"type": "object"}),),
+    ),
+    Route(
+        "/apiv1/docs", ("GET",), description.docs,
+        scope=Scope.PUBLIC, answers=(Answer("a page", None, ("text/html",)),),
+    ),
+    Route(
+        "/apiv1/docs.css", ("GET",), description.style,
+        scope=Scope.PUBLIC, answers=(Answer("a style sheet", None, ("text/css",)),),
+    ),
+    Route("/", ("GET", "POST"), ops.hello, scope=Scope.PUBLIC, answers=(Answer("a page", None, ("text/html",)),)),
+    Route("/healthz", ("GET",), ops.healthz, scope=Scope.PUBLIC, answers=(Answer("it lives", Health),)),
+    Route(
+        "/readyz", ("GET",), ops.readyz,
+        scope=Scope.PUBLIC, errors=("not_ready",), answers=(Answer("both answer", Ready),),
+    ),
+    Route("/metrics", ("GET",), ops.metrics, scope=Scope.OPERATE, answers=(Answer("metrics", None, ("text/plain",)),)),
+    Route("/version", ("GET",), ops.show_version, scope=Scope.PUBLIC, answers=(Answer("the version", Version),)),
+)  # fmt: skip
 
 _ROUTES: Final = {route.endpoint: route for route in ROUTES}
 #: Nobody asks with another method for what brings a song: most requests need not be looked up twice.

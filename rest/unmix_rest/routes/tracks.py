@@ -19,6 +19,7 @@ from unmix_rest.http.archives import archive
 from unmix_rest.http.downloads import download
 from unmix_rest.routes.lookup import checked, may_stay
 from unmix_rest.services import Services
+from unmix_rest.told import Removed, StemRemoved
 
 log = structlog.get_logger()
 
@@ -53,7 +54,7 @@ def remove_stem(services: Services, job_id: str, track: str) -> Response:
 def remove_job(services: Services, job_id: str) -> Response:
     """Remove a job and all that belongs to it alone."""
     _remove(checked(job_id), services)
-    return json_answer({"hash": job_id, "reason": "Song and stems removed"})
+    return json_answer(Removed(job_id, "Song and stems removed"))
 
 
 def delete_job(services: Services, job_id: str) -> Response:
@@ -98,7 +99,7 @@ def _remove_stem(job_id: str, track: str, services: Services) -> Response:
         raise NotFoundError("this stem was removed already")
     services.ledger.removal.remove_stem(known, outcome, stem)
     log.info("stem removed", job_id=job_id, stem=stem)
-    return json_answer({"hash": job_id, "track": stem, "reason": "Stem removed"})
+    return json_answer(StemRemoved(job_id, stem, "Stem removed"))
 
 
 def _remove(job_id: str, services: Services) -> None:

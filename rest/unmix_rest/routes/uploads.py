@@ -8,7 +8,6 @@ import math
 import time
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
 
 from flask import Response, request
 
@@ -19,6 +18,7 @@ from unmix_rest.http.pieces import ADVISED_BYTES, receive_piece
 from unmix_rest.http.strict_json import MAX_REST_BYTES, parse_object
 from unmix_rest.http.uploads import refuse_encoding, too_large
 from unmix_rest.services import Services
+from unmix_rest.told import Ticket, UploadView
 
 
 def open_upload(services: Services) -> Response:
@@ -28,16 +28,22 @@ def open_upload(services: Services) -> Response:
     begun = services.ledger.uploads.begin(ends_at=ends_at, size_bytes=size_bytes)
     ours = f"/apiv1/uploads/{begun.ticket.upload_id}"
     direct = services.ledger.uploads.direct_url(begun.ticket)
-    how = {"url": direct or ours, "method": "PUT", "headers": {}, "resumable": direct is None}
-    answer = _tell(begun, **how, **({} if direct else {"piece_bytes": ADVISED_BYTES}))
-    answer.status_code = HTTPStatus.CREATED
+    ticket = Ticket(
+        *_how_far(begun),
+        url=direct or ours,
+        method="PUT",
+        headers={},
+        resumable=direct is None,
+        piece_bytes=None if direct else ADVISED_BYTES,
+    )
+    answer = _tell(ticket, HTTPStatus.CREATED)
     answer.headers["Location"] = ours
     return answer
 
 
 def upload(services: Services, upload_id: str) -> Response:
     """Tell how far an upload is."""
-    return _tell(services.ledger.uploads.look(upload_id))
+    return _tell(UploadView(*_how_far(services.ledger.uploads.look(upload_id))))
 
 
 def put_piece(services: Services, upload_id: str) -> Response:
@@ -45,21 +51,20 @@ def put_piece(services: Services, upload_id: str) -> Response:
     uploads = services.ledger.uploads
     known = uploads.look(upload_id)
     with receive_piece(request, max_song_bytes=services.settings.max_upload_mb << 20) as piece:
-        return _tell(uploads.add(known, piece.path, start=piece.start, total=piece.total))
+        progress = uploads.add(known, piece.path, start=piece.start, total=piece.total)
+    return _tell(UploadView(*_how_far(progress)))
 
 
-def _tell(progress: Progress, **more: Any) -> Response:
-    answer = json_answer(
-        {
-            "upload_id": progress.ticket.upload_id,
-            "offset": progress.offset,
-            "size_bytes": progress.size_bytes,
-            "complete": progress.is_complete,
-            "expires_at": datetime.fromtimestamp(progress.ticket.ends_at, UTC).isoformat(),
-            **more,
-        }
-    )
-    answer.headers["Upload-Offset"] = str(progress.offset)
+def _how_far(progress: Progress) -> tuple[str, int, int | None, bool, str]:
+    """Return the fields that an upload and its ticket have in common."""
+    ticket = progress.ticket
+    ends_at = datetime.fromtimestamp(ticket.ends_at, UTC).isoformat()
+    return ticket.upload_id, progress.offset, progress.size_bytes, progress.is_complete, ends_at
+
+
+def _tell(view: UploadView, status: int = HTTPStatus.OK) -> Response:
+    answer = json_answer(view, status)
+    answer.headers["Upload-Offset"] = str(view.offset)
     answer.headers["Cache-Control"] = "no-store"
     return answer
 
@@ -73,8 +78,9 @@ def _said_size(max_song_bytes: int) -> int | None:
     size_bytes = parse_object(body).get("size_bytes") if body else None
     if size_bytes is None:
         return None
-    if not isinstance(size_bytes, int) or isinstance(size_bytes, bool) or size_bytes < 1:
+    # 20.0 is a whole number too, as some languages write it.
+    if not isinstance(size_bytes, int | float) or isinstance(size_bytes, bool) or size_bytes < 1 or size_bytes % 1:
         raise InputError("the field size_bytes has to be a whole number, of at least 1", code="invalid_field")
     if size_bytes > max_song_bytes:
         raise too_large(max_song_bytes)
-    return size_bytes
+    return int(size_bytes)

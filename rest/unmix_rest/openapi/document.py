@@ -1,0 +1,150 @@
+"""The OpenAPI document of some routes. The classes of `openapi_pydantic` check each piece of it."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from openapi_pydantic import (
+    Components,
+    Header,
+    Info,
+    Link,
+    MediaType,
+    OpenAPI,
+    Operation,
+    Parameter,
+    PathItem,
+    RequestBody,
+    Response,
+    Schema,
+    Tag,
+)
+
+from unmix_rest.http.problems import Problem, statuses
+from unmix_rest.http.route import Answer, Route, Shape
+from unmix_rest.openapi.schemas import reference_to, schemas_of
+from unmix_rest.routes import asked, refused
+
+_ABOUT: Final = """Music separation as a service: send a song, get its stems back.
+
+`POST /apiv1/jobs` takes a song in and answers with its job; `GET /apiv1/jobs/{job_id}` tells how it goes, and where its
+stems are. Every error is `application/problem+json` with a stable `code`. HEAD works wherever GET does, and a slash at
+the end of a path changes nothing. Answers grow: ignore fields that you do not know.
+
+`x-scope` of an operation is what a client will have to be allowed once there are keys. There are none yet."""
+
+_VARIABLE: Final = re.compile(r"<(?:int:)?(\w+)>")
+
+
+def document_of(routes: Sequence[Route], version: str) -> dict[str, Any]:
+    """Return the document of these routes as plain JSON values."""
+    paths: defaultdict[str, dict[str, Operation]] = defaultdict(dict)
+    for route in routes:
+        for method in route.methods:
+            paths[_VARIABLE.sub(r"{\1}", route.rule)][method.lower()] = _operation(route, method, routes)
+    kinds = [answer.shape for route in routes for answer in route.answers if isinstance(answer.shape, type)]
+    document = OpenAPI(
+        info=Info(title="Track-Unmix", version=version, description=_ABOUT),
+        paths={path: PathItem.model_validate(operations) for path, operations in paths.items()},
+        components=Components(
+            schemas={name: Schema.model_validate(schema) for name, schema in schemas_of(kinds).items()}
+        ),
+        tags=[Tag(name=name) for name in dict.fromkeys(map(_tag, routes))],
+    )
+    plain: dict[str, Any] = document.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return {"openapi": document.openapi, **plain}
+
+
+def _operation(route: Route, method: str, routes: Sequence[Route]) -> Operation:
+    responses = {str(answer.status): _response(answer, routes) for answer in route.answers}
+    fields: dict[str, Any] = {
+        "operationId": _operation_id(route, method),
+        "summary": route.summary,
+        "tags": [_tag(route)],
+        "responses": responses | {str(status): answer for status, answer in _errors(route)},
+        "x-scope": route.scope.value,
+    }
+    if parameters := [*_variables(route), *_parameters(route)]:
+        fields["parameters"] = parameters
+    if route.bodies:
+        content = {body.media_type: _media(body.shape) for body in route.bodies}
+        fields["requestBody"] = RequestBody(content=content, required=route.needs_body)
+    return Operation.model_validate(fields)
+
+
+def _operation_id(route: Route, method: str) -> str:
+    name = route.endpoint.replace(".", "_")
+    return name if len(route.methods) == 1 else f"{name}_{method.lower()}"
+
+
+def _tag(route: Route) -> str:
+    return route.endpoint.partition(".")[0]
+
+
+def _variables(route: Route) -> Iterator[Parameter]:
+    for name in _VARIABLE.findall(route.rule):
+        schema, text = asked.VARIABLES[name]
+        yield _parameter(name, "path", schema, text, is_required=True)
+
+
+def _parameters(route: Route) -> Iterator[Parameter]:
+    for each in route.parameters:
+        where = "header" if each.is_header else "query"
+        yield _parameter(each.name, where, each.shape, each.text, is_required=each.is_required)
+
+
+def _parameter(name: str, where: str, schema: Mapping[str, Any], text: str, *, is_required: bool) -> Parameter:
+    fields = {"name": name, "in": where, "description": text, "required": is_required, "schema": schema}
+    return Parameter.model_validate(fields)
+
+
+def _media(shape: Shape | None) -> MediaType:
+    if shape is None:
+        return MediaType()
+    schema = reference_to(shape) if isinstance(shape, type) else shape
+    return MediaType.model_validate({"schema": schema})
+
+
+def _response(answer: Answer, routes: Sequence[Route]) -> Response:
+    fields: dict[str, Any] = {"description": answer.text}
+    if answer.media_types:
+        fields["content"] = {media_type: _media(answer.shape) for media_type in answer.media_types}
+    if answer.headers:
+        fields["headers"] = {name: _header(text) for name, text in answer.headers.items()}
+    if answer.names:
+        fields["links"] = dict(_links(answer.names, routes))
+    return Response.model_validate(fields)
+
+
+def _header(text: str) -> Header:
+    return Header.model_validate({"description": text, "required": True, "schema": {"type": "string"}})
+
+
+def _links(names: Mapping[str, str], routes: Sequence[Route]) -> Iterator[tuple[str, Link]]:
+    """Yield every operation that can be asked next by what an answer names."""
+    for route in routes:
+        if set(_VARIABLE.findall(route.rule)) == names.keys():
+            values = {name: f"$response.body#{place}" for name, place in names.items()}
+            for method in route.methods:
+                name = _operation_id(route, method)
+                yield name, Link(operationId=name, parameters=values)
+
+
+def _errors(route: Route) -> Iterator[tuple[int, Response]]:
+    """Yield an answer for each status that errors of a route have; it names the codes that there are with it."""
+    takes_forms = any(body.media_type == asked.FORM for body in route.bodies)
+    codes: defaultdict[int, list[str]] = defaultdict(list)
+    for code in dict.fromkeys((*route.errors, *refused.ALWAYS)):
+        for status in statuses(code, is_new=route.is_new or takes_forms, is_old=not route.is_new):
+            codes[status].append(code)
+    for status in sorted(codes):
+        schema = {**reference_to(Problem), "properties": {"code": {"enum": codes[status]}}}
+        fields: dict[str, Any] = {
+            "description": f"{HTTPStatus(status).phrase}: {', '.join(f'`{code}`' for code in codes[status])}",
+            "content": {"application/problem+json": {"schema": schema}},
+        }
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            fields["headers"] = {"Retry-After": _header("try again after so many seconds")}
+        yield status, Response.model_validate(fields)

@@ -1,0 +1,34 @@
+"""Which errors the routes may answer, in groups that the table names. `unmix_rest.http.problems` has their statuses."""
+
+from typing import Final
+
+#: What any request can be refused with, before it is looked at, or because of a mistake of ours.
+ALWAYS: Final = ("bad_request", "payload_too_large", "headers_too_large", "not_implemented", "internal_error")
+
+QUEUE: Final = ("queue_unavailable", "queue_denied")
+STORE: Final = ("store_unavailable", "store_denied", "store_refused", "bucket_missing")
+STORE_WRITTEN: Final = (*STORE, "store_full", "store_read_only")
+
+JSON_BODY: Final = ("invalid_json", "invalid_json_shape", "duplicate_key", "incomplete_body", "unsupported_encoding")
+FIELDS: Final = ("missing_field", "invalid_field")
+STEM: Final = ("not_found", "unknown_stem")
+DOWNLOAD: Final = ("range_not_satisfiable", "precondition_failed")
+
+SONG: Final = (
+    *JSON_BODY,
+    *FIELDS,
+    *("unsupported_media_type", "invalid_base64", "empty_audio"),
+    *("unknown_model", "unknown_format", "unknown_bits", "unknown_bitrate", "unknown_precision", "unknown_stem"),
+    *("weights_not_open", "out_of_range", "bad_region", "callback_scheme", "callback_forbidden", "too_many_callbacks"),
+    *("not_audio", "unsupported_container", "undecodable", "no_audio_frames", "too_short", "too_long"),
+    *("bad_sample_rate", "bad_channels", "bad_samples", "too_many_streams", "external_reference"),
+    "probe_unavailable",
+    *QUEUE,
+    *STORE_WRITTEN,
+)
+UPLOAD: Final = ("unknown_upload", "upload_used")
+PIECE: Final = (
+    *UPLOAD,
+    *("bad_content_range", "wrong_offset", "empty_audio", "piece_too_small", "incomplete_body", "unsupported_encoding"),
+    *STORE_WRITTEN,
+)
