@@ -152,7 +152,7 @@ $(VENV)/.bench-installed: $(INSTALLED)
 
 $(VENV)-rest/.installed: pyproject.toml constraints.txt | $(VENV)-rest/bin/python
 	$(VENV)-rest/bin/pip install --quiet $(PINNED) -e '.[rest,local]' pytest pytest-timeout pytest-xdist cryptography psutil \
-		jsonschema openapi-spec-validator
+		jsonschema openapi-spec-validator schemathesis
 	@touch $@
 
 # Other programs that run demucs' models, and demucs for the exporter of the last one. benchmarks/README.md has more.

@@ -1,5 +1,7 @@
 """`/apiv1/models`: which models there are, as far as a worker has told of them."""
 
+from dataclasses import replace
+
 from flask import Response
 
 from unmix import names
