@@ -157,9 +157,9 @@ class JobRequest(Growable):
     @property
     def computed_seconds(self) -> float | None:
         """How much of the song is to be separated, as often as its options ask for; None if that is not known."""
-        if self.duration_seconds is None:
-            return None
         options = self.options
+        if self.duration_seconds is None or not 0 <= options.overlap < 1:  # a document may say anything
+            return None
         end = self.duration_seconds if options.end is None else min(options.end, self.duration_seconds)
         usual = SeparationOptions(options.model).overlap
         return max(0.0, end - options.start) * max(1, options.shifts) * (1 - usual) / (1 - options.overlap)

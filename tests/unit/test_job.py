@@ -214,3 +214,9 @@ def test_what_others_keep_in_our_buckets_has_no_owner(key: str) -> None:
 def test_each_submission_is_a_generation_of_its_own() -> None:
     first, second = (JobRequest(SONG, DEFAULTS, "now") for _ in range(2))
     assert first.generation != second.generation
+
+
+def test_what_a_damaged_document_asks_for_has_no_cost_that_anybody_knows() -> None:
+    request = JobRequest("0" * 64, SeparationOptions("demo", overlap=1.0), "2026-01-01", duration_seconds=9)
+    assert request.computed_seconds is None
+    assert replace(request, options=SeparationOptions("demo", start=3, shifts=2)).computed_seconds == 12

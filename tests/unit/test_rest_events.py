@@ -94,6 +94,7 @@ def test_a_job_that_is_over_is_told_once(rest: Rest, status: JobStatus) -> None:
     path = f"/apiv1/jobs/{JOB_ID}/events"
     (event,) = stream(rest, path)
     assert event.kind == event.data["status"] == status.value
+    assert event.data["progress"] == rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["progress"]
     answer = rest.client.get(path, headers={"Last-Event-ID": event.id or ""})
     assert (answer.status_code, answer.data) == (204, b"")  # with which browsers ask no more
 

@@ -165,7 +165,7 @@ def test_events_that_only_a_later_version_knows_are_passed_over(
     assert separated.ran == DONE.ran
 
 
-#: What a child of 0.1.0 says: not which fields of a task it knows.
+#: What a child of the first version says: not which fields of a task it knows.
 EARLIER_READY = json.dumps({name: value for name, value in json.loads(encode(READY)).items() if name != "knows"}) + "\n"
 
 

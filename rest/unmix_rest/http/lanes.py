@@ -69,9 +69,14 @@ class Lanes(ThreadedTaskDispatcher):
         with self._counting:
             if self._count_staying == self._most_staying:
                 return False
+            known = set(self._staying.threads)
+            if len(known) == self._count_staying:
+                try:
+                    self._staying.set_thread_count(len(known) + 1)
+                except RuntimeError:  # the system gives no more threads; waitress has counted it already
+                    self._staying.threads.intersection_update(known)
+                    return False
             self._count_staying += 1
-            if len(self._staying.threads) < self._count_staying:
-                self._staying.set_thread_count(self._count_staying)
             return True
 
     def _has_left(self) -> None:

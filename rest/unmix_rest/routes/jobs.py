@@ -3,6 +3,7 @@
 A job is cancelled or submitted again in the object store first, which knows what is owed and what is over.
 """
 
+from contextlib import suppress
 from typing import Final
 from urllib.parse import urlencode
 
@@ -10,7 +11,7 @@ import structlog
 from flask import Response, request
 
 from unmix import names
-from unmix.errors import InputError, NotFoundError, SupersededError
+from unmix.errors import InputError, NotFoundError, QueueError, SupersededError
 from unmix.job import JobRequest, JobStatus, Outcome
 from unmix.ledger.ledger import utc_now
 from unmix.queue.job_list import JobFilter
@@ -104,7 +105,8 @@ def _cancel(job_id: str, services: Services) -> Changed:
     services.queue.settle(
         job_id, known.generation, outcome.status, error_code=outcome.error_code, callbacks=len(known.callbacks)
     )
-    services.queue.job_list.note(known, outcome)  # it may have been a push that nobody had listed
+    with suppress(QueueError):  # it is cancelled; the janitor lists it
+        services.queue.job_list.note(known, outcome)  # it may have been a push that nobody had listed
     log.info("job cancelled", job_id=job_id)
     return Changed(job_id, outcome.status, "Job cancelled")
 

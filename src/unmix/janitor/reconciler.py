@@ -116,9 +116,9 @@ class Reconciler:
     ) -> None:
         """Mend what is left of a job that is over."""
         job_id = request.job_id
-        self._queue.job_list.note(request, outcome, is_certain=True)
         if job_id in snapshot.open:
             done.settled += self._settle(request, outcome)
+        self._queue.job_list.note(request, outcome, is_certain=True)
         if isinstance(outcome, DamagedOutcome):  # what it says of files and callbacks is not known
             return
         done.orphans += self._ledger.removal.remove_losers(listed, outcome)

@@ -60,11 +60,14 @@ class Pulses:
         found = {}
         for job_id, end, (status, attempt, progress, error_code) in zip(ids, ends, records, strict=True):
             if status is not None:
-                done = float(progress or 0)
-                found[job_id] = JobPulse(JobStatus(status), int(attempt or 0), done, error_code or None)
+                stands, done = JobStatus(status), float(progress or 0)
+                if stands.is_over:
+                    done = _progress_at_end(stands)
+                found[job_id] = JobPulse(stands, int(attempt or 0), done, error_code or None)
             elif end is not None:
                 ended = json.loads(end)
-                found[job_id] = JobPulse(JobStatus(ended["status"]), error_code=ended["error_code"] or None)
+                stands = JobStatus(ended["status"])
+                found[job_id] = JobPulse(stands, 0, _progress_at_end(stands), ended["error_code"] or None)
         return found
 
     def of_batch(self, batch: str) -> list[str]:
@@ -126,3 +129,7 @@ def _works(ids: list[str], cards: list[str | None], done: dict[str, Any]) -> Ite
         card = json.loads(text) if text else {}
         if card.get("computed_seconds"):
             yield job_id, Work(card["model"], card["computed_seconds"], float(done.get(job_id) or 0))
+
+
+def _progress_at_end(status: JobStatus) -> float:
+    return 1.0 if status is JobStatus.DONE else 0.0
