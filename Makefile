@@ -49,7 +49,7 @@ BEFORE_VERSION := (^version = "|newTag: |track-unmix-(rest|worker):|TAG: |tag=[$
 TWO_FILES_AT_ONCE := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants e2e-kind bench bench-long bench-quality bench-service bench-parts images push lint \
+.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants e2e-kind bench bench-long bench-quality bench-service bench-parts bench-rest images push lint \
 	constraints version-set clean
 
 help: ## Show what can be made
@@ -98,6 +98,9 @@ bench-service: $(VENV)/.bench-installed ## Measure what clients of the service w
 
 bench-parts: $(VENV)/.bench-installed ## Measure what parts of songs bring and cost: 25 minutes and more
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.parts
+
+bench-rest: $(VENV)/.bench-installed ## Measure what REST costs its clients: views, streams, uploads: 20 minutes
+	$(BIN)/python -m benchmarks.rest
 
 images: ## Build the container images, with DOCKER=docker or podman
 	$(if $(MODELS),@echo 'Of the weights of $(MODELS): they are not ours. See "Licences" in worker/README.md before you offer them to others.')

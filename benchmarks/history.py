@@ -6,7 +6,6 @@ the memory of the janitor's process.
 """
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -23,9 +22,6 @@ from unmix.store.s3 import MinioStore
 
 FEW: Final = 100
 MANY: Final = 100_000
-#: What a job takes at least of a folder in memory: pages and inodes.
-_BYTES_PER_JOB: Final = 60_000
-_FILES_PER_JOB: Final = 20
 
 
 def main() -> None:
@@ -37,7 +33,7 @@ def main() -> None:
     if options.jobs <= FEW:
         parser.error(f"--jobs has to be more than {FEW}")
     started_at = time.monotonic()
-    parent = _roomy_folder(options.jobs)
+    parent = past.roomy_folder(options.jobs)
     with tempfile.TemporaryDirectory(prefix="unmix-bench-", dir=parent) as folder:
         measured = _on_files(Path(folder) / "file", options.jobs)
     with tempfile.TemporaryDirectory(prefix="unmix-bench-", dir=parent) as folder:
@@ -46,7 +42,7 @@ def main() -> None:
         "jobs": [FEW, options.jobs],
         "open": housekeeping.OPEN,
         "per_second": PER_SECOND,
-        "in_memory": parent == Path("/dev/shm"),
+        "in_memory": parent == past.MEMORY,
         "took_minutes": round((time.monotonic() - started_at) / 60, 1),
     }
     command = "make bench-service" if options.jobs == MANY else f"python -m benchmarks.history --jobs {options.jobs}"
@@ -98,16 +94,6 @@ def _clients(services: Mapping[int, Service]) -> Iterator[dict[int, Client]]:
             clients[jobs] = Client(running.enter_context(service.rest()), jobs)
             running.callback(clients[jobs].close)
         yield clients
-
-
-def _roomy_folder(jobs: int) -> Path:
-    """Return a folder in memory if there is room for the store, else that of temporary files."""
-    memory = Path("/dev/shm")
-    if memory.is_dir() and os.access(memory, os.W_OK):
-        room = os.statvfs(memory)
-        if room.f_bavail * room.f_frsize > jobs * _BYTES_PER_JOB and room.f_favail > jobs * _FILES_PER_JOB:
-            return memory
-    return Path(tempfile.gettempdir())
 
 
 if __name__ == "__main__":

@@ -4,11 +4,14 @@ import http.client
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 _CLIENTS: Final = 16
 #: A service that cannot keep up gets this many times as long as it should need; what is not sent by then never is.
 _PATIENCE: Final = 2
+_SHARES: Final = {"p50_ms": 50, "p99_ms": 99, "most_ms": 100}
 
 
 def in_turn(
@@ -30,8 +33,8 @@ def in_turn(
     return times_ms
 
 
-def at_rate(port: int, paths: Sequence[str], *, per_second: float) -> tuple[list[float], int]:
-    """GET all `paths` from 127.0.0.1, so many a second whether or not the answers come.
+def at_rate(port: int, paths: Sequence[str], *, per_second: float, method: str = "GET") -> tuple[list[float], int]:
+    """Ask 127.0.0.1 for all `paths`, so many a second whether or not the answers come.
 
     Returns how many ms passed from the moment at which each was due until it was answered, and how many were never
     sent.
@@ -49,7 +52,7 @@ def at_rate(port: int, paths: Sequence[str], *, per_second: float) -> tuple[list
                 time.sleep(max(0.0, due - time.monotonic()))
                 if time.monotonic() > deadline:
                     return
-                connection.request("GET", paths[number])
+                connection.request(method, paths[number])
                 answer = connection.getresponse()
                 answer.read()
                 if answer.status != 200:
@@ -68,3 +71,15 @@ def at_rate(port: int, paths: Sequence[str], *, per_second: float) -> tuple[list
     if failures:
         raise failures[0]
     return times_ms, len(paths) - len(times_ms)
+
+
+def of_rounds(rounds: Sequence[tuple[list[float], int]]) -> dict[str, Any]:
+    """Return what several rounds of `at_rate` tell: how many requests there were, and how long they took in each."""
+    return {
+        "requests": sum(len(times_ms) + unsent for times_ms, unsent in rounds),
+        "unsent": sum(unsent for _, unsent in rounds),
+        **{
+            name: [round(float(np.percentile(times_ms, share)), 2) for times_ms, _ in rounds]
+            for name, share in _SHARES.items()
+        },
+    }

@@ -5,7 +5,10 @@ what the service of this checkout would have left. Only the disk is not waited f
 nobody separates them.
 """
 
+import os
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from multiprocessing import get_context
@@ -16,12 +19,20 @@ from unittest.mock import patch
 from unmix import names
 from unmix.job import JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
 from unmix.ledger.ledger import Ledger, utc_now
+from unmix.queue.job_list import JobList
 from unmix.store.file import FileStore
 
 MODEL: Final = "demo"
+#: Where files lie in memory, if anywhere.
+MEMORY: Final = Path("/dev/shm")
 _FILLERS: Final = 2
 _PART: Final = 1000  # jobs that one process makes at once
 _WEIGHTS: Final = "ab" * 32
+#: When the first job was submitted; the others followed, one a second.
+_BEGIN: Final = datetime(2026, 1, 1, tzinfo=UTC)
+#: What a job takes at least of a folder in memory: pages and inodes.
+_BYTES_PER_JOB: Final = 60_000
+_FILES_PER_JOB: Final = 20
 
 
 class Writable(Protocol):
@@ -51,6 +62,29 @@ def job_id(number: int) -> str:
     return names.hash_song(song(number))
 
 
+def request(number: int) -> JobRequest:
+    """Return the request of that job; every other one is of an even song."""
+    parity = ("even", "odd")[number % 2]
+    return JobRequest(
+        job_id(number),
+        SeparationOptions(MODEL, weights_sha256=_WEIGHTS),
+        (_BEGIN + timedelta(seconds=number)).isoformat(timespec="milliseconds"),
+        generation=f"{number:016x}",
+        duration_seconds=180.0,
+        name=f"Song {number}, {parity}",
+        labels=(parity,),
+    )
+
+
+def roomy_folder(jobs: int) -> Path:
+    """Return a folder in memory if there is room for a file store of so many jobs, else that of temporary files."""
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
+        room = os.statvfs(MEMORY)
+        if room.f_bavail * room.f_frsize > jobs * _BYTES_PER_JOB and room.f_favail > jobs * _FILES_PER_JOB:
+            return MEMORY
+    return Path(tempfile.gettempdir())
+
+
 def fill(root: Path, jobs: int) -> None:
     """Put `jobs` finished jobs, numbered from 0, into a file store in `root`."""
     file_store(root)
@@ -61,10 +95,10 @@ def fill(root: Path, jobs: int) -> None:
 
 def put_finished(store: Writable, number: int) -> None:
     """Put all that a job leaves behind that was separated, published and has no callbacks."""
-    id, token, at = job_id(number), f"{number:016x}", utc_now()
-    request = JobRequest(id, SeparationOptions(MODEL, weights_sha256=_WEIGHTS), at, duration_seconds=180.0)
-    store.put(names.song_object(request.song_hash), song(number))
-    store.put(names.request_object(id), request.to_json())
+    asked, token = request(number), f"{number:016x}"
+    id = asked.job_id
+    store.put(names.song_object(asked.song_hash), song(number))
+    store.put(names.request_object(id), asked.to_json())
     stems = {}
     for stem in names.CONTRACT_STEMS:
         name, data = names.attempt_object(id, token, stem, "mp3"), f"{stem} of {number}".encode()
@@ -72,9 +106,9 @@ def put_finished(store: Writable, number: int) -> None:
         stems[stem] = StemFile(name.key, len(data), sha256(data).hexdigest())
     outcome = Outcome(
         id,
-        request.generation,
+        asked.generation,
         JobStatus.DONE,
-        at,
+        utc_now(),
         token=token,
         attempt=1,
         worker="worker-1",
@@ -84,6 +118,13 @@ def put_finished(store: Writable, number: int) -> None:
     store.put(names.outcome_object(id), outcome.to_json())
     for stem, file in stems.items():
         store.copy(names.ObjectName(names.OUTPUT_BUCKET, file.key), names.stem_object(id, stem, outcome.format))
+
+
+def note(job_list: JobList, jobs: int) -> None:
+    """Put `jobs` finished jobs, numbered from 0, on the list of jobs, as a janitor's audit would."""
+    for number in range(jobs):
+        asked = request(number)
+        job_list.note(asked, Outcome(asked.job_id, asked.generation, JobStatus.DONE, asked.submitted_at))
 
 
 def owe(root: Path, numbers: range) -> None:

@@ -18,6 +18,7 @@ import requests
 
 from unmix.local.embedded_redis import USERS_FILE, roles, server_command, write_users
 from unmix.local.local import free_port
+from unmix.queue.job_queue import JobQueue, QueuePolicy
 
 #: Whoever may do everything, for the benchmark itself.
 _ADMIN: Final = "user benchmark on nopass ~* &* +@all\n"
@@ -25,6 +26,7 @@ _ADMIN: Final = "user benchmark on nopass ~* &* +@all\n"
 _SETTINGS: Final = ("UNMIX_", "REDIS_", "MINIO_")
 _END_SECONDS: Final = 30
 _LOAD_SECONDS: Final = 300
+_LEASE_SECONDS: Final = 24 * 3600
 
 
 class Service:
@@ -55,13 +57,22 @@ class Service:
         self.redis.close()
         self._running.close()
 
+    def queue(self) -> JobQueue:
+        """Open the queue as somebody who may do everything; leases do not lapse while anything is measured."""
+        return JobQueue(self._redis_url("benchmark"), policy=QueuePolicy(lease_seconds=_LEASE_SECONDS))
+
     @contextmanager
     def rest(self) -> Iterator[str]:
         """Run REST, and yield its URL."""
-        url = f"http://127.0.0.1:{(port := free_port())}"
-        with self._ours("rest", "unmix_rest", UNMIX_PORT=str(port)):
-            wait_until(lambda: _is_ready(url), "REST is ready")
-            yield url
+        with self.rest_process() as (port, _):
+            yield f"http://127.0.0.1:{port}"
+
+    @contextmanager
+    def rest_process(self) -> Iterator[tuple[int, int]]:
+        """Run REST, and yield its port and its process id."""
+        with self._ours("rest", "unmix_rest", UNMIX_PORT=str(port := free_port())) as pid:
+            wait_until(lambda: _is_ready(f"http://127.0.0.1:{port}"), "REST is ready")
+            yield port, pid
 
     @contextmanager
     def janitor(self, **settings: str) -> Iterator[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from benchmarks import gpu_table, tables, targets
+from benchmarks import gpu_table, rest_table, tables, targets
 from benchmarks.machine import conditions, has_bfloat16, processor
 from benchmarks.tables import Record
 
@@ -30,6 +30,7 @@ _TITLES: Final = {
     "service": "Waiting for the service",
     "workers": "Workers beside each other",
     "parts": "Songs in parts",
+    "rest": "What REST costs its clients",
     "history": "Costs that do not grow with history",
     "gpu": "GPU",
     "quick": "A quick check, no figures to keep",
@@ -167,6 +168,8 @@ def write_page(results: Path, docs: Path) -> None:
             parts += [_PARTS.format(**record, **record["model"]), tables.parts(record)]
         elif kind == "history":
             parts += _history(record)
+        elif kind == "rest":
+            parts += rest_table.section(record)
         elif kind == "gpu":
             parts += gpu_table.section(record)
         elif kind == "bench-long":

@@ -5,11 +5,10 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import numpy as np
 import requests
 
 from benchmarks import past
-from benchmarks.load import at_rate, in_turn
+from benchmarks.load import at_rate, in_turn, of_rounds
 from benchmarks.songs import second_of_noise
 from unmix import names
 from unmix.store.s3 import MinioStore
@@ -20,8 +19,6 @@ LIMIT_SECONDS: Final = 20
 PER_SECOND: Final = 200
 LOAD_SECONDS: Final = 10
 LOAD_ROUNDS: Final = 5
-
-_SHARES: Final = {"p50_ms": 50, "p99_ms": 99, "most_ms": 100}
 
 
 class Client:
@@ -85,18 +82,7 @@ def requests_in_turn(store: str, clients: Mapping[int, Client]) -> list[dict[str
 def load_in_turn(clients: Mapping[int, Client]) -> list[dict[str, Any]]:
     """Return how long answers took under load, of each service in several rounds: a stall of the machine spoils one."""
     rounds = [{jobs: client.load() for jobs, client in clients.items()} for _ in range(LOAD_ROUNDS)]
-    return [
-        {
-            "jobs": jobs,
-            "requests": LOAD_ROUNDS * PER_SECOND * LOAD_SECONDS,
-            "unsent": sum(unsent for _, unsent in measured),
-            **{
-                name: [round(float(np.percentile(times_ms, share)), 2) for times_ms, _ in measured]
-                for name, share in _SHARES.items()
-            },
-        }
-        for jobs, measured in ((jobs, [each[jobs] for each in rounds]) for jobs in clients)
-    ]
+    return [{"jobs": jobs, **of_rounds([each[jobs] for each in rounds])} for jobs in clients]
 
 
 def bare_in_turn(servers: Mapping[int, MinioStore]) -> list[dict[str, Any]]:

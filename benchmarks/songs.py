@@ -31,7 +31,12 @@ def looped_song(seconds: float, *, format: str = "mp3") -> Path:
 
 def second_of_noise(number: int) -> bytes:
     """Return a second of noise as WAV, another one for each number."""
-    samples = np.random.default_rng(number).integers(-3000, 3000, (SAMPLE_RATE, 2), dtype="<i2")
+    return noise(number, 1.0)
+
+
+def noise(number: int, seconds: float) -> bytes:
+    """Return noise of this length as WAV, another one for each number."""
+    samples = np.random.default_rng(number).integers(-3000, 3000, (round(seconds * SAMPLE_RATE), 2), dtype="<i2")
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setparams((2, 2, SAMPLE_RATE, 0, "NONE", ""))

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import past, report, tables
+from benchmarks import past, report, rest_streams, rest_table, tables
 from benchmarks.load import at_rate, in_turn
 from benchmarks.machine import conditions
 from benchmarks.measure import run_command
@@ -254,6 +254,36 @@ def test_services_with_one_and_two_workers_are_measured(tmp_path: Path) -> None:
     page = (tmp_path / "benchmarks.md").read_text()
     assert "| 2 × 1, bound | " in page
     assert "| 2 × 1, bound | " in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_quick_run_of_rest_measures_every_kind_of_request_and_upload(tmp_path: Path) -> None:
+    output, scratch = tmp_path / "published", tmp_path / "scratch"
+    scratch.mkdir()
+    done = run("benchmarks.rest", "--quick", "--output", str(output), scratch=scratch)
+    assert done.returncode == 0, done.stderr
+    record = record_in(output, "rest")
+    assert [row["store"] for row in record["views"]] == ["file"] * 7 + ["S3"] * 2
+    assert list(record["streams"]["asked"]) == ["healthz", "status", "cancel"]
+    assert record["streams"]["told"] > record["streams"]["missed"] == 0
+    assert record["eta"]["songs"]
+    assert all(song["true_s"] > 0 for song in record["eta"]["songs"])
+    assert {"directly", "check", "form", "raw", "ticket", "job of it"} == record["uploads"]["file"][0].keys()
+    assert {"directly", "ticket", "job of it"} == record["uploads"]["S3"][0].keys()
+    assert all(math.isfinite(figure) for figure in figures_in(record))
+    page = (output / "benchmarks.md").read_text()
+    for table in (rest_table.views(record), rest_table.others(record)):
+        assert table in page
+        assert table in done.stdout
+
+
+def test_a_progress_is_told_by_the_event_that_says_it_or_a_later_one() -> None:
+    said = [("a", 0.1, 10.0), ("b", 0.1, 10.5), ("a", 0.2, 11.0), ("a", 0.3, 12.0)]
+    events = [(9.0, 0.0, "a"), (9.0, 0.0, "b"), (10.75, 0.1, "b"), (11.5, 0.2, "a")]
+    told = [(at, {"hash": job_id, "progress": progress}) for at, progress, job_id in events]
+    assert rest_streams.delays(said, told, "a") == [1.5, 0.5, None]
+    assert rest_streams.delays(said, told, None) == [1.5, 0.25, 0.5, None]
 
 
 def test_a_job_of_the_past_is_what_the_service_would_have_left(tmp_path: Path) -> None:

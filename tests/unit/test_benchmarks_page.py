@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks import gpu_table, tables, targets
+from benchmarks import gpu_table, rest_table, tables, targets
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,4 +122,44 @@ def test_the_page_says_what_the_janitor_needs() -> None:
         "| a pass, s | 0.10 | 1.50 | ≤ 2 |",
         "| memory of the janitor, MB | 60 | 90 | ≤ 150 |",
         "| FLUSHALL: all 10,000 owed jobs wait again, s | – | 120 | ≤ 180 |",
+    ]
+
+
+def test_the_page_says_how_long_rest_takes_by_how_many_jobs_it_knows() -> None:
+    few, many = ({"requests": 600, "unsent": 0, "p99_ms": p99_ms} for p99_ms in ([4.0], [6.0, 5.0, 9.0]))
+    file = {"store": "file", "request": "list", "per_second": 200, "has_target": True}
+    rare = {"store": "S3", "request": "rare", "per_second": 10, "has_target": False}
+    record = {
+        "jobs": [100, 10_000],
+        "views": [file | {"by_jobs": {"100": few, "10000": many}}, rare | {"by_jobs": {"100": few | {"unsent": 2}}}],
+    }
+    assert rest_table.views(record).splitlines()[2:] == [
+        "| file: list | 200 | 4.0 | 6.0 (5.0–9.0) | 1.50 | ≤ 20, ≤ 1.5 × |",
+        "| S3: rare | 10 | 4.0, 2 of 600 never sent | – | – | stated |",
+    ]
+
+
+def test_the_page_says_how_fast_songs_come_in_beside_the_store_alone_and_without_the_check() -> None:
+    asked = {"healthz": {"requests": 400, "unsent": 0, "p99_ms": [12.0]}}
+    told = {"told": 990, "missed": 10, "told_s": {"50": 0.2, "95": 0.4, "99": 0.5, "100": 0.6}}
+    memory = {"peak_pss_mb": 99.6, "peak_rss_mb": 120.2}
+    alone = {"directly": 4.0, "check": 3.0, "job of it": 6.0}
+    record = {
+        "streams": {"streams": 200, "sending": 8, "asked": asked} | told | memory,
+        "eta": {"songs": [{"told_s": 11.0, "true_s": 10.0}, {"told_s": 5.0, "true_s": 10.0}], "never_told": 1},
+        "song_bytes": 50_000_000,
+        "at_once": 8,
+        "uploads": {"file": [alone | {"form": 8.0, "raw": 2.0, "ticket": 5.0}]},
+    }
+    assert rest_table.others(record).splitlines()[2:] == [
+        "| healthz beside 200 streams and 8 slow uploads, 99 % | ≤ 50 ms | 12.0 ms |",
+        "| REST's memory meanwhile | ≤ 256 MB | 100 MB (RSS 120) |",
+        "| told of progress, 95 % | ≤ 1 s | 0.40 s (half 0.20, most 0.60; 10 of 1,000 never) |",
+        "| done when it was said, 2 songs, median error | ≤ 20% | 30% (most 50%; 1 never told) |",
+        "| file: form, share of the rate of the store alone | ≥ 0.80 | 0.50 (0.80 without the check) |",
+        "| file: raw, share of the rate of the store alone | ≥ 0.80 | 2.00 (– without the check) |",
+        "| file: ticket, share of the rate of the store alone | ≥ 0.80 | 0.80 |",
+        "| file: put into the store alone | stated | 4.0 s, 100 MB/s |",
+        "| file: the decode check alone | stated | 3.0 s, 133 MB/s |",
+        "| file: jobs of the songs that came by ticket | stated | 6.0 s |",
     ]
