@@ -108,6 +108,8 @@ def test_every_answer_that_is_described_is_given(rest: Rest) -> None:
             client.get(job + path if path else track, headers=headers)
             client.get(f"/apiv1/track?hash={job_id}&track=vocals", headers=headers)
     client.get(f"/apiv1/track?hash={job_id}&track=vocals")
+    etag = client.get(f"{job}/stems.zip").headers["ETag"]
+    client.get(f"{job}/stems.zip", headers={"If-None-Match": etag})
     client.get(f"{job}/events", headers={"Last-Event-ID": f"{job_id}-done"})
     client.post(f"{job}/callbacks/0/redeliver")
     client.get(f"/apiv1/remove/{job_id}/vocals")
