@@ -33,8 +33,9 @@ class Rest:
                 return self.answer(200, {"hash": job})
 
             def do_GET(self) -> None:
-                status = rest.statuses.get(self.path.rpartition("/")[2])
-                self.answer(200 if status else 404, {"status": status})
+                job = self.path.rpartition("/")[2]
+                status = rest.statuses.get(job)
+                self.answer(200 if status else 404, {"hash": job, "songhash": job, "status": status})
 
             def answer(self, code: int, fields: dict[str, str | None]) -> None:
                 self.send_response(code)
