@@ -17,8 +17,9 @@ from typing import Final, Protocol
 from unittest.mock import patch
 
 from unmix import names
-from unmix.job import JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
+from unmix.job import JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.ledger import Ledger, utc_now
+from unmix.outcome import Outcome, Ran, StemFile
 from unmix.queue.job_list import JobList
 from unmix.store.file import FileStore
 

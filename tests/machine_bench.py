@@ -13,8 +13,9 @@ import redis
 
 from step_by_step import Actor, Stepwise, store_point
 from unmix.errors import EngineError
-from unmix.job import Ran, SongLevel
+from unmix.job import SongLevel
 from unmix.ledger.ledger import Ledger
+from unmix.outcome import Ran
 from unmix.queue import keys
 from unmix.queue.job_queue import JobQueue, QueuePolicy
 from unmix.queue.records import Claim, ModelCard

@@ -17,8 +17,9 @@ import requests
 
 from support import PATIENCE_SECONDS, eventually, free_port, make_song
 from unmix import names
-from unmix.job import JobStatus, Outcome, Ran, StemFile
+from unmix.job import JobStatus
 from unmix.ledger.ledger import Ledger, utc_now
+from unmix.outcome import Outcome, Ran, StemFile
 from unmix.queue.job_queue import JobQueue
 from unmix.store.file import FileStore
 

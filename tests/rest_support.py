@@ -14,8 +14,9 @@ from werkzeug.test import TestResponse
 from described_answers import check
 from support import make_song
 from unmix import names
-from unmix.job import JobStatus, Outcome, Ran, StemFile
+from unmix.job import JobStatus
 from unmix.ledger.ledger import Ledger, utc_now
+from unmix.outcome import Outcome, Ran, StemFile
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import ModelCard
 from unmix.settings import Settings

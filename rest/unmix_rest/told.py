@@ -5,8 +5,9 @@ Older clients know some of these, whose fields and their order stay as they are.
 
 from dataclasses import dataclass
 
-from unmix.job import DeliveryState, JobStatus
+from unmix.job import JobStatus
 from unmix.job_view import JobSummary, StemView, View
+from unmix.outcome import DeliveryState
 
 
 @dataclass(frozen=True, slots=True)

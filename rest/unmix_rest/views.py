@@ -9,8 +9,9 @@ from typing import Any
 
 from unmix import names
 from unmix.errors import NotFoundError
-from unmix.job import DamagedRequest, JobRequest, JobStatus, Outcome
+from unmix.job import DamagedRequest, JobRequest, JobStatus
 from unmix.job_view import JobView, OptionsView, StemView
+from unmix.outcome import Outcome
 from unmix.queue.records import JobRecord
 from unmix_rest.routes.callbacks import views_of_callbacks
 from unmix_rest.routes.lookup import is_open

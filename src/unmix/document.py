@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Self, get_type_hints
@@ -55,6 +56,19 @@ def load(data: bytes) -> Any:
     value = json.loads(data, parse_constant=_finite, parse_float=_finite)
     json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate could be written nowhere
     return value
+
+
+def with_tuples(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return fields of a document with those that are lists there as the tuples that they are here."""
+    return {**given, **{name: tuple(given[name]) for name in names}}
+
+
+def seconds_of(time: str) -> float:
+    """Return a time of ISO 8601 as seconds since the epoch, 0 if it is none."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except (ValueError, TypeError):  # a time is for people: it stops no job
+        return 0.0
 
 
 @cache

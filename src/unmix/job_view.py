@@ -9,7 +9,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 from unmix.document import Growable
-from unmix.job import JobStatus, Ran
+from unmix.job import JobStatus
+from unmix.outcome import Ran
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -70,7 +71,7 @@ class PartsView(Growable):
 class CallbackView(Growable):
     """How it stands with the delivery of a callback; of one that is pending, what came of the last try."""
 
-    state: str  # see `unmix.job.DeliveryState`
+    state: str  # see `unmix.outcome.DeliveryState`
     delivered: bool
     at: str | None = None  # ISO 8601, UTC
     tries: int | None = None  # None while nobody knows

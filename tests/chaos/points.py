@@ -16,10 +16,11 @@ from typing import Any, Final, Literal
 from chaos.history import History
 from chaos.stand_in_child import SOURCES
 from unmix import names
-from unmix.job import JobRequest, Outcome
+from unmix.job import JobRequest
 from unmix.ledger.ledger import Ledger
 from unmix.ledger.removal import Removal
 from unmix.names import ObjectName
+from unmix.outcome import Outcome
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim
 from unmix.store.file import FileStore

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unmix.job import Ran, SongLevel
+from unmix.job import SongLevel
+from unmix.outcome import Ran
 from unmix.queue.records import ModelCard
 from unmix_worker.messages import (
     Done,

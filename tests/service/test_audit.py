@@ -16,9 +16,10 @@ from unmix.errors import StoreError
 from unmix.janitor.audit import Audit, Audited, DueAudits
 from unmix.janitor.reconciler import Reconciled, Reconciler
 from unmix.janitor.retention import Retention
-from unmix.job import Callback, JobRequest, JobStatus, Outcome, SeparationOptions, SongPart, StemFile
+from unmix.job import Callback, JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.inventory import marked_job
 from unmix.ledger.ledger import Ledger, utc_now
+from unmix.outcome import Outcome, SongPart, StemFile
 from unmix.queue import job_list
 from unmix.queue.job_list import JobFilter
 from unmix.queue.job_queue import JobQueue

@@ -14,8 +14,9 @@ import redis
 from rest_support import SONG, Rest
 from support import RedisServer, eventually
 from unmix import names
-from unmix.job import JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
+from unmix.job import JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.ledger import Ledger, utc_now
+from unmix.outcome import Outcome, Ran, StemFile
 from unmix.queue.job_queue import JobQueue, QueuePolicy
 from unmix.queue.records import Claim, ModelCard
 from unmix.runtime.shutdown import Shutdown

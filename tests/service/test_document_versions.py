@@ -8,19 +8,9 @@ import pytest
 
 from unmix import names
 from unmix.document import SCHEMA, Growable
-from unmix.job import (
-    Callback,
-    DamagedOutcome,
-    DamagedRequest,
-    Delivery,
-    JobRequest,
-    JobStatus,
-    Outcome,
-    Ran,
-    SeparationOptions,
-    StemFile,
-)
+from unmix.job import Callback, DamagedRequest, JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.ledger import Ledger
+from unmix.outcome import DamagedOutcome, Delivery, Outcome, Ran, StemFile
 from unmix.store.file import FileStore
 
 JOB = names.hash_song(b"a song")

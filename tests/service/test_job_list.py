@@ -9,7 +9,8 @@ import redis
 
 from support import song_hash_number
 from unmix.errors import InputError
-from unmix.job import JobRequest, JobStatus, Outcome, SeparationOptions
+from unmix.job import JobRequest, JobStatus, SeparationOptions
+from unmix.outcome import Outcome
 from unmix.queue import job_list
 from unmix.queue.job_list import JobFilter
 from unmix.queue.job_queue import JobQueue

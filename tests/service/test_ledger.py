@@ -10,9 +10,10 @@ import pytest
 from support import song_hash_number
 from unmix import names
 from unmix.errors import InputError, SupersededError
-from unmix.job import Callback, DamagedRequest, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
+from unmix.job import Callback, DamagedRequest, JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.inventory import marked_job
 from unmix.ledger.ledger import Ledger, utc_now
+from unmix.outcome import Outcome, Ran, StemFile
 from unmix.store.file import FileStore
 
 JOB = names.hash_song(b"a song")

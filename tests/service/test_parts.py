@@ -9,9 +9,10 @@ import pytest
 
 from unmix import names
 from unmix.errors import PartDamagedError, StoreError
-from unmix.job import JobRequest, JobStatus, Outcome, Ran, SeparationOptions, SongPart, StemFile
+from unmix.job import JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.ledger import Ledger
 from unmix.ledger.parts import Parts
+from unmix.outcome import Outcome, Ran, SongPart, StemFile
 from unmix.store.file import FileStore
 
 JOB = names.hash_song(b"a song")

@@ -9,8 +9,9 @@ import pytest
 from support import RedisServer, song_hash_number
 from unmix import names
 from unmix.errors import EngineError, StoreError
-from unmix.job import JobRequest, RanParts, SeparationOptions, SongLevel, SongPart, StemFile
+from unmix.job import JobRequest, SeparationOptions, SongLevel
 from unmix.ledger.ledger import Ledger
+from unmix.outcome import RanParts, SongPart, StemFile
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim
 from unmix.queue.runs import RUN_PARTS, PartsOfJob, Run

@@ -43,7 +43,8 @@ from unmix.errors import LeaseLostError
 from unmix.janitor.audit import Audit
 from unmix.janitor.reconciler import Reconciler
 from unmix.janitor.retention import Retention
-from unmix.job import JobRequest, JobStatus, Outcome, SeparationOptions, SongPart
+from unmix.job import JobRequest, JobStatus, SeparationOptions
+from unmix.outcome import Outcome, SongPart
 from unmix.queue import keys
 from unmix.queue.records import Claim
 from unmix_worker import parts as worker_parts

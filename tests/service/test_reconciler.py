@@ -11,9 +11,10 @@ from support import song_hash_number
 from unmix import names
 from unmix.errors import StoreError
 from unmix.janitor.reconciler import Reconciled, Reconciler
-from unmix.job import Callback, Delivery, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, StemFile
+from unmix.job import Callback, JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.inventory import marked_job
 from unmix.ledger.ledger import Ledger, utc_now
+from unmix.outcome import Delivery, Outcome, Ran, StemFile
 from unmix.queue.job_list import JobFilter
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim

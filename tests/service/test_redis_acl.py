@@ -14,11 +14,12 @@ import redis
 
 from support import RedisServer, eventually, free_port, redis_login, redis_password, song_hash_number
 from unmix.errors import QueueError
-from unmix.job import JobRequest, JobStatus, Outcome, SeparationOptions
+from unmix.job import JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.ledger import utc_now
 from unmix.local import embedded_redis
 from unmix.local.embedded_redis import USERS_FILE, roles, server_command, write_users
 from unmix.local.local import LocalPlan, running
+from unmix.outcome import Outcome
 from unmix.queue import job_list
 from unmix.queue.call_limits import CallRate
 from unmix.queue.job_list import JobFilter

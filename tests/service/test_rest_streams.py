@@ -10,8 +10,9 @@ import requests
 
 from rest_process import SONG, RestProcess
 from support import PATIENCE_SECONDS, eventually
-from unmix.job import JobStatus, Outcome
+from unmix.job import JobStatus
 from unmix.ledger.ledger import Ledger, utc_now
+from unmix.outcome import Outcome
 
 
 def post(rest: RestProcess, **query: str) -> str:

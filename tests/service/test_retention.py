@@ -12,9 +12,10 @@ import pytest
 from unmix import names
 from unmix.janitor.audit import Audit
 from unmix.janitor.retention import Retention
-from unmix.job import JobRequest, JobStatus, Outcome, SeparationOptions, StemFile
+from unmix.job import JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.inventory import StoredSong
 from unmix.ledger.ledger import Ledger, utc_now
+from unmix.outcome import Outcome, StemFile
 from unmix.queue.job_queue import JobQueue
 from unmix.store.file import FileStore
 from unmix.store.protocol import ObjectStore

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unmix import names
-from unmix.job import Callback, Delivery, JobRequest, JobStatus, Outcome, Ran, SeparationOptions, SongLevel, StemFile
+from unmix.job import Callback, JobRequest, JobStatus, SeparationOptions, SongLevel
 from unmix.names import ObjectName, hash_song, is_job_id, is_stem, owner_of, song_hash_of
+from unmix.outcome import Delivery, Outcome, Ran, StemFile
 
 DEFAULTS = SeparationOptions(model="htdemucs")
 #: As REST has them: with what workers do of themselves.

@@ -7,8 +7,8 @@ import pytest
 import zipstream.ng
 
 from rest_support import SONG, Answer, Rest
-from unmix.job import StemFile
 from unmix.names import hash_song
+from unmix.outcome import StemFile
 from unmix_rest.http import archives
 from unmix_rest.http.lanes import MAY_STAY, WAIT_TO_SEND
 

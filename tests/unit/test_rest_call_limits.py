@@ -11,8 +11,9 @@ from delivery_support import JOB_ID, STEMS, deliver_all, deliver_until, post, qu
 from rest_support import SONG, Rest
 from support import CallbackServer, eventually, song_hash_number
 from unmix.janitor.deliveries import Deliveries
-from unmix.job import Callback, JobRequest, JobStatus, Outcome, SeparationOptions
+from unmix.job import Callback, JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.ledger import MAX_CALLBACKS, utc_now
+from unmix.outcome import Outcome
 
 #: So seldom that no test sees the next token.
 NEVER = 1e-6

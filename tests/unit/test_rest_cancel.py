@@ -9,9 +9,10 @@ import redis
 from rest_support import SONG, Answer, Rest
 from support import RedisServer, song_hash_number
 from unmix.errors import LeaseLostError, QueueError
-from unmix.job import JobStatus, Outcome
+from unmix.job import JobStatus
 from unmix.ledger.ledger import Ledger, utc_now
 from unmix.names import hash_song, song_object
+from unmix.outcome import Outcome
 from unmix.queue.records import Claim
 
 JOB_ID = hash_song(SONG)

@@ -18,7 +18,8 @@ from described_answers import Undescribed, document
 from rest_support import DEMO_CARD, SONG, Rest
 from support import make_song
 from unmix import names
-from unmix.job import JobStatus, StemFile
+from unmix.job import JobStatus
+from unmix.outcome import StemFile
 from unmix_rest.http.problems import STATUS
 from unmix_rest.http.route import Scope
 from unmix_rest.routes.table import ROUTES

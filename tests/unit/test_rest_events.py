@@ -11,9 +11,10 @@ import pytest
 
 from rest_support import SONG, Rest
 from support import eventually
-from unmix.job import JobStatus, Outcome
+from unmix.job import JobStatus
 from unmix.ledger.ledger import utc_now
 from unmix.names import hash_song
+from unmix.outcome import Outcome
 from unmix.queue import pulses
 from unmix.queue.records import Claim
 from unmix_rest.http.lanes import MAY_STAY

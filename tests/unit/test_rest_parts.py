@@ -10,8 +10,9 @@ import redis
 
 from rest_support import SONG, Rest
 from unmix.audio.peaks import of_song
-from unmix.job import JobRequest, Ran, RanParts, SongPart, StemFile
+from unmix.job import JobRequest
 from unmix.names import hash_song
+from unmix.outcome import Ran, RanParts, SongPart, StemFile
 from unmix.queue.records import Claim
 from unmix.queue.runs import PartsOfJob
 

@@ -15,8 +15,9 @@ from support import RedisServer
 from unmix.audio.level import Level
 from unmix.audio.probe import Probe, ProbedSong
 from unmix.audio.song_reader import SongReader
-from unmix.job import Callback, JobStatus, Ran, SongLevel
+from unmix.job import Callback, JobStatus, SongLevel
 from unmix.names import hash_song, song_object
+from unmix.outcome import Ran
 
 FAST = {"precision": "fast"}
 PUBLIC: dict[str, Any] = {"url": "http://93.184.215.14/done", "data": {"ticket": 1}}

@@ -158,7 +158,7 @@ WORKER = """
 import sys
 from pathlib import Path
 from unmix.errors import DeviceError
-from unmix.job import Ran
+from unmix.outcome import Ran
 from unmix.queue.records import ModelCard
 from unmix_worker import __main__ as worker
 from unmix_worker.separation import Separated

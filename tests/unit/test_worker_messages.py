@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from unmix.job import Ran, SeparationOptions, SongLevel
+from unmix.job import SeparationOptions, SongLevel
+from unmix.outcome import Ran
 from unmix.queue.records import ModelCard
 from unmix_worker.environment import SETTINGS, child_environment
 from unmix_worker.messages import (

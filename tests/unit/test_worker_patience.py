@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from unmix.errors import LeaseLostError, ObjectMissingError, StoreError
-from unmix.job import JobRequest, JobStatus, Outcome, Ran, SeparationOptions, SongLevel
+from unmix.job import JobRequest, JobStatus, SeparationOptions, SongLevel
 from unmix.ledger.ledger import Ledger
 from unmix.names import hash_song, request_object, song_object
+from unmix.outcome import Outcome, Ran
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim, ModelCard
 from unmix.runtime.heartbeat import Heartbeat

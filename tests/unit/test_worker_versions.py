@@ -19,8 +19,9 @@ import pytest
 
 from support import PATIENCE_SECONDS, is_alive
 from unmix.errors import EngineError
-from unmix.job import Ran, SeparationOptions
+from unmix.job import SeparationOptions
 from unmix.names import hash_song
+from unmix.outcome import Ran
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import ModelCard
 from unmix.runtime.shutdown import Shutdown

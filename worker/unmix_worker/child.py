@@ -19,7 +19,8 @@ from unmix.engine.memory import give_back
 from unmix.engine.passes import Passes
 from unmix.engine.separator import Separator
 from unmix.errors import DeviceError, EngineError, UnmixError
-from unmix.job import PRECISIONS, Ran
+from unmix.job import PRECISIONS
+from unmix.outcome import Ran
 from unmix.queue.records import ModelCard
 from unmix.separating import make_separator
 from unmix.settings import Settings

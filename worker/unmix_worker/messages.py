@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 from unmix.audio.passes import OVERLAP
-from unmix.job import Ran, SeparationOptions, SongLevel
+from unmix.job import SeparationOptions, SongLevel
+from unmix.outcome import Ran
 from unmix.queue.records import ModelCard
 
 #: The fields of a task that every child knows: earlier ones do not say which.

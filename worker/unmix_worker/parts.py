@@ -16,9 +16,10 @@ from typing import Final, Protocol
 import structlog
 
 from unmix.errors import EngineError, PartDamagedError, QueueError, StoreError
-from unmix.job import JobRequest, RanParts, SongPart
+from unmix.job import JobRequest
 from unmix.ledger.ledger import Ledger
 from unmix.ledger.parts import Parts
+from unmix.outcome import RanParts, SongPart
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim
 from unmix.queue.runs import RUN_PARTS, PartsOfJob, Run

@@ -20,7 +20,7 @@ from typing import Any, Final
 import structlog
 
 from unmix.errors import DeviceError, EngineError, ModelUnavailableError, OutOfMemoryError
-from unmix.job import Ran
+from unmix.outcome import Ran
 from unmix.queue.records import ModelCard
 from unmix.resources import memory_limit_bytes
 from unmix.runtime.heartbeat import Heartbeat

@@ -25,8 +25,9 @@ from unmix.errors import (
     SupersededError,
     UnmixError,
 )
-from unmix.job import DamagedRequest, JobRequest, JobStatus, Outcome, Ran, StemFile
+from unmix.job import DamagedRequest, JobRequest, JobStatus
 from unmix.ledger.ledger import Ledger, utc_now
+from unmix.outcome import Outcome, Ran, StemFile
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim
 from unmix.runtime.heartbeat import Heartbeat

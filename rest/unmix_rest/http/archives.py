@@ -14,7 +14,7 @@ from flask import Response, request
 from zipstream import ZipStream
 
 from unmix.errors import StoreError
-from unmix.job import StemFile
+from unmix.outcome import StemFile
 from unmix_rest.http.downloads import attachment
 from unmix_rest.http.lanes import WAIT_TO_SEND
 

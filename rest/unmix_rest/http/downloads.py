@@ -11,7 +11,7 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
 from unmix.errors import InputError, NotFoundError
-from unmix.job import StemFile
+from unmix.outcome import StemFile
 
 _CHUNK_BYTES: Final = 64 * 1024
 #: Digits of a file's sha256 that make its URL its own.

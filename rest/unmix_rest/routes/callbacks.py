@@ -12,8 +12,9 @@ import structlog
 from flask import Response
 
 from unmix.errors import InputError, NotFoundError, QueueError
-from unmix.job import DamagedOutcome, Delivery, DeliveryState, JobRequest, Outcome
+from unmix.job import JobRequest
 from unmix.job_view import CallbackView
+from unmix.outcome import DamagedOutcome, Delivery, DeliveryState, Outcome
 from unmix.queue.outbox import Standing
 from unmix_rest.http.answers import json_answer
 from unmix_rest.routes.lookup import checked

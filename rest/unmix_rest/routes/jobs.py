@@ -12,8 +12,9 @@ from flask import Response, request
 
 from unmix import names
 from unmix.errors import InputError, NotFoundError, QueueError, SupersededError
-from unmix.job import JobRequest, JobStatus, Outcome
+from unmix.job import JobRequest, JobStatus
 from unmix.ledger.ledger import utc_now
+from unmix.outcome import Outcome
 from unmix.queue.job_list import JobFilter
 from unmix_rest.http.answers import json_answer
 from unmix_rest.routes.events import wait_for_end, wait_seconds

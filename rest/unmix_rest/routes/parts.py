@@ -15,9 +15,10 @@ from unmix.audio.formats import MEDIA_TYPES
 from unmix.audio.peaks import PEAK_SAMPLES
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.errors import NotFoundError, ObjectMissingError, QueueError
-from unmix.job import JobRequest, Outcome, SongPart, StemFile
+from unmix.job import JobRequest
 from unmix.job_view import PartsView
 from unmix.ledger.parts import Parts
+from unmix.outcome import Outcome, SongPart, StemFile
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.downloads import download, lasting_url
 from unmix_rest.routes.lookup import checked, page

@@ -21,8 +21,9 @@ from unmix.audio.region import region_of
 from unmix.callbacks.address import check_callback_url
 from unmix.callbacks.events import read_events
 from unmix.errors import InputError
-from unmix.job import MAX_LABELS, PRECISIONS, Callback, JobRequest, Outcome, SeparationOptions, SongLevel
+from unmix.job import MAX_LABELS, PRECISIONS, Callback, JobRequest, SeparationOptions, SongLevel
 from unmix.ledger.ledger import utc_now
+from unmix.outcome import Outcome
 from unmix.queue.records import ModelCard
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.uploads import MAX_NAME_CHARACTERS, Upload, read_spelled, receive

@@ -13,7 +13,8 @@ from flask import Response, request
 from unmix import names
 from unmix.audio.formats import MEDIA_TYPES
 from unmix.errors import InputError, NotFoundError, ObjectMissingError, UnmixError
-from unmix.job import JobRequest, JobStatus, Outcome
+from unmix.job import JobRequest, JobStatus
+from unmix.outcome import Outcome
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.archives import archive
 from unmix_rest.http.downloads import download

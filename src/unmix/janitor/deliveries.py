@@ -19,8 +19,9 @@ from unmix.callbacks.signing import Signer
 from unmix.errors import CallbackError, QueueError, StoreError
 from unmix.janitor.lanes import Lanes, Waiting
 from unmix.janitor.periodic import hangs
-from unmix.job import DamagedOutcome, Delivery, DeliveryState, JobRequest, Outcome
+from unmix.job import JobRequest
 from unmix.ledger.ledger import MAX_CALLBACKS, Ledger, utc_now
+from unmix.outcome import DamagedOutcome, Delivery, DeliveryState, Outcome
 from unmix.queue.call_limits import CallRate
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.outbox import FailedTry

@@ -17,9 +17,10 @@ import structlog
 
 from unmix import names
 from unmix.errors import QueueError, StoreError
-from unmix.job import DamagedOutcome, DamagedRequest, JobRequest, JobStatus, Outcome
+from unmix.job import DamagedRequest, JobRequest, JobStatus
 from unmix.ledger.inventory import StoredJob, marked_job
 from unmix.ledger.ledger import Ledger
+from unmix.outcome import DamagedOutcome, Outcome
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import QueueSnapshot
 

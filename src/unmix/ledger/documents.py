@@ -9,7 +9,8 @@ from typing import Final, TypeVar
 
 from unmix import names
 from unmix.errors import ObjectChangedError, ObjectMissingError
-from unmix.job import DamagedOutcome, DamagedRequest, JobRequest, Outcome
+from unmix.job import DamagedRequest, JobRequest
+from unmix.outcome import DamagedOutcome, Outcome
 from unmix.store.protocol import ObjectStore
 
 Wanted = TypeVar("Wanted", JobRequest, JobRequest | None)

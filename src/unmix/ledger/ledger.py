@@ -15,22 +15,14 @@ from typing import BinaryIO, Final, Protocol
 
 from unmix import names
 from unmix.errors import InputError, ObjectChangedError, ObjectMissingError, SupersededError
-from unmix.job import (
-    DamagedOutcome,
-    DamagedRequest,
-    Delivery,
-    DeliveryState,
-    JobRequest,
-    JobStatus,
-    Outcome,
-    StemFile,
-)
+from unmix.job import DamagedRequest, JobRequest, JobStatus
 from unmix.ledger.documents import Documents, Wanted
 from unmix.ledger.inventory import Inventory
 from unmix.ledger.open_marks import OpenMarks
 from unmix.ledger.parts import Parts
 from unmix.ledger.removal import Removal
 from unmix.ledger.uploads import Uploads
+from unmix.outcome import DamagedOutcome, Delivery, DeliveryState, Outcome, StemFile
 from unmix.store.protocol import ObjectStore
 
 #: Callbacks of one job, so that posting a song again and again does not make its request grow for ever.

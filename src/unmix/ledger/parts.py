@@ -13,8 +13,8 @@ from pathlib import Path
 
 from unmix import names
 from unmix.errors import ObjectChangedError, ObjectMissingError, PartDamagedError, StoreError
-from unmix.job import SongPart, StemFile
 from unmix.ledger.documents import DAMAGE
+from unmix.outcome import SongPart, StemFile
 from unmix.store.protocol import ObjectStore
 
 

@@ -10,10 +10,11 @@ from contextlib import suppress
 
 from unmix import names
 from unmix.errors import ObjectMissingError
-from unmix.job import JobRequest, Outcome
+from unmix.job import JobRequest
 from unmix.ledger.documents import Documents
 from unmix.ledger.inventory import StoredJob
 from unmix.ledger.open_marks import OpenMarks
+from unmix.outcome import Outcome
 from unmix.store.protocol import ObjectStore
 
 

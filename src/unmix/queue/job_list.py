@@ -12,8 +12,9 @@ from math import inf
 from typing import Final, cast
 
 from unmix.errors import InputError
-from unmix.job import JobRequest, JobStatus, Outcome
+from unmix.job import JobRequest, JobStatus
 from unmix.job_view import JobSummary
+from unmix.outcome import Outcome
 from unmix.queue.keys import JOB_PREFIX, JOBS, JOBS_BY_PREFIX, JOBS_CARDS, JOBS_ENDS, JOBS_SINCE, JOBS_WHOLE, OPEN
 from unmix.queue.link import RedisLink
 
