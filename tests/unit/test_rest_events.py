@@ -270,6 +270,20 @@ def test_a_job_can_be_waited_for(rest: Rest) -> None:
     assert rest.client.get(f"/apiv1/jobs/{JOB_ID}?wait=60").json["status"] == "done"  # at once
 
 
+def test_the_end_of_an_earlier_submission_is_not_what_was_waited_for(rest: Rest) -> None:
+    post(rest)
+    rest.finish(JOB_ID, status=JobStatus.FAILED, error_code="poison", error="it crashed", ran=None)
+    request = rest.ledger.retry(JOB_ID)  # whoever does that has not told Redis yet
+    assert request
+
+    def go_on() -> None:
+        rest.queue.submit(JOB_ID, request.generation)
+        rest.finish(JOB_ID, STEMS)
+
+    with soon(go_on):
+        assert rest.client.get(f"/apiv1/jobs/{JOB_ID}?wait=60").json["status"] == "done"
+
+
 def test_whoever_has_waited_long_enough_is_told_how_it_stands(rest: Rest) -> None:
     post(rest)
     assert rest.client.get(f"/apiv1/jobs/{JOB_ID}?wait=1").json["status"] == "queued"

@@ -64,17 +64,24 @@ def wait_seconds() -> float:
     return min(int(text), MOST_WAITED)
 
 
-def wait_for_end(job_id: str, seconds: float, services: Services) -> bool:
-    """Wait until a job is over, or the time is; False if this request may not, or would not."""
-    if not seconds or not may_stay():
-        return False
+def wait_for_end(view: JobView, seconds: float, services: Services) -> JobView:
+    """Return how a job stands when it is over, or the time is; at once if this request may not wait, or would not.
+
+    Raises:
+        NotFoundError: it was removed meanwhile.
+    """
+    if view.status.is_over or not seconds or not may_stay():
+        return view
     deadline = time.monotonic() + seconds
-    with services.live.watch([job_id]) as watch:
-        while (left := deadline - time.monotonic()) > 0:
-            changes = watch.next(left)
-            if changes is None or (job_id in changes and changes[job_id].status.is_over):
+    with services.live.watch([view.hash]) as watch:
+        while not view.status.is_over and (left := deadline - time.monotonic()) > 0:
+            changes = watch.next(min(left, COMMENT_SECONDS))
+            # What Redis knows may be the end of an earlier submission, and what it has lost it never tells.
+            if changes is None or not changes or changes[view.hash].status.is_over:
+                view = view_of_job(view.hash, services)
+            if changes is None:
                 break
-    return True
+    return view if view.status.is_over else view_of_job(view.hash, services)
 
 
 def _stream(watch: Watch, known: dict[str, JobPulse], services: Services, *, only: str | None) -> Response:

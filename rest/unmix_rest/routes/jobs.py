@@ -41,11 +41,8 @@ def jobs(services: Services) -> Response:
 
 def job(services: Services, job_id: str) -> Response:
     """Tell how a job goes, or how it stands when it is over or the client has waited long enough."""
-    view = view_of_job(checked(job_id), services)
     seconds = wait_seconds()
-    if not view.status.is_over and wait_for_end(job_id, seconds, services):
-        view = view_of_job(job_id, services)
-    return json_answer(view)
+    return json_answer(wait_for_end(view_of_job(checked(job_id), services), seconds, services))
 
 
 def cancel(services: Services, job_id: str) -> Response:
