@@ -12,6 +12,7 @@ from rest_support import SONG, Rest
 from support import CallbackServer, eventually
 from unmix.errors import QueueError
 from unmix.janitor.deliveries import Deliveries
+from unmix.janitor.reconciler import Reconciler
 from unmix.names import hash_song
 
 JOB_ID = hash_song(SONG)
@@ -75,3 +76,11 @@ def deliver_all(rest: Rest, **settings: Any) -> dict[str, Any]:
 def callbacks_of(rest: Rest) -> dict[str, Any]:
     """Return what the job says of its callbacks."""
     return dict(rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["callbacks"])
+
+
+def assert_needs_nothing(rest: Rest) -> None:
+    """No job is left open when the reconciler has looked twice."""
+    reconciler = Reconciler(rest.queue, rest.ledger)
+    for _ in range(2):
+        reconciler.run()
+    assert list(rest.ledger.inventory.open_marks()) == []

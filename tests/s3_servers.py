@@ -17,6 +17,8 @@ import pytest
 
 from support import eventually, free_port
 from unmix.names import OUTPUT_BUCKET, QUEUE_BUCKET
+from unmix.store.opening import open_store
+from unmix.store.protocol import ObjectStore
 from unmix.store.s3 import MinioStore
 
 ACCESS_KEY = "unmix-tests"
@@ -113,3 +115,11 @@ def _serve(command: list[str], port: int, folder: Path) -> Iterator[S3Server]:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def opened_store(kind: str, request: pytest.FixtureRequest, folder: Path) -> ObjectStore:
+    """A store with its buckets: in a folder (`file`), or on the server of the fixture that `kind` names."""
+    url = f"file://{folder}/store" if kind == "file" else request.getfixturevalue(kind).url
+    store = open_store(url, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
+    store.prepare()
+    return store

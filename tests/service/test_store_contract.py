@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from s3_servers import ACCESS_KEY, SECRET_KEY
+from s3_servers import opened_store
 from unmix.errors import ObjectChangedError, ObjectMissingError, StoreError
 from unmix.names import ObjectName
 from unmix.store.opening import open_store
@@ -30,10 +30,7 @@ BAD_KEYS += ["/".join(["x" * 250] * 5)]
 
 @pytest.fixture(params=["file", "moto", "rclone"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    url = f"file://{tmp_path}/store" if request.param == "file" else request.getfixturevalue(request.param).url
-    store = open_store(url, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
-    store.prepare()
-    return store
+    return opened_store(request.param, request, tmp_path)
 
 
 #: The stores where `put_if` is atomic.

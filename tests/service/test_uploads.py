@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from rest_process import SONG, RestProcess
-from s3_servers import ACCESS_KEY, SECRET_KEY, S3Server
+from s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, opened_store
 from unmix import names
 from unmix.errors import NotFoundError, StoreError, UnmixError
 from unmix.janitor.audit import Audit
@@ -29,10 +29,7 @@ MIB = 1 << 20
 
 @pytest.fixture(params=["file", "moto", "rclone"])
 def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    url = f"file://{tmp_path}/store" if request.param == "file" else request.getfixturevalue(request.param).url
-    store = open_store(url, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
-    store.prepare()
-    return store
+    return opened_store(request.param, request, tmp_path)
 
 
 @pytest.fixture

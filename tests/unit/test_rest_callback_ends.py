@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 
-from delivery_support import JOB_ID, STEMS, callbacks_of, deliver_all, deliver_until, post, quick_rest
+from delivery_support import (
+    JOB_ID,
+    STEMS,
+    assert_needs_nothing,
+    callbacks_of,
+    deliver_all,
+    deliver_until,
+    post,
+    quick_rest,
+)
 from rest_support import SONG, Rest
 from support import CallbackServer
 from unmix.callbacks.answer import MOST_RETRY_AFTER_SECONDS, retry_after_seconds
-from unmix.janitor.reconciler import Reconciler
 from unmix.job import Callback, JobStatus
 from unmix.ledger.ledger import MAX_CALLBACKS
 
@@ -62,10 +70,7 @@ def test_a_job_whose_end_nobody_asks_for_is_not_left_open(rest: Rest) -> None:
         post(rest, receiver, events=["failed"])
         rest.finish(JOB_ID, STEMS)
         deliver_all(rest)
-        reconciler = Reconciler(rest.queue, rest.ledger)
-        for _ in range(2):
-            reconciler.run()
-    assert list(rest.ledger.inventory.open_marks()) == []
+        assert_needs_nothing(rest)
 
 
 @pytest.mark.parametrize("events", [None, ["done", "failed", "cancelled"], ["cancelled", "done", "failed", "done"]])

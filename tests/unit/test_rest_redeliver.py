@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 import redis
 
-from delivery_support import JOB_ID, STEMS, callbacks_of, deliver_all, deliver_until, post, quick_rest
+from delivery_support import (
+    JOB_ID,
+    STEMS,
+    assert_needs_nothing,
+    callbacks_of,
+    deliver_all,
+    deliver_until,
+    post,
+    quick_rest,
+)
 from rest_support import Answer, Rest
 from support import CallbackServer, RedisServer, song_hash_number
 from unmix import names
@@ -66,13 +75,11 @@ def test_a_delivery_that_is_asked_for_again_outlives_the_loss_of_redis(rest: Res
         post(rest, receiver)
         rest.finish(JOB_ID, STEMS)
         deliver_all(rest)
-        reconciler = Reconciler(rest.queue, rest.ledger)
-        for _ in range(2):
-            reconciler.run()
-        assert list(rest.ledger.inventory.open_marks()) == []
+        assert_needs_nothing(rest)
         redeliver(rest)
         with redis.Redis.from_url(redis_url) as client:
             client.flushall()
+        reconciler = Reconciler(rest.queue, rest.ledger)
         for _ in range(2):
             reconciler.run()
         deliver_all(rest)
