@@ -1,6 +1,7 @@
-"""Fixtures of the service tests: the S3 servers and REST, beside the Redis server of `tests/conftest.py`."""
+"""Fixtures of the service tests: S3 servers, REST, the reconciler; the Redis server is that of `tests/conftest.py`."""
 
+from reconciling import reconciler
 from rest_process import start
 from s3_servers import moto, rclone, shared_moto, shared_rclone
 
-__all__ = ["moto", "rclone", "shared_moto", "shared_rclone", "start"]
+__all__ = ["moto", "rclone", "reconciler", "shared_moto", "shared_rclone", "start"]
