@@ -76,7 +76,7 @@ test-all: $(VENV)/.bench-installed $(VENV)-peers/.installed test-rest ## Run eve
 chaos: setup ## Kill, freeze and starve the service in every way we know; docs/reliability.md says how long it takes
 	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED))
 
-chaos-mutants: setup ## Remove each mechanism that keeps songs safe in turn, and see a test fail: 10 minutes
+chaos-mutants: setup ## Remove each mechanism that keeps songs safe in turn, and see a test fail: 15 minutes and more
 	PYTHONPATH=tests $(BIN)/python -m chaos.mutants
 
 e2e-kind: setup ## Deploy to a kind cluster of its own and disturb it; needs kind, kubectl, docker

@@ -20,10 +20,10 @@ from support import make_song
 from unmix import names
 from unmix.job import JobStatus
 from unmix.outcome import StemFile
+from unmix_rest.answer_shapes import Health, Version
 from unmix_rest.http.problems import STATUS
 from unmix_rest.http.route import Scope
 from unmix_rest.routes.table import ROUTES
-from unmix_rest.told import Health, Version
 
 OTHER_SONG = make_song(2, 2)
 

@@ -25,7 +25,7 @@ from openapi_pydantic import (
 from unmix_rest.http.problems import Problem, statuses
 from unmix_rest.http.route import Answer, Route, Shape
 from unmix_rest.openapi.schemas import reference_to, schemas_of
-from unmix_rest.routes import asked, refused
+from unmix_rest.routes import errors, parameters
 
 _ABOUT: Final = """Music separation as a service: send a song, get its stems back.
 
@@ -85,7 +85,7 @@ def _tag(route: Route) -> str:
 
 def _variables(route: Route) -> Iterator[Parameter]:
     for name in _VARIABLE.findall(route.rule):
-        schema, text = asked.VARIABLES[name]
+        schema, text = parameters.VARIABLES[name]
         yield _parameter(name, "path", schema, text, is_required=True)
 
 
@@ -134,9 +134,9 @@ def _links(names: Mapping[str, str], routes: Sequence[Route]) -> Iterator[tuple[
 
 def _errors(route: Route) -> Iterator[tuple[int, Response]]:
     """Yield an answer for each status that errors of a route have; it names the codes that there are with it."""
-    takes_forms = any(body.media_type == asked.FORM for body in route.bodies)
+    takes_forms = any(body.media_type == parameters.FORM for body in route.bodies)
     codes: defaultdict[int, list[str]] = defaultdict(list)
-    for code in dict.fromkeys((*route.errors, *refused.ALWAYS)):
+    for code in dict.fromkeys((*route.errors, *errors.ALWAYS)):
         for status in statuses(code, is_new=route.is_new or takes_forms, is_old=not route.is_new):
             codes[status].append(code)
     for status in sorted(codes):

@@ -16,10 +16,10 @@ from unmix.job import JobRequest
 from unmix.job_view import CallbackView
 from unmix.outcome import DamagedOutcome, Delivery, DeliveryState, Outcome
 from unmix.queue.outbox import Standing
+from unmix_rest.answer_shapes import Redelivery
 from unmix_rest.http.answers import json_answer
 from unmix_rest.routes.lookup import checked
 from unmix_rest.services import Services
-from unmix_rest.told import Redelivery
 
 log = structlog.get_logger()
 

@@ -16,11 +16,11 @@ from unmix.job import JobRequest, JobStatus
 from unmix.ledger.ledger import utc_now
 from unmix.outcome import Outcome
 from unmix.queue.job_list import JobFilter
+from unmix_rest.answer_shapes import Changed, Failure, Failures, JobPage, Waiting
 from unmix_rest.http.answers import json_answer
 from unmix_rest.routes.events import wait_for_end, wait_seconds
 from unmix_rest.routes.lookup import checked, is_open, page, status_of
 from unmix_rest.services import Services
-from unmix_rest.told import Changed, Failure, Failures, JobPage, Waiting
 from unmix_rest.views import view_of_job
 
 log = structlog.get_logger()

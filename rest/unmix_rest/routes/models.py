@@ -7,9 +7,9 @@ from flask import Response
 from unmix import names
 from unmix.queue.records import ModelCard
 from unmix.settings import Settings
+from unmix_rest.answer_shapes import Model, Models, Weights
 from unmix_rest.http.answers import json_answer
 from unmix_rest.services import Services
-from unmix_rest.told import Model, Models, Weights
 
 
 def models(services: Services) -> Response:

@@ -8,10 +8,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from unmix import names
 from unmix.errors import QueueError, StoreError
+from unmix_rest.answer_shapes import Health, Ready, Version
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.problems import STATUS, problem
 from unmix_rest.services import Services
-from unmix_rest.told import Health, Ready, Version
 
 VERSION: Final = version("track-unmix")
 

@@ -19,12 +19,12 @@ from unmix.job import JobRequest
 from unmix.job_view import PartsView
 from unmix.ledger.parts import Parts
 from unmix.outcome import Outcome, SongPart, StemFile
+from unmix_rest.answer_shapes import Part, PartStem
+from unmix_rest.answer_shapes import Parts as PartsTold
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.downloads import download, lasting_url
 from unmix_rest.routes.lookup import checked, page
 from unmix_rest.services import Services
-from unmix_rest.told import Part, PartStem
-from unmix_rest.told import Parts as PartsTold
 
 #: Of the stems of a part, whatever the format of the job is.
 _FORMAT: Final = "flac"

@@ -21,6 +21,7 @@ from unmix.errors import InputError
 from unmix.job import MAX_LABELS, Callback, JobRequest, SongLevel
 from unmix.ledger.ledger import utc_now
 from unmix.outcome import Outcome
+from unmix_rest.answer_shapes import Accepted
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.fields import list_field, text_field
 from unmix_rest.http.uploads import MAX_NAME_CHARACTERS, Upload, read_spelled, receive
@@ -28,7 +29,6 @@ from unmix_rest.routes.events import wait_for_end, wait_seconds
 from unmix_rest.routes.lookup import status_of
 from unmix_rest.routes.options import FIXED_OPTIONS, OPTIONS, read_options
 from unmix_rest.services import Services
-from unmix_rest.told import Accepted
 from unmix_rest.views import view_of
 
 log = structlog.get_logger()

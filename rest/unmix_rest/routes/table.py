@@ -13,24 +13,7 @@ from werkzeug.routing import Map
 
 from unmix.audio.formats import MEDIA_TYPES
 from unmix.job_view import JobView
-from unmix_rest.http.lanes import Lane
-from unmix_rest.http.route import Answer, Route, Scope
-from unmix_rest.routes import (
-    asked,
-    callbacks,
-    description,
-    events,
-    jobs,
-    models,
-    ops,
-    parts,
-    refused,
-    separate,
-    tracks,
-    uploads,
-)
-from unmix_rest.services import Services
-from unmix_rest.told import (
+from unmix_rest.answer_shapes import (
     Accepted,
     Changed,
     Failures,
@@ -48,6 +31,23 @@ from unmix_rest.told import (
     Version,
     Waiting,
 )
+from unmix_rest.http.lanes import Lane
+from unmix_rest.http.route import Answer, Route, Scope
+from unmix_rest.routes import (
+    callbacks,
+    description,
+    errors,
+    events,
+    jobs,
+    models,
+    ops,
+    parameters,
+    parts,
+    separate,
+    tracks,
+    uploads,
+)
+from unmix_rest.services import Services
 
 #: What names a job: its hash.
 _JOB = {"job_id": "/hash"}
@@ -77,50 +77,52 @@ _STEM_TYPES = (*MEDIA_TYPES.values(), tracks.UNKNOWN_TYPE)
 ROUTES: Final = (
     Route(
         "/apiv1/separate", ("POST",), separate.submit, Lane.UPLOADS, takes_songs=True,
-        scope=Scope.WRITE, bodies=asked.OLD_SONG, errors=refused.SONG,
+        scope=Scope.WRITE, bodies=parameters.OLD_SONG, errors=errors.SONG,
         answers=(Answer("the song is owed", Accepted, names=_JOB),),
     ),
     Route(
         "/apiv1/jobs", ("POST",), separate.submit_job, Lane.UPLOADS, is_new=True, takes_songs=True, may_wait=True,
-        scope=Scope.WRITE, parameters=(asked.WAIT, asked.PREFER, *asked.SONG_IN_QUERY), bodies=asked.SONG,
-        errors=(*refused.SONG, *refused.UPLOAD, "upload_incomplete"),
+        scope=Scope.WRITE,
+        parameters=(parameters.WAIT, parameters.PREFER, *parameters.SONG_IN_QUERY), bodies=parameters.SONG,
+        errors=(*errors.SONG, *errors.UPLOAD, "upload_incomplete"),
         answers=(Answer("the job", JobView, status=202, headers={"Location": "its URL"}, names=_JOB),),
     ),
     Route(
         "/apiv1/jobs", ("GET",), jobs.jobs, is_new=True,
-        scope=Scope.READ, parameters=asked.SEARCH, errors=("invalid_field", *refused.QUEUE),
+        scope=Scope.READ, parameters=parameters.SEARCH, errors=("invalid_field", *errors.QUEUE),
         answers=(Answer("a page of the list", JobPage),),
     ),
     Route(
         "/apiv1/jobs/<job_id>", ("GET",), jobs.job, may_wait=True,
-        scope=Scope.READ, parameters=(asked.WAIT, asked.PREFER),
-        errors=("not_found", "invalid_field", *refused.QUEUE, *refused.STORE),
+        scope=Scope.READ, parameters=(parameters.WAIT, parameters.PREFER),
+        errors=("not_found", "invalid_field", *errors.QUEUE, *errors.STORE),
         answers=(Answer("the job as it stands", JobView),),
     ),
     Route(
         "/apiv1/jobs/<job_id>/events", ("GET",), events.job_events, Lane.STAYING, is_new=True,
-        scope=Scope.READ, parameters=(asked.LAST_EVENT_ID,),
-        errors=("not_found", "too_many_watchers", *refused.QUEUE, *refused.STORE),
+        scope=Scope.READ, parameters=(parameters.LAST_EVENT_ID,),
+        errors=("not_found", "too_many_watchers", *errors.QUEUE, *errors.STORE),
         answers=(_EVENTS, Answer("the client knows the end already", None, (), 204)),
     ),
     Route(
         "/apiv1/events", ("GET",), events.batch_events, Lane.STAYING, is_new=True,
-        scope=Scope.READ, parameters=(asked.BATCH, asked.LAST_EVENT_ID), errors=("missing_field", "too_many_watchers"),
+        scope=Scope.READ, parameters=(parameters.BATCH, parameters.LAST_EVENT_ID),
+        errors=("missing_field", "too_many_watchers"),
         answers=(_EVENTS,),
     ),
     Route(
         "/apiv1/jobs/<job_id>", ("DELETE",), tracks.delete_job,
-        scope=Scope.WRITE, errors=("not_found", *refused.QUEUE, *refused.STORE_WRITTEN),
+        scope=Scope.WRITE, errors=("not_found", *errors.QUEUE, *errors.STORE_WRITTEN),
         answers=(Answer("it is gone", None, (), 204),),
     ),
     Route(
         "/apiv1/jobs/<job_id>/cancel", ("POST",), jobs.cancel,
-        scope=Scope.WRITE, errors=("not_found", "job_over", *refused.QUEUE, *refused.STORE_WRITTEN),
+        scope=Scope.WRITE, errors=("not_found", "job_over", *errors.QUEUE, *errors.STORE_WRITTEN),
         answers=(Answer("it is cancelled", Changed),),
     ),
     Route(
         "/apiv1/jobs/<job_id>/retry", ("POST",), jobs.retry,
-        scope=Scope.WRITE, errors=("not_found", "not_retryable", "song_gone", *refused.QUEUE, *refused.STORE_WRITTEN),
+        scope=Scope.WRITE, errors=("not_found", "not_retryable", "song_gone", *errors.QUEUE, *errors.STORE_WRITTEN),
         answers=(Answer("it is owed", Changed),),
     ),
     Route(
@@ -128,31 +130,31 @@ ROUTES: Final = (
         scope=Scope.WRITE,
         errors=(
             *("not_found", "unknown_callback", "job_not_over", "not_retryable", "callback_unwanted"),
-            *(*refused.QUEUE, *refused.STORE_WRITTEN),
+            *(*errors.QUEUE, *errors.STORE_WRITTEN),
         ),
         answers=(Answer("it is owed", Redelivery, status=202),),
     ),
     Route(
         "/apiv1/jobs/<job_id>/parts", ("GET",), parts.parts,
-        scope=Scope.READ, parameters=(asked.OFFSET, asked.LIMIT),
-        errors=("not_found", "invalid_field", *refused.QUEUE, *refused.STORE),
+        scope=Scope.READ, parameters=(parameters.OFFSET, parameters.LIMIT),
+        errors=("not_found", "invalid_field", *errors.QUEUE, *errors.STORE),
         answers=(Answer("some of its parts", Parts),),
     ),
     Route(
         "/apiv1/jobs/<job_id>/parts/<int:index>/<stem>", ("GET",), parts.part,
-        scope=Scope.READ, parameters=asked.DOWNLOAD,
-        errors=("not_found", *refused.DOWNLOAD, *refused.QUEUE, *refused.STORE),
+        scope=Scope.READ, parameters=parameters.DOWNLOAD,
+        errors=("not_found", *errors.DOWNLOAD, *errors.QUEUE, *errors.STORE),
         answers=_download(MEDIA_TYPES["flac"]),
     ),
     Route(
         "/apiv1/jobs/<job_id>/peaks", ("GET",), parts.peaks,
-        scope=Scope.READ, parameters=asked.DOWNLOAD, errors=("not_found", *refused.DOWNLOAD, *refused.STORE),
+        scope=Scope.READ, parameters=parameters.DOWNLOAD, errors=("not_found", *errors.DOWNLOAD, *errors.STORE),
         answers=_download("application/json", shape=Peaks),
     ),
     Route(
         "/apiv1/uploads", ("POST",), uploads.open_upload, is_new=True,
-        scope=Scope.WRITE, bodies=asked.SIZE, needs_body=False,
-        errors=(*refused.JSON_BODY, "invalid_field", *refused.STORE_WRITTEN),
+        scope=Scope.WRITE, bodies=parameters.SIZE, needs_body=False,
+        errors=(*errors.JSON_BODY, "invalid_field", *errors.STORE_WRITTEN),
         answers=(
             Answer(
                 "the ticket", Ticket, status=201,
@@ -163,32 +165,32 @@ ROUTES: Final = (
     ),
     Route(
         "/apiv1/uploads/<upload_id>", ("GET",), uploads.upload,
-        scope=Scope.WRITE, errors=(*refused.UPLOAD, *refused.STORE),
+        scope=Scope.WRITE, errors=(*errors.UPLOAD, *errors.STORE),
         answers=(Answer("how far it is", UploadView, headers={"Upload-Offset": "the byte that it goes on at"}),),
     ),
     Route(
         "/apiv1/uploads/<upload_id>", ("PUT",), uploads.put_piece, Lane.UPLOADS, is_new=True,
-        scope=Scope.WRITE, parameters=(asked.CONTENT_RANGE,), bodies=asked.PIECE, errors=refused.PIECE,
+        scope=Scope.WRITE, parameters=(parameters.CONTENT_RANGE,), bodies=parameters.PIECE, errors=errors.PIECE,
         answers=(Answer("how far it is", UploadView, headers={"Upload-Offset": "the byte that it goes on at"}),),
     ),
     Route(
         "/apiv1/models", ("GET",), models.models,
-        scope=Scope.PUBLIC, errors=refused.QUEUE, answers=(Answer("the models", Models),),
+        scope=Scope.PUBLIC, errors=errors.QUEUE, answers=(Answer("the models", Models),),
     ),
     Route(
         "/apiv1/queue", ("GET",), jobs.queue,
-        scope=Scope.READ, parameters=(asked.OFFSET, asked.LIMIT), errors=("invalid_field", *refused.QUEUE),
+        scope=Scope.READ, parameters=(parameters.OFFSET, parameters.LIMIT), errors=("invalid_field", *errors.QUEUE),
         answers=(Answer("what waits and runs", Waiting),),
     ),
     Route(
         "/apiv1/failed", ("GET",), jobs.failed,
-        scope=Scope.READ, parameters=(asked.OFFSET, asked.LIMIT),
-        errors=("invalid_field", *refused.QUEUE, *refused.STORE), answers=(Answer("what failed", Failures),),
+        scope=Scope.READ, parameters=(parameters.OFFSET, parameters.LIMIT),
+        errors=("invalid_field", *errors.QUEUE, *errors.STORE), answers=(Answer("what failed", Failures),),
     ),
     Route(
         "/apiv1/jobs/<job_id>/stems.zip", ("GET",), tracks.all_stems, Lane.STAYING,
-        scope=Scope.READ, parameters=asked.ARCHIVE,
-        errors=("not_found", "too_many_downloads", *refused.STORE),
+        scope=Scope.READ, parameters=parameters.ARCHIVE,
+        errors=("not_found", "too_many_downloads", *errors.STORE),
         answers=(
             Answer(
                 "the stems", None, ("application/zip",),
@@ -199,23 +201,23 @@ ROUTES: Final = (
     ),
     Route(
         "/apiv1/track/<job_id>/<track>", ("GET",), tracks.track,
-        scope=Scope.READ, parameters=asked.DOWNLOAD,
-        errors=(*refused.STEM, *refused.DOWNLOAD, *refused.QUEUE, *refused.STORE), answers=_download(*_STEM_TYPES),
+        scope=Scope.READ, parameters=parameters.DOWNLOAD,
+        errors=(*errors.STEM, *errors.DOWNLOAD, *errors.QUEUE, *errors.STORE), answers=_download(*_STEM_TYPES),
     ),
     Route(
         "/apiv1/track", ("GET",), tracks.track_by_query,
-        scope=Scope.READ, parameters=(*asked.STEM_IN_QUERY, *asked.DOWNLOAD),
-        errors=(*refused.STEM, "missing_field", *refused.DOWNLOAD, *refused.QUEUE, *refused.STORE),
+        scope=Scope.READ, parameters=(*parameters.STEM_IN_QUERY, *parameters.DOWNLOAD),
+        errors=(*errors.STEM, "missing_field", *errors.DOWNLOAD, *errors.QUEUE, *errors.STORE),
         answers=_download(*_STEM_TYPES),
     ),
     Route(
         "/apiv1/remove/<job_id>/<track>", ("GET", "DELETE"), tracks.remove_stem,
-        scope=Scope.WRITE, errors=(*refused.STEM, *refused.QUEUE, *refused.STORE_WRITTEN),
+        scope=Scope.WRITE, errors=(*errors.STEM, *errors.QUEUE, *errors.STORE_WRITTEN),
         answers=(Answer("it is gone", StemRemoved),),
     ),
     Route(
         "/apiv1/remove/<job_id>", ("GET", "DELETE"), tracks.remove_job,
-        scope=Scope.WRITE, errors=("not_found", *refused.QUEUE, *refused.STORE_WRITTEN),
+        scope=Scope.WRITE, errors=("not_found", *errors.QUEUE, *errors.STORE_WRITTEN),
         answers=(Answer("it is gone", Removed),),
     ),
     Route(

@@ -15,12 +15,12 @@ from unmix.audio.formats import MEDIA_TYPES
 from unmix.errors import InputError, NotFoundError, ObjectMissingError, UnmixError
 from unmix.job import JobRequest, JobStatus
 from unmix.outcome import Outcome
+from unmix_rest.answer_shapes import Removed, StemRemoved
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.archives import archive
 from unmix_rest.http.downloads import download
 from unmix_rest.routes.lookup import checked, may_stay
 from unmix_rest.services import Services
-from unmix_rest.told import Removed, StemRemoved
 
 log = structlog.get_logger()
 
