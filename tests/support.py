@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
@@ -146,6 +146,39 @@ def make_song(seconds: float, seed: int) -> bytes:
         file.setframerate(44100)
         file.writeframes(samples.tobytes())
     return buffer.getvalue()
+
+
+class SongServer:
+    """A server on 127.0.0.1 that has songs; `answers` are what it says of each path: the bytes, or a status."""
+
+    def __init__(self, answers: Mapping[str, bytes | int]) -> None:
+        self.answers = dict(answers)
+        self.asked: list[str] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.asked.append(self.path)
+                answer = server.answers.get(self.path, 404)
+                self.send_response(answer if isinstance(answer, int) else 200)
+                body = b"" if isinstance(answer, int) else answer
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()  # ends at once
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
 
 class CallbackServer:

@@ -105,6 +105,7 @@ class Models(View):
     """The models that may be named, the default one first."""
 
     models: tuple[Model, ...]
+    song_urls: bool  # whether a song may be given by its URL
 
 
 @dataclass(frozen=True, slots=True)

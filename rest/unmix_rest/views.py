@@ -36,7 +36,7 @@ def view_of(job_id: str, known: JobRequest | None, outcome: Outcome | None, serv
     """
     record = position = None
     if outcome is None:
-        record, position = services.queue.views.record(job_id), services.queue.views.position(job_id)
+        record, position = services.queue.views.record_and_position(job_id)
         if known is None and not is_open(record) and position is None:
             raise NotFoundError("there is no such job")
         if known and record and record.status.is_over:
@@ -113,6 +113,8 @@ def _of_outcome(known: JobRequest | None, outcome: Outcome, services: Services) 
         fields["warnings"] = outcome.warnings
     if outcome.notes:
         fields["notes"] = outcome.notes
+    if outcome.ran and (known is None or known.duration_seconds is None):  # nobody had checked the song before
+        fields["duration_seconds"] = outcome.ran.duration_seconds
     if outcome.ran and outcome.ran.model == names.DEMO_MODEL:
         fields["label"] = names.DEMO_LABEL
     return fields

@@ -11,13 +11,18 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import Enum
 from functools import cache
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Self, get_type_hints
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from pydantic import TypeAdapter
 
 #: The form of the documents that this version writes; 0 in those of versions before there was a number.
 SCHEMA: Final = 1
+
+#: What is the same in JSON.
+_PLAIN: Final = frozenset({str, int, float, bool, NoneType})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +34,8 @@ class Growable:
 
     def to_fields(self) -> dict[str, Any]:
         """Return the fields as plain JSON values, the unknown ones included."""
-        known = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name != "unknown"}
-        return {**self.unknown, **known}
+        kind: type = type(self)
+        return {**self.unknown, **{name: _plain(getattr(self, name)) for name in _names(kind)}}
 
     @classmethod
     def from_fields(cls, given: Mapping[str, Any]) -> Self:
@@ -72,6 +77,12 @@ def seconds_of(time: str) -> float:
 
 
 @cache
+def _names(kind: type["DataclassInstance"]) -> tuple[str, ...]:
+    """Return the names of the fields of a document."""
+    return tuple(each.name for each in fields(kind) if each.name != "unknown")
+
+
+@cache
 def _types(kind: type) -> dict[str, "TypeAdapter[Any]"]:
     """Return what checks each field of a document."""
     from pydantic import TypeAdapter  # here, as not all who make documents read any, and it takes its time to load
@@ -87,6 +98,8 @@ def _finite(text: str) -> float:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in _PLAIN:  # most are, and a list of jobs has very many
+        return value
     if isinstance(value, Growable):
         return value.to_fields()
     if isinstance(value, Enum):

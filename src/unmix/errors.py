@@ -10,6 +10,7 @@
     │   ├── ObjectMissingError
     │   ├── ObjectChangedError    a conditional put met another object than it expected
     │   └── PartDamagedError      a part of a song is not what its document says
+    ├── UnreachableError      a server elsewhere cannot be reached, or may not be
     ├── CallbackError         the end of a job could not be reported
     └── EngineError           the separation itself failed
         ├── ModelUnavailableError
@@ -107,6 +108,13 @@ class PartDamagedError(UnmixError):
     """A part of a song is not what its document says; it has to be made again."""
 
     code = "part_damaged"
+
+
+class UnreachableError(UnmixError):
+    """A server elsewhere cannot be reached, breaks off, takes too long, or may not be asked."""
+
+    code = "unreachable"
+    retryable = True
 
 
 class CallbackError(UnmixError):

@@ -142,10 +142,11 @@ class JobRequest(Growable):
     name: str | None = None  # what people call the song
     labels: tuple[str, ...] = ()  # what clients find it by
     batches: tuple[str, ...] = ()  # what it was submitted with, the last one at the end
+    url: str | None = None  # where the song is to be fetched, if it did not come with the request
 
     @property
     def song_hash(self) -> str:
-        """The hash of the song to be separated."""
+        """The hash of the song to be separated; drawn at random if it has a `url`."""
         return names.song_hash_of(self.job_id)
 
     @property

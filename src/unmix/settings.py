@@ -163,6 +163,11 @@ class Settings(BaseSettings):
     upload_hours: float = Field(
         24, gt=0, le=168, description="How long an upload may take, from its ticket to its job."
     )
+    song_urls: bool = Field(False, description="Let clients give a song by its URL, which a worker fetches.")
+    song_url_allow: str = Field(
+        "", description="Private hosts or networks that songs may be fetched from, separated by commas."
+    )
+    song_url_seconds: float = Field(300, gt=0, description="Longest time that fetching a song may take.")
     min_song_seconds: float = Field(0.1, ge=0, description="Shortest accepted song.")
     max_song_seconds: float = Field(3600, gt=0, description="Longest accepted song, by decoded samples.")
     probe_seconds: float = Field(60, gt=0, description="Longest time that the decode check of an upload may take.")

@@ -12,7 +12,7 @@ import pytest
 from werkzeug.routing import Map, Rule
 
 from stack import Stack
-from support import make_song
+from support import SongServer, make_song
 from unmix.names import hash_song
 from unmix_rest.routes.table import ROUTES
 
@@ -48,7 +48,8 @@ def test_every_route_has_a_command() -> None:
 
 @pytest.mark.timeout(600)
 def test_the_commands_do_what_the_page_says(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
-    service = make_stack(UNMIX_PARTS_LEAST_SECONDS="5").start()
+    settings = {"UNMIX_PARTS_LEAST_SECONDS": "5", "UNMIX_SONG_URLS": "true", "UNMIX_SONG_URL_ALLOW": "127.0.0.1"}
+    service = make_stack(**settings).start()
     (tmp_path / "song.wav").write_bytes(SONG)
 
     def run(command: str, job_id: str) -> str:
@@ -75,6 +76,10 @@ def test_the_commands_do_what_the_page_says(make_stack: Callable[..., Stack], tm
             assert run(f"curl -X DELETE {HOST}/apiv1/jobs/$HASH", cancelled) == ""
         elif command.endswith("/uploads"):
             upload_id = json.loads(run(command, ""))["upload_id"]
+        elif '"url"' in command and "callback" not in command:
+            with SongServer({"/song.mp3": SONG}) as elsewhere:
+                fetched = json.loads(run(command.replace("https://example.com", elsewhere.url), ""))["hash"]
+                assert service.wait_until_over(fetched)["status"] == "done"
         else:
             done = service.wait_until_over(service.post(SONG))
             assert (done["hash"], done["status"]) == (hash_song(SONG), "done")

@@ -67,6 +67,21 @@ def test_with_an_external_store_its_users_reach_the_port_of_https_outside() -> N
     assert arrows(Manifests(combination("local", "network-policies", "external-object-store"))) == ARROWS | outside
 
 
+def test_workers_get_out_where_songs_are_fetched_and_only_to_public_addresses() -> None:
+    public = {("worker", target, port) for target in ("internet", "internet-v6") for port in PORTS}
+    store = {(name, "object-store", 9000) for name in STORE_USERS}
+    assert arrows(Manifests(combination("local", "network-policies", "song-urls"))) == ARROWS | store | public
+
+
+def test_songs_are_fetched_without_network_policies_too() -> None:
+    settings = {
+        key: value
+        for each in Manifests(combination("local", "song-urls")).of_kind("ConfigMap")
+        for key, value in each["data"].items()
+    }
+    assert settings["UNMIX_SONG_URLS"] == "true"
+
+
 @pytest.mark.parametrize("components", [(), ("minio",)], ids=["seaweedfs", "minio"])
 @pytest.mark.parametrize(
     ("namespace", "service", "port"),

@@ -26,13 +26,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.store": {"unmix.errors", "unmix.names"},
     "unmix.queue": {"unmix.errors", "unmix.job", "unmix.outcome", "unmix.job_view"},
     "unmix.ledger": {"unmix.errors", "unmix.names", "unmix.document", "unmix.job", "unmix.outcome", "unmix.store"},
-    "unmix.callbacks": {"unmix.errors", "unmix.job"},
+    "unmix.outbound": {"unmix.errors"},
+    "unmix.callbacks": {"unmix.errors", "unmix.job", "unmix.outbound"},
     "unmix.runtime": {"unmix.errors", "unmix.settings", "unmix.queue", "unmix.store"},
     "unmix.separating": {"unmix.errors", "unmix.settings", "unmix.engine", "unmix.resources"},
     "unmix.client": {"unmix.errors", "unmix.job_view"},
     "unmix.janitor": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.outcome", "unmix.settings", "unmix.queue", "unmix.ledger"),
-        *("unmix.callbacks", "unmix.runtime"),
+        *("unmix.callbacks", "unmix.outbound", "unmix.runtime"),
     },
     "unmix.local": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.runtime"),
@@ -53,12 +54,12 @@ MAY_IMPORT: dict[str, set[str]] = {
             "unmix.store",
             "unmix.queue",
         ),
-        *("unmix.ledger", "unmix.callbacks", "unmix.runtime", "unmix.job_view"),
+        *("unmix.ledger", "unmix.callbacks", "unmix.outbound", "unmix.runtime", "unmix.job_view"),
     },
     "unmix_worker": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.outcome", "unmix.settings", "unmix.audio", "unmix.engine"),
         *("unmix.separating", "unmix.store", "unmix.queue", "unmix.ledger", "unmix.callbacks", "unmix.runtime"),
-        "unmix.resources",
+        *("unmix.outbound", "unmix.resources"),
     },
 }
 

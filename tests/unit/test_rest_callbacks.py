@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from support import CallbackServer, free_port
 from unmix.callbacks import delivery
-from unmix.callbacks.address import check_callback_url, host_of
 from unmix.callbacks.delivery import deliver
 from unmix.errors import CallbackError, InputError
 from unmix.job import Callback
+from unmix.outbound.address import Guard, host_of
 
 FIELDS = {"hash": "h", "songhash": "h", "status": "done", "tracks": ["bass", "vocals"]}
 HERE = "127.0.0.1"
@@ -80,7 +80,7 @@ HERE = "127.0.0.1"
 )
 def test_places_where_nobody_is_called(url: str) -> None:
     with pytest.raises(InputError) as caught:
-        check_callback_url(url, allow="")
+        Guard("callback", "").check(url)
     assert caught.value.code == "callback_forbidden"
 
 
@@ -89,7 +89,7 @@ def test_places_where_nobody_is_called(url: str) -> None:
 )
 def test_schemes_that_are_not_spoken(url: str) -> None:
     with pytest.raises(InputError) as caught:
-        check_callback_url(url, allow="")
+        Guard("callback", "").check(url)
     assert caught.value.code == "callback_scheme"
 
 
@@ -106,7 +106,7 @@ def test_schemes_that_are_not_spoken(url: str) -> None:
     ],
 )
 def test_places_in_the_open_internet(url: str, called: str) -> None:
-    assert check_callback_url(url, allow="") == called
+    assert Guard("callback", "").check(url) == called
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,9 @@ def test_places_in_the_open_internet(url: str, called: str) -> None:
     ],
 )
 def test_an_operator_may_name_private_places(allow: str, url: str) -> None:
-    assert check_callback_url(url, allow=allow)
+    assert Guard("callback", allow).check(url)
     with pytest.raises(InputError):
-        check_callback_url("http://192.168.0.1/", allow=allow)
+        Guard("callback", allow).check("http://192.168.0.1/")
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from unmix import names
-from unmix.callbacks.address import check_callback_url
 from unmix.callbacks.events import read_events
 from unmix.errors import InputError
 from unmix.job import Callback, SeparationOptions
+from unmix.outbound.address import Guard
 from unmix.settings import Settings
 
 #: No element of the contract is longer; one with audio inside is.
@@ -74,7 +74,7 @@ def _callbacks(given: Any, settings: Settings) -> tuple[tuple[Callback, ...], tu
     data = given.get("data")
     try:
         callback = Callback(given["url"], data if isinstance(data, dict) else {}, read_events(given.get("events")))
-        check_callback_url(callback.url, allow=settings.callback_allow)
+        Guard("callback", settings.callback_allow).check(callback.url)
     except InputError as error:
         return (), (f"{error.code}: {error.message}",)
     return (callback,), ()

@@ -5,14 +5,12 @@ whoever leads makes what is missing. It looks for a song of its own again after 
 """
 
 import time
-from pathlib import Path
 from typing import Final
 
 import structlog
 
-from unmix import names
-from unmix.errors import EngineError, ObjectMissingError, StoreError, SupersededError
-from unmix.job import JobRequest, SongLevel
+from unmix.errors import EngineError, StoreError, SupersededError
+from unmix.job import SongLevel
 from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.runs import PartsOfJob, Run
@@ -23,6 +21,7 @@ from unmix_worker.messages import PartsTask, SeparationTask
 from unmix_worker.parts import PartsHelp
 from unmix_worker.scratch import Scratch
 from unmix_worker.separation import SeparationProcess
+from unmix_worker.song import stored_song
 
 log = structlog.get_logger()
 
@@ -88,7 +87,7 @@ class Helper:
         with self._scratch.song() as scratch:
             task = SeparationTask.of(
                 request.options,
-                fetch(request, ledger, scratch),
+                stored_song(request, ledger, scratch),
                 scratch / "stems",
                 self._settings.mp3_bitrate_kbps,
                 level=SongLevel.from_fields(asked.level),
@@ -98,19 +97,3 @@ class Helper:
                 self._process.help(PartsTask(task, join=False), helper, shutdown)
             finally:
                 helper.give_back()
-
-
-def fetch(request: JobRequest, ledger: Ledger, scratch: Path) -> Path:
-    """Write the song of a job into `scratch`, and return where.
-
-    Raises:
-        EngineError: it is not in the store (`input_missing`), or is another one (`hash_mismatch`).
-    """
-    path = scratch / "song"
-    try:
-        ledger.fetch_song(request.song_hash, path)
-    except ObjectMissingError as error:
-        raise EngineError("the song is not in the store", code="input_missing", retryable=True) from error
-    if names.hash_file(path) != request.song_hash:
-        raise EngineError("the stored bytes do not match the song hash", code="hash_mismatch")
-    return path

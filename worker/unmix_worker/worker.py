@@ -10,6 +10,7 @@ import math
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -35,13 +36,14 @@ from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
 from unmix_worker.elements import PushedJob, parse_element
-from unmix_worker.helper import Helper, fetch
+from unmix_worker.helper import Helper
 from unmix_worker.lease import Lease, Released
 from unmix_worker.messages import SeparationTask
 from unmix_worker.parts import PartsLead
 from unmix_worker.patience import Patience
 from unmix_worker.scratch import Scratch
 from unmix_worker.separation import CrashedError, Separated, SeparationProcess
+from unmix_worker.song import song_of
 from unmix_worker.waiting_store import WaitingStore
 
 log = structlog.get_logger()
@@ -165,7 +167,9 @@ class Worker:
             if isinstance(request, DamagedRequest):
                 raise EngineError("the document that says what to do is damaged", code="bad_document")
             with self._scratch.song() as scratch:
-                song_path = fetch(request, ledger, scratch)
+                song_path = song_of(
+                    request, ledger, scratch, self._settings, go_on=partial(self._go_on, lease, shutdown)
+                )
                 task = SeparationTask.of(
                     request.options,
                     song_path,
@@ -194,6 +198,13 @@ class Worker:
             self._note_speed(request, ran, time.monotonic() - began)
         ledger.publish(outcome)
         self._finish(request, claim, outcome)
+
+    def _go_on(self, lease: Lease, shutdown: Shutdown) -> None:
+        """Raise if the song that is being fetched is ours no more, or the worker has to stop."""
+        self._heartbeat.beat()
+        lease.check()
+        if shutdown.requested:
+            raise Released
 
     def _lead(self, request: JobRequest, claim: Claim, scratch: Path) -> PartsLead | None:
         """Return who leads the work on a song in parts; None if it is separated as a whole."""

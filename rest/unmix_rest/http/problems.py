@@ -69,6 +69,9 @@ STATUS: Final[Mapping[str, int]] = {
     "callback_scheme": 422,
     "callback_forbidden": 422,
     "too_many_callbacks": 422,
+    "song_urls_off": 403,
+    "song_url_scheme": 422,
+    "song_url_forbidden": 422,
     # the song
     "not_audio": 415,
     "unsupported_container": 415,

@@ -9,7 +9,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from unmix.errors import InputError
@@ -45,14 +45,14 @@ def parse_object(text: bytes) -> dict[str, Any]:
 class JsonWithSong:
     """Reads a JSON object chunk by chunk; the string under `key` is decoded from base64 and given to `write`.
 
-    The object may have another string `instead`.
+    The object may have one string out of `instead` in its place.
 
     Raises:
         InputError: from `feed` and `finish`, as soon as something is wrong: the codes of `parse_object`, and
             `missing_field`, `invalid_field`, `invalid_base64`, `payload_too_large` (the rest, not the song).
     """
 
-    def __init__(self, key: str, write: Callable[[bytes], object], *, instead: str | None = None) -> None:
+    def __init__(self, key: str, write: Callable[[bytes], object], *, instead: Sequence[str] = ()) -> None:
         self._key = key
         self._instead = instead
         self._song = _Base64(write)
@@ -77,9 +77,10 @@ class JsonWithSong:
         """Return the object without the song, all of which was written."""
         fields = parse_object(bytes(self._rest) + self._unread)
         song = fields.pop(self._key, None)
-        if self._instead and fields.get(self._instead) is not None:
-            if song is not None or not isinstance(fields[self._instead], str):
-                text = f"the field {self._instead} has to be a string, and is there instead of {self._key}"
+        instead = [name for name in self._instead if fields.get(name) is not None]
+        if instead:
+            if song is not None or len(instead) > 1 or not isinstance(fields[instead[0]], str):
+                text = f"the song is one string: {self._key} or {' or '.join(self._instead)}"
                 raise InputError(text, code="invalid_field")
             return fields
         if song is None:

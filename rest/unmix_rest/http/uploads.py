@@ -1,23 +1,25 @@
 """Uploads: a request's body becomes a song in a temporary file, hashed as it streams, and the fields beside it.
 
-Three forms are read here: multipart forms, JSON with the song in base64 or the id of an upload that has it, and the
-song as it is. Memory stays constant whatever the size. What the fields mean is for `unmix_rest.routes.separate` to say.
+Three forms are read here: multipart forms, JSON with the song in base64 or word of where it is, and the song as it is.
+Memory stays constant whatever the size. What the fields mean is for `unmix_rest.routes.separate` to say.
 """
 
 import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, cast
+from urllib.parse import unquote
 
 from flask import Request
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
+from unmix import names
 from unmix.errors import InputError
 from unmix.ledger.uploads import Progress, Uploads
 from unmix_rest.http.strict_json import MAX_REST_BYTES, JsonWithSong, parse_object
@@ -28,8 +30,9 @@ MAX_FORM_FIELDS: Final = 32
 MAX_NAME_CHARACTERS: Final = 1000
 #: The file field of a form; `mp3` is what older clients call it.
 FILE_FIELDS: Final = ("file", "mp3")
-#: The field of JSON that has the id of an upload instead of a song.
+#: The fields of JSON that there may be instead of a song: the id of an upload that has it, and where it can be fetched.
 UPLOAD_FIELD: Final = "upload"
+URL_FIELD: Final = "url"
 
 _SPACE: Final = b" \t\r\n"
 #: With these a body that is no JSON is broken JSON; with others it is something else.
@@ -38,15 +41,16 @@ _JSON_TYPES: Final = ("", "application/json", "text/json", "text/plain", "applic
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A song that was received whole, and what was said with it."""
+    """A song that was received whole, or where it can be fetched, and what was said with it."""
 
-    path: Path  # of a temporary file that ends with the request
+    path: Path  # of a temporary file that ends with the request; empty if there is a `url`
     song_hash: str
     size_bytes: int
     fields: Mapping[str, Any]
     is_form: bool
     file_name: str | None = None  # as the client has it, without folders
     sent_before: Progress | None = None  # if the song was not in this request
+    url: str | None = None  # as the client gave it
 
 
 def body_limit_bytes(max_song_bytes: int) -> int:
@@ -76,8 +80,8 @@ def receive(
 ) -> Iterator[Upload]:
     """Read the body of `request` to its end; the song's file is gone when the context is left.
 
-    JSON has the song under `song_field`, or the id of one of `uploads` under `upload`. With `takes_raw`, what is
-    neither a form nor JSON is the song itself.
+    JSON has the song under `song_field`; where there are `uploads`, it may have the id of one instead, or a URL. With
+    `takes_raw`, what is neither a form nor JSON is the song itself.
 
     Raises:
         InputError: the body holds no song in one of the forms, or too large a one.
@@ -88,7 +92,7 @@ def receive(
         song = _SongFile(file, max_song_bytes)
         is_form = request.mimetype == "multipart/form-data"
         fields: dict[str, Any] = {}
-        sent_before = None
+        sent_before = url = None
         if is_form:
             fields, file_name = _read_form(request, song)
         else:
@@ -98,18 +102,20 @@ def receive(
                 song.write(begin)
                 shutil.copyfileobj(request.stream, song, CHUNK_BYTES)
             else:
-                fields = _read_json(request, begin, song, song_field, instead=UPLOAD_FIELD if uploads else None)
-                upload_id = fields.pop(UPLOAD_FIELD, None) if uploads else None
+                instead = (UPLOAD_FIELD, URL_FIELD) if uploads else ()
+                fields = _read_json(request, begin, song, song_field, instead=instead)
+                upload_id, url = (fields.pop(name, None) for name in instead) if uploads else (None, None)
                 if uploads and upload_id is not None:
                     sent_before = uploads.complete(upload_id)
                     for data in uploads.read(sent_before):
                         song.write(data)
         song.flush()
-        if song.size_bytes == 0:
+        if song.size_bytes == 0 and url is None:
             raise InputError("the song is empty", code="empty_audio")
-        yield Upload(
-            song.path, song.sha256.hexdigest(), song.size_bytes, fields, is_form, _base(file_name), sent_before
-        )
+        song_hash = song.sha256.hexdigest()
+        if url is not None:
+            song_hash, file_name = names.new_song_hash(), _name_in(url)
+        yield Upload(song.path, song_hash, song.size_bytes, fields, is_form, _base(file_name), sent_before, url)
 
 
 class _SongFile:
@@ -200,8 +206,13 @@ def _base(file_name: str | None) -> str | None:
     return re.split(r"[/\\]", file_name or "")[-1][:MAX_NAME_CHARACTERS] or None
 
 
+def _name_in(url: str) -> str:
+    """Return what the path of a URL is, as a file name; its query is nobody's business."""
+    return unquote(re.split(r"[?#]", url)[0].partition("://")[2].partition("/")[2])
+
+
 def _read_json(
-    request: Request, begin: bytes, song: _SongFile, song_field: str, *, instead: str | None
+    request: Request, begin: bytes, song: _SongFile, song_field: str, *, instead: Sequence[str]
 ) -> dict[str, Any]:
     try:
         stream = request.stream

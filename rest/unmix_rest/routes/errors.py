@@ -26,6 +26,7 @@ SONG: Final = (
     *QUEUE,
     *STORE_WRITTEN,
 )
+SONG_URL: Final = ("song_urls_off", "song_url_scheme", "song_url_forbidden")
 UPLOAD: Final = ("unknown_upload", "upload_used")
 PIECE: Final = (
     *UPLOAD,

@@ -17,7 +17,7 @@ from unmix.ledger.ledger import utc_now
 from unmix.outcome import Outcome
 from unmix.queue.job_list import JobFilter
 from unmix_rest.answer_shapes import Changed, Failure, Failures, JobPage, Waiting
-from unmix_rest.http.answers import json_answer
+from unmix_rest.http.answers import json_answer, old_answer
 from unmix_rest.routes.events import wait_for_end, wait_seconds
 from unmix_rest.routes.lookup import checked, is_open, page, status_of
 from unmix_rest.services import Services
@@ -61,7 +61,7 @@ def queue(services: Services) -> Response:
     elements, total = services.queue.views.waiting(offset=offset, limit=limit)
     # Others may push anything: only what names a job is shown, all of it is counted.
     waiting = tuple(element for element in elements if names.is_job_id(element))
-    return json_answer(Waiting(waiting, total, tuple(services.queue.views.running())))
+    return old_answer(Waiting(waiting, total, tuple(services.queue.views.running())))
 
 
 def failed(services: Services) -> Response:
@@ -88,7 +88,8 @@ def _cancel(job_id: str, services: Services) -> Changed:
     services.queue.ping()  # a job that could not be taken from its worker goes on
     known = services.ledger.request(job_id)
     if known is None:
-        if not is_open(services.queue.views.record(job_id)) and services.queue.views.position(job_id) is None:
+        record, position = services.queue.views.record_and_position(job_id)
+        if not is_open(record) and position is None:
             raise NotFoundError("there is no such job")
         known = services.ledger.adopt(JobRequest(job_id, services.settings.default_options, utc_now()))
     cancelled = Outcome(
@@ -117,7 +118,7 @@ def _retry(job_id: str, services: Services) -> Changed:
         raise NotFoundError("there is no such job")
     if outcome and outcome.status is JobStatus.DONE:
         raise InputError("only a failed or cancelled job can be tried again", code="not_retryable")
-    if not services.ledger.has_song(known.song_hash):
+    if known.url is None and not services.ledger.has_song(known.song_hash):
         raise NotFoundError("the song of this job is not stored any more; send it again", code="song_gone")
     known = services.ledger.retry(job_id)
     if known is None:

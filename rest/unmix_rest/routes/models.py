@@ -13,9 +13,10 @@ from unmix_rest.services import Services
 
 
 def models(services: Services) -> Response:
-    """Tell which models a client may name, the default one first."""
+    """Tell which models a client may name, the default one first, and whether songs are fetched."""
     settings, cards = services.settings, services.queue.models.all()
-    return json_answer(Models(tuple(_model(name, cards.get(name), services) for name in settings.allowed_models)))
+    listed = tuple(_model(name, cards.get(name), services) for name in settings.allowed_models)
+    return json_answer(Models(listed, song_urls=settings.song_urls))
 
 
 def is_offered(name: str, card: ModelCard | None, settings: Settings) -> bool:

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from unmix.audio.formats import MEDIA_TYPES, MP3_BITRATES_KBPS
 from unmix.audio.passes import MOST_SHIFTS, OVERLAPS
-from unmix.callbacks.address import MAX_URL_CHARACTERS
 from unmix.callbacks.events import ENDS
 from unmix.job import MAX_LABELS, PRECISIONS, JobStatus
+from unmix.outbound.address import MAX_URL_CHARACTERS
 from unmix_rest.http.route import JSON, Body, Parameter
 from unmix_rest.http.uploads import MAX_NAME_CHARACTERS
 
@@ -26,7 +26,8 @@ _LIMIT: Final = {**_OFFSET, "minimum": 1}
 VARIABLES: Final[Mapping[str, tuple[Mapping[str, Any], str]]] = {
     "job_id": (
         {"type": "string", "pattern": r"^[0-9a-f]{64}(\.[0-9a-f]{8})?$"},
-        "`hash` of a job: the SHA-256 of the song, and eight digits more where its options are not the default ones",
+        "`hash` of a job: the SHA-256 of the song (random, if it was given by a URL), and eight digits more where its "
+        "options are not the default ones",
     ),
     "upload_id": ({"type": "string", "pattern": "^[0-9]{10}-[0-9a-f]{32}$"}, "`upload_id` of a ticket"),
     "track": (
@@ -92,11 +93,12 @@ STEM_IN_QUERY: Final = (
     Parameter("track", VARIABLES["track"][0], VARIABLES["track"][1] + "; or as `component`", is_required=True),
 )
 
+_URL: Final = {"type": "string", "format": "uri", "maxLength": MAX_URL_CHARACTERS}
 _CALLBACK: Final = {
     "type": "object",
     "description": "POSTed when the job is over; it has to be a public address",
     "properties": {
-        "url": {"type": "string", "format": "uri", "maxLength": MAX_URL_CHARACTERS},
+        "url": _URL,
         "data": {"type": ["object", "null"], "description": "sent along"},
         "events": {
             "type": ["array", "null"],
@@ -162,13 +164,14 @@ def _spelled(schema: Mapping[str, Any]) -> dict[str, Any]:
     return text | ({"maxLength": schema["maxLength"]} if "maxLength" in schema else {})
 
 
-def _json(song: str, fields: Mapping[str, Any], *, is_upload: bool = False) -> Body:
+def _json(song: str, fields: Mapping[str, Any], *, may_be_elsewhere: bool = False) -> Body:
     in_base64 = {"type": "string", "minLength": 1, "contentEncoding": "base64", "contentMediaType": "audio/*"}
     schema: dict[str, Any] = {"type": "object", "properties": {song: in_base64, **fields}, "required": [song]}
-    if is_upload:
+    if may_be_elsewhere:
         del schema["required"]
         schema["properties"]["upload"] = {**VARIABLES["upload_id"][0], "description": "of an upload that is complete"}
-        schema["oneOf"] = [{"required": [song]}, {"required": ["upload"]}]
+        schema["properties"]["url"] = {**_URL, "description": "of a song, where the service fetches songs"}
+        schema["oneOf"] = [{"required": [name]} for name in (song, "upload", "url")]
     return Body(JSON, schema)
 
 
@@ -182,7 +185,7 @@ def _form(fields: Mapping[str, Any]) -> Body:
 OLD_SONG: Final = (_json("mp3", _OPTIONS), _form(_OPTIONS))
 #: A song as it is sent today; as it is, its options are in the query.
 SONG: Final = (
-    _json("file", {**_OPTIONS, **_OF_JOBS}, is_upload=True),
+    _json("file", {**_OPTIONS, **_OF_JOBS}, may_be_elsewhere=True),
     _form({**_OPTIONS, **_OF_JOBS}),
     Body("audio/*"),
     Body("application/octet-stream"),

@@ -1,8 +1,9 @@
 """`POST /apiv1/jobs`, and `POST /apiv1/separate` as older clients know it: accept a song.
 
 Whatever can be found wrong with it is found before anything is stored. Then the order is the promise of the service:
-the song, then the request document, then the queue; only after all three the song counts as accepted. Workers take it
-from there; `unmix_rest.routes.jobs` tells how it goes.
+the song, then the request document, then the queue; only after all three the song counts as accepted. A song that is
+somewhere else is fetched and checked by the worker, as nobody can wait for that here. Workers take it from there;
+`unmix_rest.routes.jobs` tells how it goes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,15 +15,16 @@ import structlog
 from flask import Response, request
 
 from unmix.audio.formats import SAMPLE_RATE
+from unmix.audio.probe import ProbedSong
 from unmix.audio.region import region_of
-from unmix.callbacks.address import check_callback_url
 from unmix.callbacks.events import read_events
 from unmix.errors import InputError
 from unmix.job import MAX_LABELS, Callback, JobRequest, SongLevel
 from unmix.ledger.ledger import utc_now
+from unmix.outbound.address import Guard
 from unmix.outcome import Outcome
 from unmix_rest.answer_shapes import Accepted
-from unmix_rest.http.answers import json_answer
+from unmix_rest.http.answers import json_answer, old_answer
 from unmix_rest.http.fields import list_field, text_field
 from unmix_rest.http.uploads import MAX_NAME_CHARACTERS, Upload, read_spelled, receive
 from unmix_rest.routes.events import wait_for_end, wait_seconds
@@ -58,15 +60,21 @@ class _Wish:
 def submit_job(services: Services) -> Response:
     """Take a song in, and answer with its job."""
     wait = wait_seconds()
-    max_song_bytes, uploads = services.settings.max_upload_mb << 20, services.ledger.uploads
+    settings, uploads = services.settings, services.ledger.uploads
     with (
         services.intake,
-        receive(request, max_song_bytes=max_song_bytes, song_field="file", takes_raw=True, uploads=uploads) as upload,
+        receive(
+            request,
+            max_song_bytes=settings.max_upload_mb << 20,
+            song_field="file",
+            takes_raw=True,
+            uploads=uploads,
+        ) as upload,
     ):
         fields = _with_query(upload.fields)
         callback = _callback(fields)
         wish = _Wish(
-            callback and _checked(callback, services.settings.callback_allow),
+            callback and _checked(callback, settings.callback_allow),
             text_field(fields, "name", most=MAX_NAME_CHARACTERS) or upload.file_name,
             _labels(fields),
             (batch,) if (batch := text_field(fields, "batch", most=_LABEL_CHARACTERS)) else (),
@@ -87,7 +95,7 @@ def submit(services: Services) -> Response:
     with services.intake, receive(request, max_song_bytes=max_song_bytes, song_field="mp3") as upload:
         wish = _old_wish(upload, services.settings.callback_allow)
         accepted, outcome = _accept(upload, upload.fields, wish, services)
-    return json_answer(
+    return old_answer(
         Accepted(
             accepted.job_id,
             accepted.song_hash,
@@ -104,26 +112,24 @@ def _accept(
 ) -> tuple[JobRequest, Outcome | None]:
     """Check a song, store it, write down what is owed, and queue it; returns the job, and its end if it is over."""
     options = read_options(fields, services)
-    probed = services.probe.check(upload.path)
-    region_of(options.start, options.end, samples=round(probed.duration_seconds * SAMPLE_RATE))
-    services.queue.ping()  # nothing is stored that could not be queued, unless Redis goes at this very moment
-    wanted = JobRequest(
+    asked = JobRequest(
         job_id=options.job_id(upload.song_hash, services.settings.usual_options),
         options=options,
         submitted_at=utc_now(),
         callbacks=(wish.callback,) if wish.callback else (),
-        duration_seconds=probed.duration_seconds,
-        warnings=probed.warnings,
-        notes=probed.notes,
-        level=SongLevel(**asdict(probed.level)) if probed.level else None,
         name=wish.name,
         labels=wish.labels,
         batches=wish.batches,
+        url=None if upload.url is None else _fetchable(upload.url, services),
     )
-    services.ledger.put_song(upload.song_hash, upload.path)
+    wanted = asked if asked.url else _with_song(asked, services.probe.check(upload.path))
+    services.queue.ping()  # nothing is stored that could not be queued, unless Redis goes at this very moment
+    if not wanted.url:
+        services.ledger.put_song(upload.song_hash, upload.path)
     accepted, is_new = services.ledger.accept(wanted)
-    # Once more: a retirement that did not know of this job may have removed it meanwhile.
-    services.ledger.put_song(upload.song_hash, upload.path)
+    if not wanted.url:
+        # Once more: a retirement that did not know of this job may have removed it meanwhile.
+        services.ledger.put_song(upload.song_hash, upload.path)
     outcome = _queue_job(accepted, services, wish.callback)
     services.metrics.accepted()
     log.info(
@@ -131,10 +137,30 @@ def _accept(
         job_id=accepted.job_id,
         model=options.model,
         size_bytes=upload.size_bytes,
-        duration_seconds=round(probed.duration_seconds, 1),
+        duration_seconds=wanted.duration_seconds and round(wanted.duration_seconds, 1),
         joined=not is_new,
     )
     return accepted, outcome
+
+
+def _fetchable(url: str, services: Services) -> str:
+    """Return the URL of a song that may be fetched, as far as can be seen by now."""
+    if not services.settings.song_urls:
+        text = "this service fetches no songs; its operator can let it by UNMIX_SONG_URLS, or send the song itself"
+        raise InputError(text, code="song_urls_off")
+    return Guard("song_url", services.settings.song_url_allow).check(url)
+
+
+def _with_song(asked: JobRequest, probed: ProbedSong) -> JobRequest:
+    """Return the request with what the check has found out about its song."""
+    region_of(asked.options.start, asked.options.end, samples=round(probed.duration_seconds * SAMPLE_RATE))
+    return replace(
+        asked,
+        duration_seconds=probed.duration_seconds,
+        warnings=probed.warnings,
+        notes=probed.notes,
+        level=SongLevel(**asdict(probed.level)) if probed.level else None,
+    )
 
 
 def _queue_job(accepted: JobRequest, services: Services, callback: Callback | None) -> Outcome | None:
@@ -193,8 +219,8 @@ def _callback(fields: Mapping[str, Any]) -> Callback | None:
 
 
 def _checked(callback: Callback, allow: str) -> Callback:
-    """Return a callback that may be called as far as can be seen by now; see `check_callback_url` for the errors."""
-    return replace(callback, url=check_callback_url(callback.url, allow=allow))
+    """Return a callback that may be called as far as can be seen by now; see `Guard.check` for the errors."""
+    return replace(callback, url=Guard("callback", allow).check(callback.url))
 
 
 def _labels(fields: Mapping[str, Any]) -> tuple[str, ...]:

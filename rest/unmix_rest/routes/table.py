@@ -84,7 +84,7 @@ ROUTES: Final = (
         "/apiv1/jobs", ("POST",), separate.submit_job, Lane.UPLOADS, is_new=True, takes_songs=True, may_wait=True,
         scope=Scope.WRITE,
         parameters=(parameters.WAIT, parameters.PREFER, *parameters.SONG_IN_QUERY), bodies=parameters.SONG,
-        errors=(*errors.SONG, *errors.UPLOAD, "upload_incomplete"),
+        errors=(*errors.SONG, *errors.UPLOAD, "upload_incomplete", *errors.SONG_URL),
         answers=(Answer("the job", JobView, status=202, headers={"Location": "its URL"}, names=_JOB),),
     ),
     Route(

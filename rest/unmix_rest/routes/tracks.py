@@ -16,7 +16,7 @@ from unmix.errors import InputError, NotFoundError, ObjectMissingError, UnmixErr
 from unmix.job import JobRequest, JobStatus
 from unmix.outcome import Outcome
 from unmix_rest.answer_shapes import Removed, StemRemoved
-from unmix_rest.http.answers import json_answer
+from unmix_rest.http.answers import old_answer
 from unmix_rest.http.archives import archive
 from unmix_rest.http.downloads import download
 from unmix_rest.routes.lookup import checked, may_stay
@@ -55,7 +55,7 @@ def remove_stem(services: Services, job_id: str, track: str) -> Response:
 def remove_job(services: Services, job_id: str) -> Response:
     """Remove a job and all that belongs to it alone."""
     _remove(checked(job_id), services)
-    return json_answer(Removed(job_id, "Song and stems removed"))
+    return old_answer(Removed(job_id, "Song and stems removed"))
 
 
 def delete_job(services: Services, job_id: str) -> Response:
@@ -100,7 +100,7 @@ def _remove_stem(job_id: str, track: str, services: Services) -> Response:
         raise NotFoundError("this stem was removed already")
     services.ledger.removal.remove_stem(known, outcome, stem)
     log.info("stem removed", job_id=job_id, stem=stem)
-    return json_answer(StemRemoved(job_id, stem, "Stem removed"))
+    return old_answer(StemRemoved(job_id, stem, "Stem removed"))
 
 
 def _remove(job_id: str, services: Services) -> None:

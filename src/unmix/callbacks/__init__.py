@@ -1,1 +1,1 @@
-"""Callbacks: which addresses may be called, and the call."""
+"""Callbacks: which ends they ask for, the call, its signature, and what the answer means."""

@@ -13,7 +13,6 @@ from typing import Final
 
 import structlog
 
-from unmix.callbacks.address import host_of
 from unmix.callbacks.delivery import deliver
 from unmix.callbacks.signing import Signer
 from unmix.errors import CallbackError, QueueError, StoreError
@@ -21,6 +20,7 @@ from unmix.janitor.lanes import Lanes, Waiting
 from unmix.janitor.periodic import hangs
 from unmix.job import JobRequest
 from unmix.ledger.ledger import MAX_CALLBACKS, Ledger, utc_now
+from unmix.outbound.address import host_of
 from unmix.outcome import DamagedOutcome, Delivery, DeliveryState, Outcome
 from unmix.queue.call_limits import CallRate
 from unmix.queue.job_queue import JobQueue

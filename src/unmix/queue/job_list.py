@@ -6,16 +6,16 @@ makes up for what is missing. What is asked costs as much as it returns, however
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 from unmix.errors import InputError
 from unmix.job import JobRequest, JobStatus
 from unmix.job_view import JobSummary
 from unmix.outcome import Outcome
-from unmix.queue.keys import JOB_PREFIX, JOBS, JOBS_BY_PREFIX, JOBS_CARDS, JOBS_ENDS, JOBS_SINCE, JOBS_WHOLE, OPEN
+from unmix.queue.keys import JOB_PREFIX, JOBS, JOBS_BY_PREFIX, JOBS_ENDS, JOBS_SINCE, JOBS_WHOLE, OPEN
 from unmix.queue.link import RedisLink
 
 #: Jobs on the list, and how much their cards may take in all: names and labels can be long.
@@ -160,49 +160,26 @@ class JobList:
         """
         last = (inf, "")
         while True:
-            with self._link.errors():
-                members = cast(
-                    list[tuple[str, float]],
-                    self._link.client.zrange(key, first, first + chunk - 1, desc=True, withscores=True),
-                )
-            job_ids = [job_id for job_id, _ in members]
-            for (job_id, score), job in zip(members, self._summaries(job_ids), strict=True):
+            keys = [key, JOBS, JOB_PREFIX]
+            listed = json.loads(self._link.run("list_jobs", keys, first, first + chunk - 1))
+            for score_text, job_id, card, end, record in listed:
+                score = float(score_text)
                 if (score, job_id) < last:  # else it was yielded before: what came meanwhile has pushed it on
-                    yield score, job_id, job
+                    yield score, job_id, _summary(job_id, card, end, record) if card else None
                     last = (score, job_id)
-            if len(members) < chunk:
+            if len(listed) < chunk:
                 return
             first, chunk = first + chunk, _CHUNK
 
-    def _summaries(self, job_ids: list[str]) -> list[JobSummary | None]:
-        if not job_ids:
-            return []
-        with self._link.errors():
-            pipe = self._link.client.pipeline(transaction=False)
-            pipe.hmget(JOBS_CARDS, job_ids)
-            pipe.hmget(JOBS_ENDS, job_ids)
-            cards, ends = pipe.execute()
-            is_open = [job_id for job_id, card, end in zip(job_ids, cards, ends, strict=True) if card and not end]
-            pipe = self._link.client.pipeline(transaction=False)
-            for job_id in is_open:
-                pipe.hmget(JOB_PREFIX + job_id, "status", "progress", "error_code")
-            records = dict(zip(is_open, pipe.execute(), strict=True))
-        return [
-            _summary(job_id, card, end, records.get(job_id))
-            for job_id, card, end in zip(job_ids, cards, ends, strict=True)
-        ]
 
-
-def _summary(job_id: str, card: str | None, end: str | None, record: list[str | None] | None) -> JobSummary | None:
-    if card is None:
-        return None
+def _summary(job_id: str, card: str, end: str | Literal[False], record: Sequence[str | Literal[False]]) -> JobSummary:
     given = json.loads(card)
-    if end is not None:
+    if end:
         ended = json.loads(end)
         status, error_code = JobStatus(ended["status"]), ended["error_code"] or None
         progress = 1.0 if status is JobStatus.DONE else 0.0
     else:
-        known, done, code = record or (None, None, None)
+        known, done, code = record
         status, error_code, progress = JobStatus(known or JobStatus.QUEUED), code or None, float(done or 0)
     return JobSummary(
         hash=job_id,

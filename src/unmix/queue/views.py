@@ -24,27 +24,21 @@ class QueueViews:
 
     def record(self, job_id: str) -> JobRecord | None:
         """Return what Redis knows of a job, None if nothing."""
-        with self._link.errors():
-            fields = cast(dict[str, str], self._link.client.hgetall(JOB_PREFIX + job_id))
-        if "status" not in fields:
-            return None
-        return JobRecord(
-            status=JobStatus(fields["status"]),
-            attempt=int(fields.get("attempt", 0)),
-            progress=float(fields.get("progress", 0)),
-            worker=fields.get("worker"),
-            retry_at_ms=int(fields["retry_at"]) if "retry_at" in fields else None,
-            error_code=fields.get("error_code") or None,
-        )
+        return self.record_and_position(job_id)[0]
 
     def position(self, job_id: str) -> int | None:
         """Return the place of a waiting job, 1 for the next one served; None if it does not wait."""
+        return self.record_and_position(job_id)[1]
+
+    def record_and_position(self, job_id: str) -> tuple[JobRecord | None, int | None]:
+        """Return both, of the same moment."""
         with self._link.errors():
             pipe = self._link.client.pipeline()
+            pipe.hgetall(JOB_PREFIX + job_id)
             pipe.lpos(TO_WORKER, job_id, rank=-1)
             pipe.llen(TO_WORKER)
-            index, length = pipe.execute()
-        return None if index is None else length - index
+            fields, index, length = pipe.execute()
+        return _record(fields), None if index is None else length - index
 
     def waiting(self, *, limit: int, offset: int = 0) -> tuple[list[str], int]:
         """Return up to `limit` waiting elements in the order of service, and how many wait in all."""
@@ -102,3 +96,16 @@ class QueueViews:
 
     def _members(self, key: str) -> Iterator[str]:
         return (member for member, _ in self._link.client.zscan_iter(key, count=PAGE))
+
+
+def _record(fields: dict[str, str]) -> JobRecord | None:
+    if "status" not in fields:
+        return None
+    return JobRecord(
+        status=JobStatus(fields["status"]),
+        attempt=int(fields.get("attempt", 0)),
+        progress=float(fields.get("progress", 0)),
+        worker=fields.get("worker"),
+        retry_at_ms=int(fields["retry_at"]) if "retry_at" in fields else None,
+        error_code=fields.get("error_code") or None,
+    )
