@@ -170,6 +170,26 @@ def test_long_names_take_no_more_room_than_there_is(
     assert numbers(queue) == [9]
 
 
+def test_many_labels_take_no_more_room_than_there_is(
+    queue: JobQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_list, "MOST_BYTES", 5000)
+    for number in range(9):
+        labels = tuple(f"{number}{letter}" for letter in "abcdefgh")
+        queue.job_list.note(request(number, labels=labels), outcome(request(number), JobStatus.DONE))
+    found = numbers(queue)
+    assert 1 < len(found) < 5
+    terms = {f"label:{number}{letter}" for number in found for letter in "abcdefgh"} | {"status:done"}
+    assert keys_of_the_list(redis_url) - {"unmix:jobs:since"} == {
+        *(f"unmix:jobs{each}" for each in ("", ":cards", ":ends", ":bytes")),
+        *(f"unmix:jobs:by:{term}" for term in terms),
+    }
+    for number in found:
+        queue.job_list.drop(song_hash_number(number))
+    with redis.Redis.from_url(redis_url) as client:
+        assert int(client.get("unmix:jobs:bytes") or 0) == 0
+
+
 def test_a_search_for_what_is_rare_ends_and_goes_on(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_list, "MOST_EXAMINED", 3)
     for number in range(10):

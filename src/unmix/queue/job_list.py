@@ -18,9 +18,9 @@ from unmix.outcome import Outcome
 from unmix.queue.keys import JOB_PREFIX, JOBS, JOBS_BY_PREFIX, JOBS_ENDS, JOBS_SINCE, JOBS_WHOLE, OPEN
 from unmix.queue.link import RedisLink
 
-#: Jobs on the list, and how much their cards may take in all: names and labels can be long.
+#: Jobs on the list, and how much their cards may take in all, with what they are found by: names are long, labels many.
 MOST_JOBS: Final = 100_000
-MOST_BYTES: Final = 32 << 20
+MOST_BYTES: Final = 64 << 20
 #: Most jobs that are looked at for one answer; where few of them fit, it has a page with fewer.
 MOST_EXAMINED: Final = 1000
 

@@ -17,6 +17,17 @@ local function terms_of(card)
   return terms
 end
 
+-- What a card takes of the room that there is for all: its text, and for each of its places in a sorted set as much as
+-- one takes that is the only one there, beside the name of the set.
+local TERM_BYTES = 200
+local function cost_of(text, card)
+  local cost = #text
+  for _, term in ipairs(terms_of(card)) do
+    cost = cost + TERM_BYTES + #term
+  end
+  return cost
+end
+
 local function forget_end(jobs, job_id)
   local ended = redis.call('HGET', jobs .. ':ends', job_id)
   if ended then
@@ -35,11 +46,12 @@ end
 local function forget_card(jobs, job_id)
   local text = redis.call('HGET', jobs .. ':cards', job_id)
   if text then
-    for _, term in ipairs(terms_of(cjson.decode(text))) do
+    local card = cjson.decode(text)
+    for _, term in ipairs(terms_of(card)) do
       redis.call('ZREM', jobs_by(jobs, term), job_id)
     end
     redis.call('HDEL', jobs .. ':cards', job_id)
-    redis.call('DECRBY', jobs .. ':bytes', #text)
+    redis.call('DECRBY', jobs .. ':bytes', cost_of(text, card))
   end
 end
 

@@ -1,7 +1,7 @@
 -- Put a job on the list of jobs, or write its card anew; the oldest make way.
 -- KEYS: 1 unmix:jobs
 -- ARGV: 1 job_id  2 card as JSON  3 time of submission in ms  4 final status or ''  5 error code or ''
---       6 most jobs  7 most bytes of cards  8 '1': whatever submission is on the list
+--       6 most jobs  7 most bytes of cards and of what they are found by  8 '1': whatever submission is on the list
 -- Returns 1, or 0 if a later submission is on the list.
 local jobs, job_id, text, submitted_at = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
 local known = redis.call('HGET', jobs .. ':cards', job_id)
@@ -16,7 +16,7 @@ end
 redis.call('ZADD', jobs, submitted_at, job_id)
 forget_card(jobs, job_id)
 redis.call('HSET', jobs .. ':cards', job_id, text)
-redis.call('INCRBY', jobs .. ':bytes', #text)
+redis.call('INCRBY', jobs .. ':bytes', cost_of(text, card))
 for _, term in ipairs(terms_of(card)) do
   redis.call('ZADD', jobs_by(jobs, term), submitted_at, job_id)
 end
