@@ -1,8 +1,10 @@
 """The manifests, as far as one can tell without a cluster."""
 
 import os
+import re
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from manifests.arrows import OUTSIDE, PORTS, arrows
 from manifests.checks import problems
 from manifests.form import quantity
-from manifests.rendering import ROOT, SOURCES, combination
+from manifests.rendering import ROOT, SOURCES, combination, render
 from manifests.workloads import Manifests, Workload, documented_secrets
 from unmix.local.embedded_redis import roles
 
@@ -106,6 +108,37 @@ def test_port_forwards_of_the_old_guide_find_pods(
 def test_the_passwords_of_all_redis_users_are_documented() -> None:
     secrets = documented_secrets((ROOT / "k8s" / "README.md").read_text())
     assert secrets["track-unmix", "redis-passwords"] == set(roles())
+
+
+def test_settings_of_an_operator_reach_rest_the_janitor_and_workers(tmp_path: Path) -> None:
+    page = (ROOT / "k8s" / "README.md").read_text().partition("\n## Settings\n")[2]
+    found = re.search(r"^    apiVersion: kustomize.*?(?=^\S)", page, re.MULTILINE | re.DOTALL)
+    assert found
+    folder = tmp_path.resolve()
+    text = textwrap.dedent(found[0]).replace("../local", os.path.relpath(ROOT / "k8s" / "overlays" / "local", folder))
+    (folder / "kustomization.yaml").write_text(text)
+    objects = render(folder)
+    assert problems(objects) == []
+    manifests = Manifests(objects)
+    for workload in manifests.workloads:
+        if workload.name in ("Deployment rest", "Deployment janitor", "Deployment worker"):
+            (source,) = workload.containers[0]["envFrom"]
+            told = manifests.find("ConfigMap", "track-unmix", source["configMapRef"]["name"])
+            assert told
+            assert told["data"]["UNMIX_UPLOAD_HOURS"] == "6"
+            assert told["data"]["UNMIX_MODEL"] == "demo"
+
+
+def test_callbacks_are_signed_where_the_operator_has_made_the_secret() -> None:
+    for workload in Manifests(combination("gke")).workloads:
+        keys = [
+            entry["valueFrom"]["secretKeyRef"]
+            for container in workload.containers
+            for entry in container.get("env", [])
+            if entry["name"] == "UNMIX_WEBHOOK_SECRETS"
+        ]
+        secret = {"name": "webhooks", "key": "secrets", "optional": True}
+        assert keys == ([secret] if workload.name == "Deployment janitor" else []), workload.name
 
 
 def test_with_an_external_store_nothing_is_left_of_the_inner_one() -> None:
