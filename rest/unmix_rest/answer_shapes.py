@@ -95,6 +95,7 @@ class Model(View):
     announced: bool
     announced_at: str | None = None  # ISO 8601, UTC
     realtime_factor: float | None = None  # seconds of work for a second of song, on this server's workers
+    memory_mb: int | None = None  # MiB of a worker's separating process at most, without what is on a GPU
     stems: tuple[str, ...] | None = None
     sample_rate: int | None = None
     weights: Weights | None = None

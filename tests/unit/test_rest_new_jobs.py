@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -255,17 +256,20 @@ def test_names_and_labels_outlive_another_try(rest: Rest) -> None:
 def test_models_are_told_as_far_as_workers_announced_them(rest: Rest) -> None:
     unknown = {
         **{"offered": True, "announced": False, "announced_at": None, "realtime_factor": None},
-        **{"stems": None, "sample_rate": None, "weights": None},
+        **{"memory_mb": None, "stems": None, "sample_rate": None, "weights": None},
     }
     assert rest.client.get("/apiv1/models").json == {
         "models": [{"name": "demo", "default": True, **unknown}, {"name": "htdemucs", "default": False, **unknown}]
     }
-    rest.queue.models.announce(DEMO_CARD)
+    rest.queue.models.announce(replace(DEMO_CARD, memory_mb=250))
+    rest.queue.models.announce(DEMO_CARD)  # by a worker that has just begun
     demo = rest.client.get("/apiv1/models").json["models"][0]
-    assert demo["announced"] is True
+    assert (demo["announced"], demo["memory_mb"]) == (True, 250)
     assert datetime.fromisoformat(demo["announced_at"]).tzinfo is UTC
     assert demo["stems"] == ["drums", "bass", "other", "vocals", "instrumental"]
     assert demo["weights"] == {"sha256": "ab" * 32, "source": None, "licence": None}
+    rest.queue.models.announce(replace(DEMO_CARD, weights_sha256="cd" * 32))
+    assert rest.client.get("/apiv1/models").json["models"][0]["memory_mb"] is None
 
 
 def test_all_stems_by_name_are_the_same_job_as_none(rest: Rest) -> None:

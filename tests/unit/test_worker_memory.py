@@ -6,6 +6,7 @@ The limits are made up: none of the machine's is changed.
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,14 +16,15 @@ from support import eventually, is_alive
 from unmix.errors import EngineError
 from unmix.job import SeparationOptions
 from unmix.names import hash_song
+from unmix.outcome import Ran
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import ModelCard
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix_worker import separation
 from unmix_worker.lease import Lease
-from unmix_worker.memory import RESERVE_BYTES, MemoryWatch, room_for_child_bytes, taken_bytes
-from unmix_worker.messages import Loaded, Ready, SeparationTask, encode
+from unmix_worker.memory import RESERVE_BYTES, MemoryWatch, peak_bytes, room_for_child_bytes, taken_bytes
+from unmix_worker.messages import Done, Loaded, Ready, SeparationTask, encode
 from unmix_worker.separation import CrashedError, SeparationProcess
 
 MB = 1 << 20
@@ -80,6 +82,23 @@ def test_a_process_that_ends_within_its_limit_ends_the_watch() -> None:
         watch.close()
     assert not ended
     assert not watch.exceeded
+
+
+@needs_proc
+def test_of_a_process_and_those_that_it_started_the_most_that_they_took_is_known(tmp_path: Path) -> None:
+    other = "kept = b'x' * (50 << 20); del kept; print('there', flush=True); input()"
+    run = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {other!r}])"
+    code = f"kept = b'x' * (100 << 20); del kept; {run}"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        taken, peak = taken_bytes(process.pid), peak_bytes(process.pid)
+        assert taken is not None
+        assert peak is not None
+        assert taken < 100 * MB < 150 * MB < peak < 220 * MB
+        process.communicate(b"\n")
+    assert peak_bytes(process.pid) is None
 
 
 MakeProcess = Callable[..., SeparationProcess]
@@ -147,6 +166,23 @@ def test_a_child_that_takes_too_much_while_it_loads_is_ended_with_what_it_has_st
     assert caught.value.code == "memory_exceeded"
     process.close()
     eventually(lambda: not is_alive(int(started.read_text())), "what it had started is gone too")
+
+
+@needs_proc
+def test_a_worker_announces_what_songs_of_its_own_model_have_taken(process_of: MakeProcess, lease: Lease) -> None:
+    done = encode(Done({}, Ran("demo", "ab" * 32, "cpu", 44_100, 1.0, 0.5), warnings=()))
+    song = f"input(); kept = b'x' * (100 << 20); del kept; print({encode(Loaded()) + done!r}, end='', flush=True)"
+    program = f"print({encode(READY)!r}, end='', flush=True)\nwhile True:\n    {song}"
+    process = process_of(program, 1000)
+    assert process.ensure_ready(Shutdown(60)).memory_mb is None
+    process.separate(TASK, lease, Shutdown(60))
+    taken = process.ensure_ready(Shutdown(60)).memory_mb
+    assert taken is not None
+    assert 100 < taken < 200
+    more = replace(TASK, model="htdemucs")
+    process.separate(more, lease, Shutdown(60))
+    process.separate(TASK, lease, Shutdown(60))
+    assert process.ensure_ready(Shutdown(60)).memory_mb == taken
 
 
 def test_a_model_that_needs_more_than_there_is_ends_the_worker_before_it_takes_a_song(

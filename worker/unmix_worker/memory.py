@@ -1,4 +1,4 @@
-"""How much memory a worker may take, and the watch that ends its separating process before the kernel ends them all.
+"""How much memory a worker may take and has taken, and the watch that ends its child before the kernel ends them all.
 
 In a container whose cgroup kills as a whole (`memory.oom.group`, which Kubernetes sets with cgroup v2) a process that
 takes too much takes its worker along, and the song's lease lapses as if a machine had gone. So the parent looks first.
@@ -32,15 +32,24 @@ def taken_bytes(pid: int) -> int | None:
 
     What is mapped from files does not count: the kernel drops that when it needs the room.
     """
-    process = Path("/proc") / str(pid)
-    taken = _own_bytes(process)
+    taken = _own_bytes(Path("/proc") / str(pid))
     if taken is None:
         return None
+    return taken + sum(taken_bytes(child) or 0 for child in _children(pid))
+
+
+def peak_bytes(pid: int) -> int | None:
+    """Return the most memory that a process was resident with so far, and those that it started and that still run.
+
+    It is what the kernel counts (`VmHWM`), with what is mapped from files; each process by itself, added up. None if
+    the process ended, or the system does not say.
+    """
     try:
-        children = (process / "task" / str(pid) / "children").read_text().split()
+        status = (Path("/proc") / str(pid) / "status").read_text()
     except OSError:
-        children = []
-    return taken + sum(taken_bytes(int(child)) or 0 for child in children)
+        return None
+    peaks = [int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM:")]
+    return sum(peaks) + sum(peak_bytes(child) or 0 for child in _children(pid)) if peaks else None
 
 
 class MemoryWatch:
@@ -73,6 +82,13 @@ class MemoryWatch:
             pause = (self._most_bytes - taken) / _FASTEST_BYTES_PER_SECOND
             if self._closed.wait(min(max(pause, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)):
                 return
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def _own_bytes(process: Path) -> int | None:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix_worker.environment import child_environment
 from unmix_worker.lease import Lease, Released
-from unmix_worker.memory import MemoryWatch, room_for_child_bytes
+from unmix_worker.memory import MemoryWatch, peak_bytes, room_for_child_bytes
 from unmix_worker.messages import (
     Done,
     Event,
@@ -81,6 +81,7 @@ class SeparationProcess:
         self._child: subprocess.Popen[str] | None = None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._card: ModelCard | None = None
+        self._models: set[str] = set()  # that the child was asked for
         self.parts_kind = ""  # of the parts that the child makes with its default model
         self._known: tuple[str, ...] = ()  # fields of a task that the child does not ignore
         limit = settings.worker_memory_mb << 20 if settings.worker_memory_mb else memory_limit_bytes()
@@ -137,6 +138,7 @@ class SeparationProcess:
                 if event is not None:
                     self._heartbeat.beat()  # the worker is alive as far as its child gets on
                 if isinstance(event, Done):
+                    self._note_memory()
                     stems = {stem: Path(path) for stem, path in event.stems.items()}
                     return Separated(stems, event.ran, event.warnings, event.notes, event.peaks)
                 if isinstance(event, Loaded):
@@ -223,8 +225,16 @@ class SeparationProcess:
             self._child = None
             self._card = None
 
+    def _note_memory(self) -> None:
+        """Write on the card what a song has taken at most, as far as the child was asked for no other model."""
+        assert self._child is not None
+        assert self._card is not None
+        if self._models == {self._card.name} and (taken := peak_bytes(self._child.pid)):
+            self._card = replace(self._card, memory_mb=taken >> 20)
+
     def _start(self) -> None:
         self._lines = queue.SimpleQueue()
+        self._models = set()
         self._child = subprocess.Popen(
             [sys.executable, "-m", "unmix_worker.child"],
             stdin=subprocess.PIPE,
@@ -243,6 +253,8 @@ class SeparationProcess:
         assert self._child is not None
         assert self._child.stdin is not None
         try:
+            if isinstance(order, SeparationTask | PartsTask):
+                self._models.add((order.separation if isinstance(order, PartsTask) else order).model)
             self._child.stdin.write(encode(order))
             self._child.stdin.flush()
         except OSError as error:

@@ -39,6 +39,7 @@ def _model(name: str, card: ModelCard | None, services: Services) -> Model:
     return replace(
         model,
         announced_at=card.announced_at,
+        memory_mb=card.memory_mb,
         stems=names.stems_of(card.sources),
         sample_rate=card.sample_rate,
         weights=Weights(card.weights_sha256, card.weights_source, card.weights_licence),

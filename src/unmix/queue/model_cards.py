@@ -1,7 +1,7 @@
 """Model cards: what workers announce of the models that they have loaded, so that REST knows weights and sources."""
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -17,7 +17,9 @@ class ModelCards:
         self._link = link
 
     def announce(self, card: ModelCard) -> None:
-        """Tell REST which weights and sources a model has."""
+        """Tell REST which weights and sources a model has; what it takes stays known until a worker knows better."""
+        if card.memory_mb is None and (known := self.get(card.name)) and known.weights_sha256 == card.weights_sha256:
+            card = replace(card, memory_mb=known.memory_mb)
         with self._link.errors():
             written = {**asdict(card), "announced_at": datetime.now(UTC).isoformat(timespec="seconds")}
             self._link.client.hset(MODELS, card.name, json.dumps(written, sort_keys=True))

@@ -71,4 +71,5 @@ class ModelCard:
     sample_rate: int  # Hz
     weights_source: str | None = None  # None on the cards of older workers
     weights_licence: str | None = None
+    memory_mb: int | None = None  # most MiB that a worker's separating process has taken over songs; None: no song yet
     announced_at: str | None = field(default=None, compare=False)  # the last time, as its worker put it up
