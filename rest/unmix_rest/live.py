@@ -1,12 +1,14 @@
 """Live: whoever watches jobs is told of each change, by one reader of Redis, however many watch.
 
-The reader asks for all watched jobs at once, a few times a second, and ends when nobody watches. What comes while a
-watcher is busy is put together: it gets how things stand, not all that happened.
+The reader asks for all watched jobs at once, a few times a second, and ends when nobody watches. Those that are over
+are asked for in full only now and then: they stay as they are unless somebody submits or removes them. What comes while
+a watcher is busy is put together: of each job that has changed it gets the newest of each state, not all that happened.
 """
 
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Final, Self
 
 import structlog
@@ -23,6 +25,10 @@ log = structlog.get_logger()
 LOOK_SECONDS: Final = 0.25
 #: How many looks there are for one at what is dearer: places in the queue, parts, batches.
 _DEAR_LOOKS: Final = 4
+#: How many looks there are for one at all that is known of jobs that are over.
+_LOOKS_AT_ENDS: Final = 20
+#: Most jobs of which a watcher is told at once; it may be slow, and what it is told is not replaced any more.
+_MOST_TOLD: Final = 100
 
 
 class Watch:
@@ -33,36 +39,43 @@ class Watch:
         self.batch = batch
         self._live = live
         self._seen: dict[str, JobPulse] = {}
-        self._changes: dict[str, JobPulse] = {}
+        self._changes: dict[str, dict[JobStatus, JobPulse]] = {}  # not told yet; of each job the oldest first
         self._has_ended = False
         self._condition = threading.Condition()
 
-    def next(self, timeout_seconds: float) -> dict[str, JobPulse] | None:
-        """Wait for changes, and return how the jobs go that have changed; None if nobody is told any more."""
+    def next(self, timeout_seconds: float) -> dict[str, list[JobPulse]] | None:
+        """Wait for changes, and return how the jobs go that have changed; None if nobody is told any more.
+
+        Of each job there is what it has come to since the last time, the newest of each state: so nothing is missed but
+        what the next pulse says too, and what waits is bounded by how many jobs are watched. Those of very many come
+        with the next calls, each in its turn.
+        """
         with self._condition:
             self._condition.wait_for(lambda: self._changes or self._has_ended, timeout_seconds)
             if self._has_ended:
                 return None
-            changes, self._changes = self._changes, {}
-            return changes
+            first = list(islice(self._changes, _MOST_TOLD))
+            return {job_id: list(self._changes.pop(job_id).values()) for job_id in first}
 
     def watch_only(self, job_ids: Iterable[str]) -> None:
         """Watch these jobs from now on; what was known of others is forgotten, as batches may go on for ever."""
         with self._condition:
             self.job_ids = set(job_ids)
-            self._seen = {job_id: pulse for job_id, pulse in self._seen.items() if job_id in self.job_ids}
+            for known in (self._seen, self._changes):
+                for job_id in known.keys() - self.job_ids:
+                    del known[job_id]
 
     def tell(self, pulses: Mapping[str, JobPulse]) -> None:
         """Note how the jobs go that are watched; only what has changed is told."""
         with self._condition:
-            new = {
-                job_id: pulses[job_id]
-                for job_id in self.job_ids & pulses.keys()
-                if pulses[job_id] != self._seen.get(job_id)
-            }
-            self._seen |= new
-            self._changes |= new
-            if new:
+            for job_id in self.job_ids & pulses.keys():
+                pulse = pulses[job_id]
+                if pulse != self._seen.get(job_id):
+                    self._seen[job_id] = pulse
+                    changes = self._changes.setdefault(job_id, {})
+                    changes.pop(pulse.status, None)
+                    changes[pulse.status] = pulse
+            if self._changes:
                 self._condition.notify()
 
     def end(self) -> None:
@@ -117,6 +130,7 @@ class Live:
 
     def _read(self) -> None:
         looks = 0
+        pulses: dict[str, JobPulse] = {}
         more: dict[str, JobPulse] = {}
         while not self._stop.is_set():
             with self._lock:
@@ -127,7 +141,8 @@ class Live:
             try:
                 if looks % _DEAR_LOOKS == 0:
                     self._look_at_batches(watches)
-                pulses = self._queue.pulses.read(set[str]().union(*(watch.job_ids for watch in watches)))
+                known = pulses if looks % _LOOKS_AT_ENDS else {}
+                pulses = self._pulses(set[str]().union(*(watch.job_ids for watch in watches)), known)
                 if looks % _DEAR_LOOKS == 0 or any(_is_other(pulse, more.get(each)) for each, pulse in pulses.items()):
                     more = self._with_more(pulses)
                 pulses = {job_id: _as_before(pulse, more[job_id]) for job_id, pulse in pulses.items()}
@@ -145,6 +160,12 @@ class Live:
         for watch in watches:
             if watch.batch:
                 watch.watch_only(members[watch.batch])
+
+    def _pulses(self, job_ids: set[str], known: Mapping[str, JobPulse]) -> dict[str, JobPulse]:
+        """Return how jobs go; one that was `known` to be over and is not open again goes as it did."""
+        over = {job_id for job_id in job_ids & known.keys() if known[job_id].status.is_over}
+        over -= self._queue.pulses.open(over)
+        return {job_id: known[job_id] for job_id in over} | self._queue.pulses.read(job_ids - over)
 
     def _with_more(self, pulses: dict[str, JobPulse]) -> dict[str, JobPulse]:
         """Return the pulses with what takes longer to find out."""

@@ -90,6 +90,7 @@ def work_of_rest(logins: Logins) -> None:
     assert rest.submit(JOB_ID, "g1", callbacks=1)
     rest.add_callback(JOB_ID, 1)
     assert rest.pulses.read([JOB_ID]).keys() == rest.pulses.positions([JOB_ID]).keys() == {JOB_ID}
+    assert rest.pulses.open([JOB_ID]) == {JOB_ID}
     assert rest.pulses.parts([JOB_ID]) == {}
     assert rest.pulses.of_batch("b") == [JOB_ID]
     assert rest.pulses.work() == ({}, {})

@@ -9,10 +9,16 @@ import redis
 import requests
 
 from rest_process import SONG, RestProcess
-from support import PATIENCE_SECONDS, eventually
-from unmix.job import JobStatus
+from support import PATIENCE_SECONDS, eventually, song_hash_number
+from unmix.job import JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.ledger import Ledger, utc_now
 from unmix.outcome import Outcome
+
+#: With this the system keeps little of what a client does not read, so that REST sees it soon.
+SMALL_BUFFERS = """
+import socket, waitress.adjustments
+waitress.adjustments.Adjustments.socket_options = [(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)]
+"""
 
 
 def post(rest: RestProcess, **query: str) -> str:
@@ -74,6 +80,34 @@ def test_a_client_that_goes_makes_room(start: Callable[..., RestProcess]) -> Non
     with watching(rest, "/apiv1/events?batch=b"):
         assert not has_room(rest)
     eventually(lambda: has_room(rest), "there is room again")
+
+
+def test_a_client_that_sleeps_is_told_how_things_stand_when_it_reads_on(start: Callable[..., RestProcess]) -> None:
+    rest = start(patch=SMALL_BUFFERS)
+    jobs = [song_hash_number(number) for number in range(100)]
+    for job_id in jobs:
+        rest.queue.job_list.note(JobRequest(job_id, SeparationOptions("demo"), utc_now(), batches=("b",)))
+        rest.queue.submit(job_id, "1")
+    claims = [rest.queue.claim(rest.queue.take(block_seconds=1) or "", job_id, "worker-1") for job_id in jobs]
+    rounds = 20
+    with rest.connect() as sleeper, watching(rest, "/apiv1/events?batch=b") as kinds:
+        sleeper.sendall(b"GET /apiv1/events?batch=b HTTP/1.1\r\nHost: rest\r\n\r\n")
+        assert [next(kinds) for _ in jobs] == ["started"] * len(jobs)
+        for step in range(rounds):
+            for claim in claims:
+                assert claim
+                rest.queue.renew(claim, progress=(step + 1) / rounds)
+            assert [next(kinds) for _ in jobs] == ["progress"] * len(jobs)
+        for claim in claims:
+            assert claim
+            rest.queue.finish(claim, JobStatus.FAILED, error_code="poison", callbacks=0)
+        assert [next(kinds) for _ in jobs] == ["failed"] * len(jobs)
+        received = b""
+        while received.count(b"event: failed") < len(jobs):
+            received += (more := sleeper.recv(1 << 16))
+            assert more, "the stream has ended"
+    assert received.count(b"event: started") == len(jobs)
+    assert received.count(b"event: progress") < rounds * len(jobs) / 2
 
 
 @pytest.mark.parametrize("path", ["/events", "?wait=60"])

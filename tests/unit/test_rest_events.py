@@ -4,19 +4,22 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from rest_support import SONG, Rest
 from support import eventually
-from unmix.job import JobStatus
+from unmix.job import JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.ledger import utc_now
 from unmix.names import hash_song
 from unmix.outcome import Outcome
 from unmix.queue import pulses
 from unmix.queue.records import Claim
+from unmix_rest import live
 from unmix_rest.http.lanes import MAY_STAY
 from unmix_rest.routes import events as events_route
 
@@ -55,6 +58,10 @@ def claim(rest: Rest) -> Claim:
     claimed = rest.queue.claim(element, element, "worker-1")
     assert claimed
     return claimed
+
+
+def listed(job_id: str) -> JobRequest:
+    return JobRequest(job_id, SeparationOptions("demo"), utc_now(), batches=("b",), generation="1")
 
 
 def fail(rest: Rest, claimed: Claim) -> None:
@@ -206,11 +213,55 @@ def test_how_long_it_takes_is_told_once_that_is_known(rest: Rest) -> None:
     assert event.data["eta_seconds"] == pytest.approx(0.5 * duration, abs=0.1)
 
 
-def test_a_client_that_does_not_read_is_let_go(rest: Rest) -> None:
+def test_a_client_that_reads_slowly_is_told_the_newest_of_each_state(rest: Rest) -> None:
     post(rest, batch="b")
-    environ = {"unmix.backlog": lambda: 1 << 20}
-    answer = rest.client.open("/apiv1/events?batch=b", environ_overrides=environ, buffered=False)
-    assert len(list(answer.response)) < 5
+    other = post(rest, batch="b", format="wav")
+    told, quick = (stream(rest, "/apiv1/events?batch=b") for _ in range(2))
+    assert {next(told).data["hash"], next(told).data["hash"]} == {JOB_ID, other}
+    claimed = claim(rest)
+    for progress in (0.1, 0.2, 0.3):
+        rest.queue.renew(claimed, progress=progress)
+        assert progress in (event.data["progress"] for event in quick)
+    fail(rest, claimed)
+    assert "failed" in (event.kind for event in quick)
+    rest.client.post(f"/apiv1/jobs/{JOB_ID}/retry")
+    assert JOB_ID in (event.data["hash"] for event in quick if event.kind == "queued")
+    events = [next(told) for _ in range(4)]
+    of_job = [(event.kind, event.data["progress"]) for event in events if event.data["hash"] == JOB_ID]
+    assert of_job == [("started", 0.3), ("failed", 0.0), ("queued", 0.0)]
+
+
+def test_jobs_that_change_all_the_time_keep_no_others_from_being_told(rest: Rest) -> None:
+    jobs = {f"{number:064x}" for number in range(250)}
+    watch = live.Live(rest.queue).watch(jobs)
+    told: list[str] = []
+    for progress in (0.1, 0.2, 0.3):
+        watch.tell({job_id: pulses.JobPulse(JobStatus.RUNNING, 1, progress) for job_id in jobs})
+        told += watch.next(timeout_seconds=0) or {}
+    assert set(told) == jobs
+
+
+def test_jobs_that_are_over_are_hardly_asked_for_any_more(
+    rest: Rest, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LOOK_SECONDS", 0.02)
+    jobs = [f"{number:064x}" for number in range(50)]
+    for job_id in jobs:
+        rest.queue.job_list.note(listed(job_id), Outcome(job_id, "1", JobStatus.FAILED, utc_now()))
+    told = stream(rest, "/apiv1/events?batch=b")
+    assert {next(told).data["hash"] for _ in jobs} == set(jobs)
+    with redis.Redis.from_url(redis_url) as client:
+        client.config_resetstat()
+
+        def calls(command: str) -> int:
+            return int(client.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0))
+
+        eventually(lambda: calls("zrevrange") > 10, "the batch was looked at again and again")  # with every fourth look
+        assert calls("hmget") < 10 * len(jobs)
+    rest.queue.job_list.note(replace(listed(jobs[7]), generation="2"), is_certain=True)
+    rest.queue.submit(jobs[7], "2")
+    event = next(told)
+    assert (event.data["hash"], event.kind) == (jobs[7], "queued")
 
 
 def test_there_is_a_limit_to_those_who_watch_and_they_are_told_before_anything_else(rest: Rest) -> None:

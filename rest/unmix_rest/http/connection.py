@@ -15,7 +15,7 @@ from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 
 from unmix_rest.http.cors import Cors
-from unmix_rest.http.lanes import BACKLOG, MAY_STAY, WAIT_TO_SEND
+from unmix_rest.http.lanes import MAY_STAY, WAIT_TO_SEND
 from unmix_rest.http.problems import http_problem_json
 
 #: A request that comes slower than this, counted from its first byte, counts as nothing moving; so does an answer.
@@ -34,7 +34,6 @@ class _AnswerTask(WSGITask):
         environment = super().get_environment()
         environment[MAY_STAY] = getattr(self.request, "may_stay", False)
         channel: Any = self.channel
-        environment[BACKLOG] = lambda: channel.total_outbufs_len
         environment[WAIT_TO_SEND] = channel.wait_to_send
         return environment
 

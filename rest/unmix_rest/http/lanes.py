@@ -12,8 +12,6 @@ from waitress.task import Task, ThreadedTaskDispatcher
 
 #: In the environment of a request: whether it may hold its thread for as long as it likes. Other servers say nothing.
 MAY_STAY: Final = "unmix.may_stay"
-#: Likewise: a function that says how many bytes wait to be sent to the client.
-BACKLOG: Final = "unmix.backlog"
 #: Likewise: a function that returns when at most so many bytes wait, and raises as writing does if they never will.
 WAIT_TO_SEND: Final = "unmix.wait_to_send"
 

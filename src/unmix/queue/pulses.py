@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from unmix.job import JobStatus
-from unmix.queue.keys import JOB_PREFIX, JOBS_BY_PREFIX, JOBS_CARDS, JOBS_ENDS, LEASES, RUNS_PREFIX, TO_WORKER
+from unmix.queue.keys import JOB_PREFIX, JOBS_BY_PREFIX, JOBS_CARDS, JOBS_ENDS, LEASES, OPEN, RUNS_PREFIX, TO_WORKER
 from unmix.queue.link import RedisLink
 
 #: Jobs of one batch that are watched, the newest.
@@ -69,6 +69,15 @@ class Pulses:
                 stands = JobStatus(ended["status"])
                 found[job_id] = JobPulse(stands, 0, _progress_at_end(stands), ended["error_code"] or None)
         return found
+
+    def open(self, job_ids: Collection[str]) -> set[str]:
+        """Return those of the jobs that are queued or running."""
+        ids = list(job_ids)
+        if not ids:
+            return set()
+        with self._link.errors():
+            scores = self._link.client.zmscore(OPEN, ids)
+        return {job_id for job_id, score in zip(ids, scores, strict=True) if score is not None}
 
     def of_batch(self, batch: str) -> list[str]:
         """Return the jobs of a batch, the newest first."""
