@@ -27,8 +27,8 @@ from unmix_rest.live import Live
 _USUAL: Final = ["2xx", "3xx", "404", "409"]
 #: Where more is right, as no schema can say what the error tells:
 _MORE: Final[Mapping[str, list[str]]] = {
-    # whether bits go with the format, a region with the song, a callback's host is public; whether an option stands in
-    # the query and the body (400); whether a song is one (415), or too large (413).
+    # whether bits go with the format, a region with the song, a callback's host is public; whether the text of a
+    # callback in the query or a form is JSON (400); whether a song is one (415), or too large (413).
     "POST /apiv1/jobs": ["400", "413", "415", "422"],
     "POST /apiv1/separate": ["413", "415", "422"],
     # whether a piece is as long as its Content-Range says (400), and not too small.
