@@ -49,7 +49,7 @@ BEFORE_VERSION := (^version = "|newTag: |track-unmix-(rest|worker):|TAG: |tag=[$
 TWO_FILES_AT_ONCE := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants e2e-kind bench bench-long bench-quality bench-service bench-parts bench-rest images push lint \
+.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants e2e-kind bench bench-long bench-quality bench-music bench-service bench-parts bench-rest images push lint \
 	constraints version-set clean
 
 help: ## Show what can be made
@@ -90,6 +90,9 @@ bench-long: $(VENV)/.bench-installed ## The same on songs of up to an hour: abou
 
 bench-quality: $(VENV)/.bench-installed ## Measure what speed costs in quality; needs fluidsynth: 10 minutes
 	$(BIN)/python -m benchmarks.quality
+
+bench-music: $(VENV)/.bench-installed ## Measure how often key and tempo are right; needs fluidsynth: 10 minutes
+	$(BIN)/python -m benchmarks.music
 
 bench-service: $(VENV)/.bench-installed ## Measure what clients of the service wait for, and what grows, what more workers bring: 30 minutes
 	$(BIN)/python -m benchmarks.service

@@ -33,7 +33,7 @@ from unmix.engine.separator import Separator
 from unmix.local.demo import decode
 
 #: Songs with the players and singers of the training songs: what the model can do at its best.
-_FAMILY: Final = "known"
+FAMILY: Final = "known"
 
 Stems = NDArray[np.float32]
 #: Separates a song, as file and as number, into (stems, 2, time).
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="folder for JSON and page, instead of benchmarks/results and docs")
     options = parser.parse_args()
     started = time.monotonic()
-    songs = _songs(options.songs)
+    songs = song_files(options.songs)
     with tempfile.TemporaryDirectory(prefix="unmix-benchmarks-") as folder:
         variants = _variants(Path(folder))
         sdrs_db: dict[str, list[list[float]]] = {name: [] for name in variants}
@@ -70,9 +70,9 @@ def main() -> None:
     report.publish("quality", f"python -m benchmarks.quality --songs {options.songs}", measured, options.output)
 
 
-def _songs(count: int) -> list[Path]:
+def song_files(count: int) -> list[Path]:
     """Return files of the true stems of the first `count` songs, int16 (4, 2, time); those not there are rendered."""
-    folder = SONGS / f"{_FAMILY}-{SONG_SECONDS:g}s"
+    folder = SONGS / f"{FAMILY}-{SONG_SECONDS:g}s"
     paths = [folder / f"{number}.npy" for number in range(count)]
     if not all(path.exists() for path in paths):
         if not (shutil.which("fluidsynth") and SOUNDFONT.exists()):
@@ -81,7 +81,7 @@ def _songs(count: int) -> list[Path]:
                 "on Debian: apt install fluidsynth fluid-soundfont-gm"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        for path, stems in zip(paths, family_songs(_FAMILY, count), strict=True):
+        for path, stems in zip(paths, family_songs(FAMILY, count), strict=True):
             # A single stem may peak above the mixture that it is part of.
             np.save(path, np.round(stems.clip(-1, 1) * 32767).astype(np.int16))
     return paths

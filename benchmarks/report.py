@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from benchmarks import gpu_table, rest_table, tables, targets
+from benchmarks import gpu_table, music_table, rest_table, tables, targets
 from benchmarks.machine import conditions, has_bfloat16, processor
 from benchmarks.tables import Record
 
@@ -27,6 +27,7 @@ _TITLES: Final = {
     "bench": "Time",
     "bench-long": "Long songs",
     "quality": "Quality",
+    "music": "Key and tempo",
     "service": "Waiting for the service",
     "workers": "Workers beside each other",
     "parts": "Songs in parts",
@@ -160,6 +161,8 @@ def write_page(results: Path, docs: Path) -> None:
         parts += [f"## {_TITLES[kind]}", _conditions(record)]
         if kind == "quality":
             parts += [_QUALITY.format(**record), tables.quality(record)]
+        elif kind == "music":
+            parts += music_table.section(record)
         elif kind == "service":
             parts += [_SERVICE, tables.service(record)]
         elif kind == "workers":

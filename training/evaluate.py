@@ -52,10 +52,14 @@ def judge(model: Model, stems: NDArray[np.float32]) -> Figures:
     return Figures(sdr_db(stems, as_estimate), sdr_db(stems, estimate), np.array(shares), speed)
 
 
+def first_seed(family: str) -> int:
+    """Return the seed of a family's first unseen song; those of the next ones follow."""
+    return FIRST_UNSEEN_SEED + sorted(PALETTES).index(family) * 10_000
+
+
 def family_songs(family: str, count: int) -> Iterator[NDArray[np.float32]]:
     """Render the first `count` unseen songs of a family; the same ones every time."""
-    offset = sorted(PALETTES).index(family) * 10_000
-    for seed in range(FIRST_UNSEEN_SEED + offset, FIRST_UNSEEN_SEED + offset + count):
+    for seed in range(first_seed(family), first_seed(family) + count):
         yield make_stems(seed, SONG_SECONDS, PALETTES[family])
 
 

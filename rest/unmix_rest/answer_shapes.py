@@ -147,6 +147,7 @@ class Peaks(View):
     samples_per_pixel: int
     bits: int
     stems: dict[str, tuple[int, ...]]
+    beats: tuple[float, ...] = ()  # in seconds; missing where nobody has listened
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,7 @@ def _of_outcome(known: JobRequest | None, outcome: Outcome, services: Services) 
         "error": outcome.error,
         "stems": _stems(outcome, services),
         "peaks": url_of_peaks(outcome),
+        "music": outcome.music,
         "ran": outcome.ran,
         "callbacks": views_of_callbacks(known, outcome, services),
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from unmix.document import Growable
 from unmix.job import JobStatus
-from unmix.outcome import Ran
+from unmix.outcome import Music, Ran
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -103,6 +103,7 @@ class JobView(View):
     error: str | None = None
     stems: dict[str, StemView] = field(default_factory=dict)
     peaks: str | None = None  # their URL
+    music: Music | None = None  # of what the stems are of; None where nobody has listened
     parts: PartsView | None = None
     ran: Ran | None = None
     label: str | None = None  # what has to be said wherever the stems are heard

@@ -113,6 +113,16 @@ class Ran(Growable):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Music(Growable):
+    """Key and tempo of a song, as far as its stems tell: see `unmix.audio.music`. None is what they do not."""
+
+    key: str | None  # `A minor`
+    key_confidence: float  # 0..1
+    tempo_bpm: float | None
+    tempo_confidence: float  # 0..1
+
+
 class DeliveryState(StrEnum):
     """How it stands with a delivery; all but the first are ends."""
 
@@ -162,6 +172,7 @@ class Outcome(Growable):
     warnings: tuple[str, ...] = ()  # what is wrong with the song or the stems
     notes: tuple[str, ...] = ()  # what was done to the song and is as it should be
     peaks: StemFile | None = None  # of all stems, to draw them; None in documents of older workers
+    music: Music | None = None  # None in documents of older workers
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -193,6 +204,7 @@ class Outcome(Growable):
             "stems": {name: StemFile.from_fields(stem) for name, stem in given["stems"].items()},
             "ran": _ran(given["ran"]) if given["ran"] else None,
             "peaks": StemFile.from_fields(given["peaks"]) if given.get("peaks") else None,
+            "music": Music.from_fields(given["music"]) if given.get("music") else None,
             "deliveries": {index: Delivery.from_fields(delivery) for index, delivery in deliveries.items()},
             "schema": given.get("schema", 0),
         }

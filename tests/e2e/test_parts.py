@@ -75,6 +75,8 @@ def test_two_workers_make_one_song_which_is_heard_and_drawn_early_and_its_stems_
     assert len(made) == 2
     assert sum(made.values()) == len(parts_of(stack, job_id))
     peaks = requests.get(stack.url + stack.job(job_id)["peaks"], timeout=30).json()
+    music = stack.job(job_id)["music"]
+    assert (music["tempo_bpm"] is None) == (not peaks["beats"])
     for stem in STEMS:
         drawn = Peaks()
         drawn.add(decoded(whole[stem], tmp_path))

@@ -72,6 +72,8 @@ def test_the_bundled_song_comes_back_as_its_own_stems_and_as_long_as_it_was(serv
     job = service.wait_until_over(job_id)
     assert job["label"]  # nobody shall take the demo model for the real one
     assert job["ran"]["backend"].startswith("openvino ")
+    assert job["music"]["key"] == "A major"
+    assert abs(job["music"]["tempo_bpm"] / 94.3 - 1) < 0.02
     for stem in STEMS:
         delivered = tmp_path / f"{stem}.mp3"
         delivered.write_bytes(service.stem(job_id, stem))

@@ -10,7 +10,7 @@ from unmix import names
 from unmix.document import SCHEMA, Growable
 from unmix.job import Callback, DamagedRequest, JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.ledger import Ledger
-from unmix.outcome import DamagedOutcome, Delivery, Outcome, Ran, StemFile
+from unmix.outcome import DamagedOutcome, Delivery, Music, Outcome, Ran, StemFile
 from unmix.store.file import FileStore
 
 JOB = names.hash_song(b"a song")
@@ -78,7 +78,10 @@ def test_documents_carry_the_number_of_their_form() -> None:
     assert json.loads(REQUEST.to_json())["schema"] == json.loads(OUTCOME.to_json())["schema"] == SCHEMA
 
 
-@pytest.mark.parametrize("document", [REQUEST, OUTCOME], ids=["request", "outcome"])
+HEARD = replace(OUTCOME, music=Music("A minor", 0.8, None, 0.0))
+
+
+@pytest.mark.parametrize("document", [REQUEST, OUTCOME, HEARD], ids=["request", "outcome", "heard"])
 def test_what_only_a_later_version_knows_is_ignored_and_kept(document: JobRequest | Outcome) -> None:
     data = of_tomorrow(document)
     assert b"of_tomorrow" in data
@@ -95,7 +98,7 @@ def test_what_this_version_writes_can_be_read_by_a_later_one() -> None:
         peaks: tuple[int, ...] = ()
 
     assert LaterStem.from_fields(OUTCOME.stems["vocals"].to_fields()).peaks == ()
-    for kind in (SeparationOptions, Callback, Ran, Delivery, StemFile):
+    for kind in (SeparationOptions, Callback, Ran, Delivery, StemFile, Music):
         assert issubclass(kind, Growable)
 
 

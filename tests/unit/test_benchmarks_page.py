@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks import gpu_table, rest_table, tables, targets
+from benchmarks import gpu_table, music_table, rest_table, tables, targets
 
 ROOT = Path(__file__).parents[2]
 
@@ -163,3 +163,9 @@ def test_the_page_says_how_fast_songs_come_in_beside_the_store_alone_and_without
         "| file: the decode check alone | stated | 3.0 s, 133 MB/s |",
         "| file: jobs of the songs that came by ticket | stated | 6.0 s |",
     ]
+
+
+def test_a_key_that_is_near_the_true_one_is_worth_something_and_one_that_is_far_or_none_nothing() -> None:
+    told = ["A minor", "E minor", "D minor", "C major", "A major", "F# minor", "C minor", None]
+    assert [music_table.mirex("A minor", key) for key in told] == [1.0, 0.5, 0.5, 0.3, 0.2, 0.0, 0.0, 0.0]
+    assert [music_table.mirex("Db major", key) for key in ("Bb minor", "C# minor", "Ab major")] == [0.3, 0.2, 0.5]

@@ -7,11 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from audio_files import encode, music
 from demucs_models import SIX, demucs, htdemucs, save_bag
 from engine_support import loaded
+from unmix.audio.music import music_of
 from unmix.engine.models import LoadedModel, load_model
 from unmix.engine.parts import PartGrid
 from unmix.engine.separator import Separator
@@ -83,12 +85,16 @@ def assert_the_same(
     """Return how many parts there were."""
     work = work_on(separator, song, folder / "parts", format, **passes)
     assert work is not None
-    stems, peaks, warnings = work.join(parent.emit, parent.receive)
+    stems, peaks, heard, warnings = work.join(parent.emit, parent.receive)
     whole = separator.separate_file(song, folder / "whole", format=format, bitrate_kbps=192, **passes)
     assert {stem: path.read_bytes() for stem, path in stems.items()} == {
         stem: path.read_bytes() for stem, path in whole.stems.items()
     }
-    assert peaks["stems"] == whole.peaks
+    assert peaks == whole.peaks
+    assert music_of(heard) == music_of(whole.heard)
+    for stem, of_parts in heard.items():
+        assert np.array_equal(of_parts.onsets, whole.heard[stem].onsets)
+        assert np.array_equal(of_parts.tones, whole.heard[stem].tones)
     assert (*warnings,) == whole.warnings
     return len({made.index for made in parent.made})
 
@@ -157,9 +163,10 @@ def test_joining_what_others_made_gives_the_same_bytes_and_shows_that_it_gets_on
     found = deque(UsePart(made.index, made.files, made.clipped) for made in reversed(helper.made))
     count = len(found)
     assert joining is not None
-    stems, _, _ = joining.join(events.append, found.popleft)
+    stems, _, heard, _ = joining.join(events.append, found.popleft)
     whole = separator.separate_file(song, tmp_path / "whole", format="wav")
     assert [path.read_bytes() for path in stems.values()] == [path.read_bytes() for path in whole.stems.values()]
+    assert np.array_equal(heard["vocals"].onsets, whole.heard["vocals"].onsets)
     assert sum(isinstance(event, Progress) for event in events) == count
 
 

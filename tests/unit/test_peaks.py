@@ -54,6 +54,11 @@ def test_a_long_song_gets_a_coarser_drawing_of_the_same_extremes() -> None:
     assert document["stems"]["drums"] == [min(values[0], values[2]), max(values[1], values[3])]
 
 
+def test_beats_go_with_the_peaks_to_the_millisecond() -> None:
+    assert of_song({}, (0.0, 0.50049, 1.25))["beats"] == [0.0, 0.5, 1.25]
+    assert of_song({})["beats"] == []
+
+
 @pytest.mark.parametrize("format", ["mp3", "wav", "flac"])
 def test_a_writer_knows_the_peaks_of_what_it_wrote_here_and_in_another_process(format: str, tmp_path: Path) -> None:
     writers: list[Callable[..., Writer]] = [StemWriter, CodecPool(1).writer]

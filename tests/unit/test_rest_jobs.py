@@ -9,6 +9,7 @@ from rest_support import SONG, Rest, encoded
 from support import RedisServer, song_hash_number
 from unmix.job import JobStatus
 from unmix.names import hash_song
+from unmix.outcome import Music
 
 JOB_ID = hash_song(SONG)
 
@@ -54,6 +55,17 @@ def test_a_done_job_tells_its_stems_and_what_ran(rest: Rest) -> None:
     assert job["stems"]["vocals"]["sha256"] == hash_song(b"voice")
     assert rest.client.get(job["stems"]["drums"]["url"]).data == b"boom"
     assert (job["ran"]["model"], job["ran"]["weights_sha256"], job["ran"]["device"]) == ("demo", "ab" * 32, "cpu")
+
+
+def test_a_done_job_tells_its_key_and_tempo_and_null_where_nobody_has_listened(rest: Rest) -> None:
+    rest.post_form(SONG)
+    rest.finish(JOB_ID, {"vocals": b"voice"}, music=Music("A minor", 0.8, 120.5, 0.7))
+    told = {"key": "A minor", "key_confidence": 0.8, "tempo_bpm": 120.5, "tempo_confidence": 0.7}
+    assert rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["music"] == told
+    other = rest.post_form(SONG, format="wav").json["hash"]
+    assert rest.client.get(f"/apiv1/jobs/{other}").json["music"] is None
+    rest.finish(other, {"vocals": b"voice"})  # by a worker of an older version
+    assert rest.client.get(f"/apiv1/jobs/{other}").json["music"] is None
 
 
 def test_every_job_is_told_in_the_same_fields(rest: Rest) -> None:

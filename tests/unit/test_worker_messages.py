@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from unmix.job import SeparationOptions, SongLevel
-from unmix.outcome import Ran
+from unmix.outcome import Music, Ran
 from unmix.queue.records import ModelCard
 from unmix_worker.environment import SETTINGS, child_environment
 from unmix_worker.messages import (
@@ -56,6 +56,7 @@ EVENTS: list[Event] = [
     Loaded(),
     Progress(1, 3),
     Done({"vocals": "/out/vocals.flac"}, RAN, ("cut",), ("resampled",)),
+    Done({}, RAN, (), music=Music("A minor", 0.8, None, 0.0)),
     Failed("undecodable", "two\nlines", retryable=False),
     PartsBegun(9, "exact-1", LEVEL, 100, ("vocals", "drums")),
     PartsJoined(3),
@@ -73,7 +74,7 @@ ORDERS: list[Order] = [
 def with_a_new_field(line: str) -> str:
     """What the next version may say."""
     values = json.loads(line)
-    for part in (values, values.get("card"), values.get("ran"), values.get("level")):
+    for part in (values, values.get("card"), values.get("ran"), values.get("level"), values.get("music")):
         if part is not None:
             part["mood"] = "good"
     return json.dumps(values)

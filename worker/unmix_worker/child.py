@@ -12,15 +12,18 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from unmix.audio.ear import Heard
 from unmix.audio.level import Level
+from unmix.audio.music import music_of
 from unmix.audio.peaks import of_song
 from unmix.engine.memory import give_back
 from unmix.engine.passes import Passes
 from unmix.engine.separator import Separator
 from unmix.errors import DeviceError, EngineError, UnmixError
 from unmix.job import PRECISIONS
-from unmix.outcome import Ran
+from unmix.outcome import Music, Ran
 from unmix.queue.records import ModelCard
 from unmix.separating import make_separator
 from unmix.settings import Settings
@@ -138,7 +141,8 @@ def _as_a_whole(task: SeparationTask, separator: Separator, max_seconds: float, 
     )
     stems = {stem: str(path) for stem, path in separation.stems.items()}
     ran = _ran(separator, task, separation.duration_seconds, separation.seconds)
-    return Done(stems, ran, separation.warnings, separation.notes, of_song(separation.peaks))
+    peaks, music = _told(separation.peaks, separation.heard)
+    return Done(stems, ran, separation.warnings, separation.notes, peaks, music)
 
 
 def _in_parts(
@@ -152,9 +156,17 @@ def _in_parts(
     if not order.join:
         work.help(emit, receive)
         return None
-    stems, peaks, warnings = work.join(emit, receive)
+    stems, peaks, heard, warnings = work.join(emit, receive)
     ran = _ran(separator, task, work.duration_seconds, time.monotonic() - started)
-    return Done({stem: str(path) for stem, path in stems.items()}, ran, warnings, work.notes, peaks)
+    drawn, music = _told(peaks, heard)
+    return Done({stem: str(path) for stem, path in stems.items()}, ran, warnings, work.notes, drawn, music)
+
+
+def _told(peaks: dict[str, list[int]], heard: dict[str, Heard]) -> tuple[dict[str, Any], Music]:
+    """Return what is told of stems beside themselves: the document of their peaks and beats, and their music."""
+    found = music_of(heard)
+    music = Music(found.key, found.key_confidence, found.tempo_bpm, found.tempo_confidence)
+    return of_song(peaks, found.beats), music
 
 
 def _ran(separator: Separator, task: SeparationTask, duration_seconds: float, seconds: float) -> Ran:

@@ -20,7 +20,7 @@ from typing import Any, Final, Self, TypeAlias
 
 from unmix.audio.passes import OVERLAP
 from unmix.job import SeparationOptions, SongLevel
-from unmix.outcome import Ran
+from unmix.outcome import Music, Ran
 from unmix.queue.records import ModelCard
 
 #: The fields of a task that every child knows: earlier ones do not say which.
@@ -195,6 +195,7 @@ class Done:
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = ()  # which a child of an earlier version does not tell
     peaks: dict[str, Any] = field(default_factory=dict)  # the document `unmix.audio.peaks.of_song`, or nothing
+    music: Music | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ _ORDERS: Final = (SeparationTask, PartsTask, MakeRun, UsePart, NoMoreRuns)
 _EVENTS: Final = (Ready, Loaded, Progress, PartsBegun, PartsJoined, RunWanted, PartMade, Done, Failed)
 _KINDS: Final = {kind.__name__: kind for kind in (*_ORDERS, *_EVENTS)}
 #: Fields that are values of classes themselves.
-_NESTED: Final = {"card": ModelCard, "ran": Ran, "level": SongLevel, "separation": SeparationTask}
+_NESTED: Final = {"card": ModelCard, "ran": Ran, "music": Music, "level": SongLevel, "separation": SeparationTask}
 
 
 def encode(message: Order | Event) -> str:

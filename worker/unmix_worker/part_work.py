@@ -11,16 +11,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from unmix import engine
+from unmix.audio.ear import Heard
 from unmix.audio.encode import StemWriter, stem_writers
 from unmix.audio.joining import Joiner
 from unmix.audio.level import Level, measuring
 from unmix.audio.passes import OVERLAP
-from unmix.audio.peaks import of_song
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import AudioInfo, measure
 from unmix.engine.parts import PART_STRIDES, MadePart, PartGrid, PartMaker
@@ -91,10 +90,12 @@ class PartWork:
         self._next = -1  # the part that `_parts` comes to next
         self._windows = 0
 
-    def join(self, emit: Emit, receive: Receive) -> tuple[dict[str, Path], dict[str, Any], tuple[str, ...]]:
+    def join(
+        self, emit: Emit, receive: Receive
+    ) -> tuple[dict[str, Path], dict[str, list[int]], dict[str, Heard], tuple[str, ...]]:
         """Make what is asked for and write the stems of the whole song.
 
-        Returns them, the document of their peaks, and what is wrong with them.
+        Returns them, their peaks, what was heard in them, and what is wrong with them.
         """
         task, count = self._task, len(self._grid)
         paths = {stem: Path(task.out) / f"{stem}.{task.format}" for stem in self._names}
@@ -118,8 +119,9 @@ class PartWork:
             if any(writer.samples != self._level.samples for writer in opened):
                 raise EngineError("a stem has not the length of its song")
         clipped_samples = {stem: writer.clipped for stem, writer in writers.items()}
-        peaks = of_song({stem: writer.peaks for stem, writer in writers.items()})
-        return paths, peaks, (*self._warnings, *clip_warnings(clipped_samples))
+        peaks = {stem: writer.peaks for stem, writer in writers.items()}
+        heard = {stem: writer.heard() for stem, writer in writers.items()}
+        return paths, peaks, heard, (*self._warnings, *clip_warnings(clipped_samples))
 
     def help(self, emit: Emit, receive: Receive) -> None:
         """Make what is asked for until nothing is."""
@@ -182,7 +184,7 @@ class PartWork:
     def _save(self, path: Path, pcm: torch.Tensor, start: int, clipped: int) -> list[int]:
         """Write one stem of a part that begins with sample `start` as FLAC, and return its peaks."""
         with ExitStack() as undo:
-            writer = StemWriter(path, format="flac", bits=self._task.bits, start=start)
+            writer = StemWriter(path, format="flac", bits=self._task.bits, start=start, listens=False)
             undo.callback(writer.discard)
             writer.write_pcm(pcm.numpy(), clipped=clipped)
             writer.close()

@@ -20,7 +20,7 @@ from typing import Any, Final
 import structlog
 
 from unmix.errors import DeviceError, EngineError, ModelUnavailableError, OutOfMemoryError
-from unmix.outcome import Ran
+from unmix.outcome import Music, Ran
 from unmix.queue.records import ModelCard
 from unmix.resources import memory_limit_bytes
 from unmix.runtime.heartbeat import Heartbeat
@@ -70,6 +70,7 @@ class Separated:
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = ()
     peaks: dict[str, Any] = field(default_factory=dict)  # as `Done` has them
+    music: Music | None = None
 
 
 class SeparationProcess:
@@ -140,7 +141,7 @@ class SeparationProcess:
                 if isinstance(event, Done):
                     self._note_memory()
                     stems = {stem: Path(path) for stem, path in event.stems.items()}
-                    return Separated(stems, event.ran, event.warnings, event.notes, event.peaks)
+                    return Separated(stems, event.ran, event.warnings, event.notes, event.peaks, event.music)
                 if isinstance(event, Loaded):
                     pace = _Pace()
                 elif isinstance(event, Progress) and pace:

@@ -191,7 +191,7 @@ class Worker:
             notes = tuple(dict.fromkeys((*request.notes, *separated.notes)))
             ended = replace(self._ended(request, claim, JobStatus.DONE), notes=notes)
             ran = replace(separated.ran, parts=lead.ran) if lead else separated.ran
-            made = replace(ended, stems=stems, peaks=peaks, ran=ran, warnings=warnings)
+            made = replace(ended, stems=stems, peaks=peaks, music=separated.music, ran=ran, warnings=warnings)
             outcome = ledger.commit(made)
             if outcome.token != claim.token:  # another attempt was first, and its stems count
                 ledger.discard(made)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from unmix import errors
 from unmix.audio.codec_process import Message, receive, send
+from unmix.audio.ear import Heard
 from unmix.audio.samples import Samples
 from unmix.audio.song_reader import AudioInfo
 from unmix.errors import EngineError, UnmixError
@@ -85,6 +86,7 @@ class PooledWriter:
         self.samples = 0
         self.clipped = 0
         self.peaks: list[int] = []
+        self._heard = Heard.nothing()
         self._stem = pool.open("write", path, options)
 
     def write(self, samples: Samples) -> None:
@@ -97,7 +99,14 @@ class PooledWriter:
 
     def close(self) -> None:
         """See `StemWriter`."""
-        self.peaks = self._stem.close().get("peaks", self.peaks)
+        answer, onsets = self._stem.close()
+        if "peaks" in answer:  # it was open
+            self.peaks = answer["peaks"]
+            self._heard = Heard(np.frombuffer(onsets, np.float32), np.array(answer["tones"]))
+
+    def heard(self) -> Heard:
+        """See `StemWriter`."""
+        return self._heard
 
     def discard(self) -> None:
         """See `StemWriter`."""
@@ -135,11 +144,11 @@ class _Opened:
     def ask(self, do: str, samples: bytes = b"", **options: Any) -> tuple[Message, bytes]:
         return self._process.ask({"do": do, "number": self._number, "options": options}, samples)
 
-    def close(self) -> Message:
+    def close(self) -> tuple[Message, bytes]:
         if self._number not in self._process.opened:
-            return {}
+            return {}, b""
         self._process.opened.discard(self._number)
-        return self.ask("close")[0]
+        return self.ask("close")
 
 
 class _Process:

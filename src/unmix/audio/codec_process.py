@@ -104,7 +104,8 @@ class CodecProcess:
             return {}, b""
         writer.close()
         del self._writers[number]
-        return {"peaks": writer.peaks}, b""
+        heard = writer.heard()
+        return {"peaks": writer.peaks, "tones": heard.tones.tolist()}, heard.onsets.tobytes()
 
     def _discard(self, number: int, *, samples: bytes) -> tuple[Message, bytes]:
         if writer := self._writers.pop(number, None):

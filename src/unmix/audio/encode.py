@@ -17,6 +17,7 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from unmix.audio.ear import Ear, Heard
 from unmix.audio.mp3 import Mp3Encoder
 from unmix.audio.peaks import Peaks
 from unmix.audio.samples import SAMPLE_RATE, Samples
@@ -43,7 +44,8 @@ class StemWriter:
     """Encode one stem into `path` while it is being made; the decoded file has exactly the samples written.
 
     `bits` are those of `unmix.audio.formats`. `bitrate_kbps` and `mp3_quality` (LAME's: 0 takes longest, 9 is the
-    worst) are an mp3's. `start` is where in the song the first sample lies.
+    worst) are an mp3's. `start` is where in the song the first sample lies. `listens` is off for
+    what will be written once more.
 
     Raises:
         EngineError: `write_failed`: the file cannot be written, say because the disk is full.
@@ -58,12 +60,14 @@ class StemWriter:
         bitrate_kbps: int = 256,
         mp3_quality: int = MP3_QUALITY,
         start: int = 0,
+        listens: bool = True,
     ) -> None:
         self.path = path
         self.samples = 0
         self.clipped = 0  # samples, of either channel, that were beyond full scale
         self._bits = bits
         self._peaks = Peaks(start)
+        self._ear = Ear() if listens else None
         self._open = ExitStack()
         with write_errors(path):
             file = self._open.enter_context(path.open("wb"))
@@ -99,12 +103,18 @@ class StemWriter:
             for first in range(0, pcm.shape[1], _PIECE_SAMPLES):
                 piece = pcm[:, first : first + _PIECE_SAMPLES]
                 self._peaks.add(piece)
+                if self._ear:
+                    self._ear.add(piece)
                 self._encoder.write(piece)
 
     @property
     def peaks(self) -> list[int]:
         """The peaks of what was written: see `unmix.audio.peaks`."""
         return self._peaks.values
+
+    def heard(self) -> Heard:
+        """Return what was heard in what was written: see `unmix.audio.ear`. Nothing can be written afterwards."""
+        return self._ear.heard() if self._ear else Heard.nothing()
 
     def close(self) -> None:
         """Finish the file."""
@@ -128,6 +138,9 @@ class Writer(Protocol):
 
     @property
     def peaks(self) -> list[int]:
+        """See `StemWriter`; known once it is closed."""
+
+    def heard(self) -> Heard:
         """See `StemWriter`; known once it is closed."""
 
     def write(self, samples: Samples) -> None:

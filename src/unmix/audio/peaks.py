@@ -4,7 +4,7 @@ As in the data files of audiowaveform, which many players read: eight bits, lowe
 together. The stretches lie on a grid that begins with the song, so peaks of neighbouring parts can be put together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -40,13 +40,23 @@ class Peaks:
         self._at += length
 
 
-def of_song(stems: Mapping[str, list[int]]) -> dict[str, Any]:
-    """Return the document that a finished job has: all its stems, as coarse as their length asks for."""
+def of_song(stems: Mapping[str, list[int]], beats: Sequence[float] = ()) -> dict[str, Any]:
+    """Return the document that a finished job has: all its stems, as coarse as their length asks for, and its beats.
+
+    `beats` are in seconds from the first sample of the stems on.
+    """
     samples = PEAK_SAMPLES
     while any(len(values) > 2 * MOST_PAIRS for values in stems.values()):
         stems = {stem: _halved(values) for stem, values in stems.items()}
         samples *= 2
-    return {"version": 1, "sample_rate": SAMPLE_RATE, "samples_per_pixel": samples, "bits": 8, "stems": dict(stems)}
+    return {
+        "version": 1,
+        "sample_rate": SAMPLE_RATE,
+        "samples_per_pixel": samples,
+        "bits": 8,
+        "stems": dict(stems),
+        "beats": [round(beat, 3) for beat in beats],
+    }
 
 
 def _halved(values: list[int]) -> list[int]:

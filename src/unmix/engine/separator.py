@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from unmix.audio.codec_pool import CodecPool, PooledReader
+from unmix.audio.ear import Heard
 from unmix.audio.encode import MP3_QUALITY, StemWriter, Writer, stem_writers
 from unmix.audio.formats import check_format
 from unmix.audio.level import Level
@@ -61,6 +62,7 @@ class Separation:
     segments: int
     seconds: float  # that it took
     peaks: dict[str, list[int]]  # of each stem: see `unmix.audio.peaks`
+    heard: dict[str, Heard]  # in each stem: see `unmix.audio.music`
 
     @property
     def duration_seconds(self) -> float:
@@ -208,6 +210,7 @@ class Separator:
             segments=segments,
             seconds=time.monotonic() - started,
             peaks={stem: writer.peaks for stem, writer in zip(plan.names, writers, strict=True)},
+            heard={stem: writer.heard() for stem, writer in zip(plan.names, writers, strict=True)},
         )
 
     def _estimates(
