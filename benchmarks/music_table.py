@@ -12,7 +12,8 @@ What is told of {songs} synthetic songs of {song_s:g} s, of which the score is k
 F-measure at 70 ms, the mean over songs: of those for which no beat was told it is 0. *Key* is right if tonic and mode
 are. Every third song is dorian or mixolydian, which are told as minor and major; the next column is without them.
 *MIREX* gives 1 for the key, 0.5 for one a fifth away, 0.3 for the relative, 0.2 for the parallel one. *Null* is how
-often nothing was told.
+often nothing was told. The constants of the tempo were chosen on 26 such songs, 16 of them among these: of others it
+will be right somewhat less often.
 
 Listening to four stems takes {listening:.0f} ms of a processor for a minute of song."""
 

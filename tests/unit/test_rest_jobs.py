@@ -135,13 +135,13 @@ def test_an_element_that_another_producer_pushed_is_told(rest: Rest, redis_url: 
 
 def test_a_job_that_ends_while_it_is_asked_for_is_told_as_ended(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
     rest.post_form(SONG)
-    record = rest.queue.views.record
+    look = rest.queue.views.record_and_position
 
     def end_and_look(job_id: str) -> object:
         rest.finish(job_id, {"vocals": b"voice"})
-        return record(job_id)
+        return look(job_id)
 
-    monkeypatch.setattr(rest.queue.views, "record", end_and_look)
+    monkeypatch.setattr(rest.queue.views, "record_and_position", end_and_look)
     job = rest.client.get(f"/apiv1/jobs/{JOB_ID}").json
     assert (job["status"], list(job["stems"])) == ("done", ["vocals"])
 
