@@ -53,7 +53,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, live: Li
 
     @app.after_request
     def finish(response: Response) -> Response:
-        response.headers["Content-Security-Policy"] = "default-src 'self'"
+        response.headers.setdefault("Content-Security-Policy", "default-src 'self'")
         response.headers["X-Content-Type-Options"] = "nosniff"
         route = request.url_rule.rule if request.url_rule else "none"
         services.metrics.answered(route=route, status=response.status_code)

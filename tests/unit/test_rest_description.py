@@ -54,7 +54,7 @@ def test_the_document_is_valid_openapi_3_1(rest: Rest) -> None:
 
 
 def test_the_document_has_every_route_and_no_other() -> None:
-    paths = [(route.methods, re.sub(r"<(?:int:)?(\w+)>", r"{\1}", route.rule)) for route in ROUTES]
+    paths = [(route.methods, re.sub(r"<(?:int:|path:)?(\w+)>", r"{\1}", route.rule)) for route in ROUTES]
     assert operations().keys() == {(method, path) for methods, path in paths for method in methods}
 
 
@@ -127,6 +127,9 @@ def test_every_answer_that_is_described_is_given(rest: Rest) -> None:
     for path in ("/", "/healthz", "/readyz", "/metrics", "/version"):
         client.get(path)
     client.post("/")
+    for path in ("/", "/ui", "/static/app.js"):
+        etag = client.get(path, headers={"Accept": "text/html"}).headers["ETag"]
+        client.get(path, headers={"Accept": "text/html", "If-None-Match": etag})
     elsewhere = {each for each in answers_that_are_no_errors() if each[0] in ("parts_part", "events_batch_events")}
     assert {each for each in client.met if each[1] < 400} == answers_that_are_no_errors() - elsewhere
 

@@ -40,7 +40,7 @@ def test_the_page_describes_every_route_and_no_other() -> None:
     described = {
         (method, path.replace("<hash>", "<job_id>")) for methods, path in listed for method in methods.split(", ")
     }
-    assert described == {(method, rule.replace("<int:", "<")) for method, rule in in_the_table()}
+    assert described == {(method, re.sub("<(int|path):", "<", rule)) for method, rule in in_the_table()}
 
 
 def test_endpoints_are_called_differently() -> None:

@@ -35,7 +35,7 @@ the end of a path changes nothing. Answers grow: ignore fields that you do not k
 
 `x-scope` of an operation is what a client will have to be allowed once there are keys. There are none yet."""
 
-_VARIABLE: Final = re.compile(r"<(?:int:)?(\w+)>")
+_VARIABLE: Final = re.compile(r"<(?:int:|path:)?(\w+)>")
 
 
 def document_of(routes: Sequence[Route], version: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ HELLO: Final = """<!doctype html>
 
 
 def hello(services: Services) -> Response:
-    """Say hello: load balancers ask for it, and old clients let their callbacks come here."""
+    """Say hello to old clients, who let their callbacks come here; load balancers ask for the same by `page.home`."""
     return Response(HELLO, mimetype="text/html")
 
 

@@ -39,6 +39,7 @@ VARIABLES: Final[Mapping[str, tuple[Mapping[str, Any], str]]] = {
         "a stem, such as `vocals` or `vocals.flac`",
     ),
     "index": ({"type": "integer", "minimum": 0}, "the number, from 0"),
+    "file": ({"type": "string", "pattern": r"^[a-z0-9][a-z0-9._/-]{0,99}$"}, "a file of the page, such as `app.js`"),
 }
 
 

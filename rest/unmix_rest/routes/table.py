@@ -41,6 +41,7 @@ from unmix_rest.routes import (
     jobs,
     models,
     ops,
+    page,
     parameters,
     parts,
     separate,
@@ -63,6 +64,14 @@ def _download(*media_types: str, shape: type | None = None) -> tuple[Answer, ...
     return (
         Answer("the file", shape, media_types, headers=headers),
         Answer("the range that was asked for", None, media_types, 206, {**headers, "Content-Range": "which one it is"}),
+        Answer("the client has it already", None, (), 304),
+    )
+
+
+def _page_file(*media_types: str) -> tuple[Answer, ...]:
+    """Return the answers of a route that hands out the page or a file of it."""
+    return (
+        Answer("the page, or a file of it", None, media_types),
         Answer("the client has it already", None, (), 304),
     )
 
@@ -232,7 +241,13 @@ ROUTES: Final = (
         "/apiv1/docs.css", ("GET",), description.style,
         scope=Scope.PUBLIC, answers=(Answer("a style sheet", None, ("text/css",)),),
     ),
-    Route("/", ("GET", "POST"), ops.hello, scope=Scope.PUBLIC, answers=(Answer("a page", None, ("text/html",)),)),
+    Route("/", ("GET",), page.home, scope=Scope.PUBLIC, answers=_page_file("text/html")),
+    Route("/", ("POST",), ops.hello, scope=Scope.PUBLIC, answers=(Answer("a page", None, ("text/html",)),)),
+    Route("/ui", ("GET",), page.ui, scope=Scope.PUBLIC, answers=_page_file("text/html")),
+    Route(
+        "/static/<path:file>", ("GET",), page.static_file,
+        scope=Scope.PUBLIC, errors=("not_found",), answers=_page_file(*dict.fromkeys(page.TYPES.values())),
+    ),
     Route("/healthz", ("GET",), ops.healthz, scope=Scope.PUBLIC, answers=(Answer("it lives", Health),)),
     Route(
         "/readyz", ("GET",), ops.readyz,
