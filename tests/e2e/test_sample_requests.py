@@ -18,57 +18,14 @@ import pytest
 import requests
 
 from command_line import unmix
-from stack import FAST
-from support import PATIENCE_SECONDS, eventually, free_port, is_alive, make_song
+from local_mode import LocalMode
+from support import PATIENCE_SECONDS, eventually, is_alive, make_song
 from unmix.audio.song_reader import measure
 from unmix.local.demo import decode
 from unmix.names import hash_song
 
 CLIENT = Path(__file__).parents[2] / "sample-requests.py"
 STEMS = ["bass", "drums", "other", "vocals"]
-
-
-class LocalMode:
-    """`unmix local` as a process of its own, on a free port."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
-        self.port = free_port()
-        self.url = f"http://localhost:{self.port}"
-        self.process: subprocess.Popen[str] | None = None
-
-    def start(self, **settings: str) -> None:
-        command = ["local", "--model", "demo", "--port", str(self.port), "--data-dir", str(self.data_dir)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "unmix.cli", *command],
-            # The store of some deployment in the environment is not for local mode, which has its own.
-            env={**os.environ, **FAST, "UNMIX_THREADS": "1", "MINIO_HOST": "minio.invalid:9000", **settings},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        said = []
-        for line in self.process.stdout:
-            said.append(line)
-            if "serves at" in line:
-                return
-        raise AssertionError("".join(said))
-
-    def descendants(self) -> set[int]:
-        """The pids of all processes below the supervisor."""
-        assert self.process is not None
-        return {process.pid for process in psutil.Process(self.process.pid).children(recursive=True)}
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.communicate()
-
-    def stop(self) -> int:
-        assert self.process is not None
-        self.process.terminate()
-        self.process.communicate()
-        return self.process.returncode
 
 
 @pytest.fixture(scope="module")
