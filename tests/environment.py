@@ -23,15 +23,13 @@ KEPT: Final = {
     "USER",
     "LOGNAME",
     "TERM",
-    "TESTS_IN_CI",  # see `IN_CI`
+    "TESTS_NEED_BROWSER",  # whether a machine without one fails: tests/browser/conftest.py
     "UNMIX_MACHINE_RUNS",  # how long the queue's state machine is tried: tests/service/test_queue_machine.py
 }
 KEPT_PREFIXES: Final = ("PYTEST_", "LD_", "DYLD_", "NIX_")
 #: A worker of pytest-xdist has the home of the process that started it.
 XDIST_WORKER: Final = "PYTEST_XDIST_WORKER"
 LOCALES: Final = ("C.UTF-8", "en_US.UTF-8")  # macOS may lack the first
-#: Whether what a machine lacks is a failure here. CI services set `CI`, which is not kept: packages look at it too.
-IN_CI: Final = "CI" in os.environ or "TESTS_IN_CI" in os.environ
 #: A parent that ignores these lets all that it starts ignore them. SIGHUP is not among them: nohup means it.
 SIGNALS: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD)
 
@@ -45,7 +43,6 @@ def settle() -> None:
         {name: value for name, value in inherited.items() if name in KEPT or name.startswith(KEPT_PREFIXES)},
         HOME=inherited["HOME"] if XDIST_WORKER in inherited else _new_home(),
         LC_ALL=_settle_locale(),
-        **({"TESTS_IN_CI": "yes"} if IN_CI else {}),
         TZ="UTC",
     )
     time.tzset()

@@ -147,7 +147,7 @@ class Peaks(View):
     samples_per_pixel: int
     bits: int
     stems: dict[str, tuple[int, ...]]
-    beats: tuple[float, ...] = ()  # in seconds; missing where nobody has listened
+    beats: tuple[float, ...] = ()  # in seconds; missing where no worker has listened
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from unmix_rest.http.problems import STATUS, Problem
 
+#: What workers of earlier versions did not write into files that are handed out as they are.
+_NOT_IN_OLD_FILES: Final = {"Peaks": "beats"}
+
 _PLACE: Final = "#/components/schemas/{model}"
 
 
@@ -25,6 +28,8 @@ def schemas_of(kinds: Sequence[type]) -> dict[str, dict[str, Any]]:
     ]
     _, found = TypeAdapter.json_schemas(adapters, ref_template=_PLACE, schema_generator=_AsWritten)
     schemas: dict[str, dict[str, Any]] = {name: _as_told(schema) for name, schema in found["$defs"].items()}
+    for name, field in _NOT_IN_OLD_FILES.items():
+        schemas[name]["required"].remove(field)
     schemas["Problem"]["properties"]["code"]["enum"] = sorted(STATUS)
     return schemas
 
