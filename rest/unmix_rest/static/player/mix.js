@@ -1,0 +1,59 @@
+// How the stems are mixed: what is muted, soloed, how loud and where. Values only; graph.js and export.js apply them.
+
+import { clamp } from "./units.js";
+
+/** The loudest that a stem can be set, as a factor. */
+export const LOUDEST = 1.5;
+
+/** The stem that is all others but the voice together: heard beside them it would double them. */
+const TOGETHER = "instrumental";
+
+/** Sends `change` whenever something sounds otherwise than before. */
+export class Mix extends EventTarget {
+  #stems = new Map();
+
+  /** @param {string[]} stems names, in the order in which they are shown */
+  constructor(stems) {
+    super();
+    this.stems = stems;
+    this.#reset();
+  }
+
+  /** What is set of a stem: `muted`, `soloed`, `volume` from 0 to `LOUDEST`, `pan` from -1 (left) to 1. */
+  of(stem) {
+    return this.#stems.get(stem);
+  }
+
+  /** Change something of a stem. */
+  set(stem, changes) {
+    const now = { ...this.of(stem), ...changes };
+    this.#stems.set(stem, { ...now, volume: clamp(now.volume, 0, LOUDEST), pan: clamp(now.pan, -1, 1) });
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** Have all stems heard as they are, but for those of `muted`. */
+  reset(muted = []) {
+    this.#reset(muted);
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** Whether a stem can be heard at all. */
+  isHeard(stem) {
+    const { muted, soloed } = this.of(stem);
+    return this.stems.some((each) => this.of(each).soloed) ? soloed : !muted;
+  }
+
+  /** Return what the left and the right channel of a stem are multiplied by: the pan turns down the other side. */
+  gains(stem) {
+    const { volume, pan } = this.of(stem);
+    const gain = this.isHeard(stem) ? volume : 0;
+    return [gain * Math.min(1, 1 - pan), gain * Math.min(1, 1 + pan)];
+  }
+
+  #reset(muted = []) {
+    const doubles = this.stems.filter((stem) => stem === TOGETHER && this.stems.length > 2);
+    for (const stem of this.stems) {
+      this.#stems.set(stem, { muted: [...muted, ...doubles].includes(stem), soloed: false, volume: 1, pan: 0 });
+    }
+  }
+}

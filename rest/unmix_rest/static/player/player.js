@@ -1,0 +1,53 @@
+// The player of one job: every stem on one clock, from the first part that was made on. This module wires the others:
+//
+//     song ─▶ source (parts.js, stems.js) ─▶ sound ─▶ transport ─▶ graph ─▶ ears
+//       └▶ peaks ─▶ waveform                    mix ─▶ mixer, graph, waveform, export
+//
+// Until there is something to hear it says so; then `Desk` has everything.
+
+import { Desk } from "./desk.js";
+import { element } from "./dom.js";
+import { Song } from "./song.js";
+
+/**
+ * Put the player of a job into an element.
+ *
+ * @param {HTMLElement} host
+ * @param {object} job as `GET /apiv1/jobs/<hash>` tells it
+ * @param {{api: {json: Function, fetch: Function}, texts: (key: string, values?: object) => string}} page
+ * @returns {{update: (job: object) => void, destroy: () => void}} `update` is told whatever the job becomes
+ */
+export function mountPlayer(host, job, { api, texts }) {
+  const root = element("section", { class: "player", "aria-label": texts("player.label") });
+  const notice = element("p", { class: "player-status", role: "status" });
+  root.append(notice);
+  host.append(root);
+  const song = new Song(api, job);
+  let desk = null;
+
+  song.addEventListener("source", () => {
+    notice.remove();
+    if (desk) desk.sourceChanged();
+    else desk = new Desk(root, song, texts);
+  });
+  song.addEventListener("change", () => {
+    if (desk) desk.show();
+    else if (song.problem) notice.textContent = texts("player.problem", { reason: song.problem.message });
+    else notice.textContent = texts(isExpected(song.job) ? "player.notYet" : "player.nothing");
+  });
+  song.update(job);
+
+  return {
+    update: (changed) => song.update(changed),
+    destroy() {
+      song.close();
+      desk?.close();
+      root.remove();
+    },
+  };
+}
+
+/** Whether there is, or will be, something to hear of a job. */
+function isExpected(job) {
+  return job.status === "queued" || job.status === "running" || job.status === "done";
+}

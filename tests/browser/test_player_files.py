@@ -1,0 +1,94 @@
+"""Slices of finished stems, from which long songs without parts are heard: they are what the whole file is."""
+
+import numpy as np
+import pytest
+
+from player_pages import (
+    Decoded,
+    MadeJob,
+    OpenPlayer,
+    Pcm,
+    PlayerPage,
+    Studio,
+    as_decoded,
+    noise,
+    open_player,
+    samples_of,
+    studio,
+)
+from unmix.audio.samples import SAMPLE_RATE
+
+__all__ = ["open_player", "studio"]
+
+SECONDS = 65
+LOSSLESS = [("flac", 16), ("flac", 24), ("wav", 16), ("wav", 24), ("wav", 32)]
+#: Numbers of windows in the order in which they are asked for, as by somebody who seeks; the last one is shorter.
+WINDOWS = (5, 0, 3, 6)
+WINDOW = 10 * SAMPLE_RATE
+
+LOAD = """async ([path, index, stem]) => {
+  const {StemsSource} = await import("/static/player/stems.js");
+  const source = new StemsSource(api);
+  await source.refresh(await api.json(path));
+  const decoder = new OfflineAudioContext(2, 1, 44100);
+  const decode = (data) => decoder.decodeAudioData(data);
+  const buffer = await source.load(index, stem, decode, new AbortController().signal);
+  const both = new Float32Array(2 * buffer.length);
+  for (const side of [0, 1]) buffer.getChannelData(side).forEach((value, at) => (both[2 * at + side] = value));
+  return base64(both);
+}"""
+
+WHOLE = """async (url) => {
+  const decoder = new OfflineAudioContext(2, 1, 44100);
+  const buffer = await decoder.decodeAudioData(await (await fetch(url)).arrayBuffer());
+  const both = new Float32Array(2 * buffer.length);
+  for (const side of [0, 1]) buffer.getChannelData(side).forEach((value, at) => (both[2 * at + side] = value));
+  return base64(both);
+}"""
+
+
+def song() -> Pcm:
+    """A minute that is louder and quieter, so that bytes and time go apart."""
+    pcm = noise(SECONDS, 1, least=-6000, most=6000)
+    loudness = np.repeat(np.resize([1, 300, 4, 1000], SECONDS), SAMPLE_RATE)[:, None]
+    song: Pcm = (pcm // loudness).astype(np.int16)
+    return song
+
+
+def slice_of(player: PlayerPage, job: MadeJob, index: int) -> Decoded:
+    return samples_of(player.page.evaluate(LOAD, [f"/apiv1/jobs/{job.hash}", index, "vocals"]))
+
+
+@pytest.mark.parametrize(
+    ("format", "bits"), [("flac", 16), ("flac", 24), ("wav", 16), ("wav", 24), ("wav", 32)], ids=str
+)
+def test_slices_of_lossless_stems_are_exactly_their_samples(format: str, bits: int, open_player: OpenPlayer) -> None:
+    pcm = song()
+    job = MadeJob({"vocals": pcm}, format=format, bits=bits, has_parts=False).finish()
+    heard = as_decoded(pcm) if (format, bits) == ("flac", 16) else (pcm / 32768).astype(np.float32)
+    player = open_player(job, mounts=False)
+    for index in WINDOWS:
+        expected = heard[index * WINDOW : (index + 1) * WINDOW]
+        assert np.array_equal(slice_of(player, job, index), expected), index
+
+
+@pytest.mark.parametrize("bitrate_kbps", [32, 128, 256, 320])
+def test_slices_of_mp3_stems_are_what_the_whole_file_is(bitrate_kbps: int, open_player: OpenPlayer) -> None:
+    job = MadeJob({"vocals": song()}, format="mp3", bitrate_kbps=bitrate_kbps, has_parts=False).finish()
+    player = open_player(job, mounts=False)
+    whole = samples_of(player.page.evaluate(WHOLE, f"/apiv1/track/{job.hash}/vocals.mp3"))
+    assert len(whole) == job.length
+    for index in WINDOWS:
+        expected = whole[index * WINDOW : (index + 1) * WINDOW]
+        found = slice_of(player, job, index)
+        assert found.shape == expected.shape
+        # A decoder's dither goes on from wherever it began: that is one step of 16 bits.
+        assert np.abs(found - expected).max() < 1.1 / 32767, index
+
+
+def test_a_slice_costs_little_more_than_its_bytes(open_player: OpenPlayer, studio: Studio) -> None:
+    job = MadeJob({"vocals": song()}, has_parts=False).finish()
+    player = open_player(job, mounts=False)
+    studio.sent_bytes = 0
+    slice_of(player, job, 5)
+    assert studio.sent_bytes < 0.6 * len(job.file("vocals"))

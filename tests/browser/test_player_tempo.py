@@ -1,0 +1,106 @@
+"""Speed and pitch, measured on a tone."""
+
+import hashlib
+import re
+
+import numpy as np
+
+from player_pages import (
+    STATIC,
+    Heard,
+    MadeJob,
+    OpenPlayer,
+    PlayerPage,
+    Studio,
+    open_player,
+    place_of,
+    sounding,
+    studio,
+)
+from unmix.audio.samples import SAMPLE_RATE
+
+__all__ = ["open_player", "studio"]
+
+#: Its period is no whole number of samples: so each sample is found again.
+TONE_HZ = 440.3
+
+
+def tone(seconds: float) -> MadeJob:
+    """A song of one stem, a sine, as parts."""
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    wave = np.rint(12_000 * np.sin(2 * np.pi * TONE_HZ * time)).astype(np.int16)
+    return MadeJob({"other": np.stack([wave, wave], axis=1)}, part_samples=60_000).finish()
+
+
+def pitch_of(heard: Heard) -> float:
+    """The strongest frequency of the second second, in Hz."""
+    piece = heard[SAMPLE_RATE : 2 * SAMPLE_RATE, 0]
+    strength = np.abs(np.fft.rfft(piece * np.hanning(len(piece)), 4 * len(piece)))
+    return float(np.argmax(strength)) / 4
+
+
+def set_slider(player: PlayerPage, name: str, value: int) -> None:
+    if not player.page.get_by_role("slider", name=name, exact=True).is_visible():
+        player.open_more()
+    player.page.get_by_role("slider", name=name, exact=True).fill(str(value))
+
+
+def test_an_octave_up_is_twice_the_frequency(open_player: OpenPlayer) -> None:
+    player = open_player(tone(20))
+    set_slider(player, "Pitch", 12)
+    player.press("Play")
+    player.listen(1.5)
+    player.forget()
+    assert abs(pitch_of(sounding(player.listen(2.5))) - 2 * TONE_HZ) < 2
+
+
+def test_half_the_speed_keeps_the_pitch_and_takes_twice_the_time(open_player: OpenPlayer) -> None:
+    job = tone(4)
+    player = open_player(job)
+    set_slider(player, "Speed", 50)
+    player.press("Play")
+    player.wait("document.querySelector('.player-play').ariaLabel === 'Play'", "the song is over")
+    heard = sounding(player.listen(8))
+    assert abs(pitch_of(heard) - TONE_HZ) < 2
+    (loud,) = np.nonzero(np.abs(heard[:, 0]) > 3000)
+    # Some of it was heard at full speed, while what changes it was loaded.
+    assert 1.7 * job.length < loud[-1] < 2.1 * job.length
+
+
+def test_the_speed_can_be_changed_while_it_plays_and_back_to_every_sample(
+    open_player: OpenPlayer, studio: Studio
+) -> None:
+    job = tone(60)
+    player = open_player(job)
+    player.press("Play")
+    player.listen(1)
+    assert not any("signalsmith" in path for path in studio.asked)
+    set_slider(player, "Speed", 75)
+    player.wait("context.currentTime > 3", "a while has gone by")
+    player.forget()
+    assert abs(pitch_of(player.listen(2.5)) - TONE_HZ) < 2
+    set_slider(player, "Speed", 100)
+    player.page.wait_for_timeout(1000)
+    player.forget()
+    heard = player.listen(1)
+    wave = job.stems["other"]
+    at = place_of(heard, wave)
+    assert np.array_equal(heard, wave[at : at + len(heard)])
+
+
+def test_what_cannot_be_loaded_is_said_and_the_song_plays_as_it_is(open_player: OpenPlayer, studio: Studio) -> None:
+    studio.policy = studio.policy.replace("'wasm-unsafe-eval'", "")
+    job = tone(20)
+    player = open_player(job, expects_failures=True)
+    set_slider(player, "Pitch", 12)
+    player.press("Play")
+    player.page.get_by_text("What changes speed and pitch could not be loaded.").wait_for()
+    heard = sounding(player.listen(1))
+    assert np.array_equal(heard, job.stems["other"][1 : len(heard) + 1])  # a sine begins with a zero
+
+
+def test_what_is_not_ours_is_what_its_page_says_it_is() -> None:
+    folder = STATIC / "player" / "stretch"
+    said = re.search(r"`([0-9a-f]{64})`", (folder / "README.md").read_text())
+    assert said is not None
+    assert said[1] == hashlib.sha256((folder / "signalsmith-stretch.js").read_bytes()).hexdigest()
