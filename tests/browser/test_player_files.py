@@ -60,7 +60,14 @@ def slice_of(player: PlayerPage, job: MadeJob, index: int) -> Decoded:
 
 
 @pytest.mark.parametrize(
-    ("format", "bits"), [("flac", 16), ("flac", 24), ("wav", 16), ("wav", 24), ("wav", 32)], ids=str
+    ("format", "bits"),
+    [
+        ("flac", 16),
+        pytest.param("flac", 24, marks=pytest.mark.slow),
+        pytest.param("wav", 16, marks=pytest.mark.slow),
+        ("wav", 24),
+        pytest.param("wav", 32, marks=pytest.mark.slow),
+    ],
 )
 def test_slices_of_lossless_stems_are_exactly_their_samples(format: str, bits: int, open_player: OpenPlayer) -> None:
     pcm = song()
@@ -72,7 +79,15 @@ def test_slices_of_lossless_stems_are_exactly_their_samples(format: str, bits: i
         assert np.array_equal(slice_of(player, job, index), expected), index
 
 
-@pytest.mark.parametrize("bitrate_kbps", [32, 128, 256, 320])
+@pytest.mark.parametrize(
+    "bitrate_kbps",
+    [
+        pytest.param(32, marks=pytest.mark.slow),
+        pytest.param(128, marks=pytest.mark.slow),
+        256,
+        pytest.param(320, marks=pytest.mark.slow),
+    ],
+)
 def test_slices_of_mp3_stems_are_what_the_whole_file_is(bitrate_kbps: int, open_player: OpenPlayer) -> None:
     job = MadeJob({"vocals": song()}, format="mp3", bitrate_kbps=bitrate_kbps, has_parts=False).finish()
     player = open_player(job, mounts=False)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
 from player_pages import MadeJob, OpenPlayer, Studio, flac, noise, open_player, studio
 from unmix.audio import peaks
@@ -50,6 +51,7 @@ BaseAudioContext.prototype.decodeAudioData = async function (data) {
 """
 
 
+@pytest.mark.slow
 def test_an_hour_takes_the_memory_of_a_minute(open_player: OpenPlayer, studio: Studio) -> None:
     silence = np.broadcast_to(np.zeros(1, np.int16), (PART * PARTS, 2))
     job = HourLong(dict.fromkeys(_FILES, silence), part_samples=PART).finish()

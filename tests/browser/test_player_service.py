@@ -14,7 +14,7 @@ from support import make_song
 __all__ = ["open_player", "studio"]
 
 
-@pytest.mark.timeout(300)  # the song takes its time on a busy machine
+@pytest.mark.timeout(500)  # the song takes its time on a busy machine, and must not be done too soon on a fast one
 def test_drums_are_heard_before_the_job_is_done_and_are_those_of_the_finished_stem(
     open_player: OpenPlayer, studio: Studio, redis_url: str, tmp_path: Path
 ) -> None:
@@ -22,14 +22,14 @@ def test_drums_are_heard_before_the_job_is_done_and_are_those_of_the_finished_st
     studio.rest_url = stack.url
     try:
         stack.start()
-        job_id = stack.post(make_song(120, seed=3), format="flac")
+        job_id = stack.post(make_song(240, seed=3), format="flac")
         stack.wait_for(lambda: (stack.job(job_id)["parts"] or {}).get("there"), "the first part is there")
         player = open_player(job_id)
         player.press("Solo Drums")
         player.press("Play")
         heard = sounding(player.listen(1.5))
         assert stack.job(job_id)["status"] == "running"
-        stack.wait_until_over(job_id)
+        stack.wait_until_over(job_id, patience_seconds=300)
         drums, _ = soundfile.read(BytesIO(stack.stem(job_id, "drums")), dtype="int16")
         song = sounding(drums.astype(np.int32))
         assert np.array_equal(heard, song[: len(heard)])
