@@ -40,7 +40,7 @@ export function fillPage(root = document) {
 
 /** Return a number of seconds as people say it: `3:05`, `1:02:03`. */
 export function clock(seconds) {
-  const whole = Math.max(0, Math.round(seconds));
+  const whole = Math.max(0, Math.floor(seconds));
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   const two = (number) => String(number).padStart(2, "0");
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
