@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,12 +17,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from urllib3.connection import HTTPConnection
 
 from support import CallbackServer, free_port
 from unmix.callbacks import delivery
 from unmix.callbacks.delivery import deliver
 from unmix.errors import CallbackError, InputError
 from unmix.job import Callback
+from unmix.outbound import call
 from unmix.outbound.address import Guard, host_of
 
 FIELDS = {"hash": "h", "songhash": "h", "status": "done", "tracks": ["bass", "vocals"]}
@@ -366,4 +369,34 @@ def test_addresses_of_a_host_are_tried_in_turn() -> None:
     unreachable = str(ipaddress.ip_address("127.0.0.2"))
     with raw_server(lambda peer: peer.sendall(b"HTTP/1.1 204 No\r\n\r\n")) as (port, received):
         deliver_to(port, "hooks.example.com", allow="127.0.0.0/8", resolve=lambda host, port: [unreachable, HERE])
+    assert len(received) == 1
+
+
+def test_an_address_that_is_dead_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[float] = []
+
+    class Connection(HTTPConnection):
+        def connect(self) -> None:
+            assert isinstance(self.timeout, float)
+            if self.host != HERE:
+                time.sleep(self.timeout)
+                raise OSError("nobody answers")
+            left.append(self.timeout)
+            super().connect()
+
+    monkeypatch.setattr(call, "HTTPConnection", Connection)
+    monkeypatch.setattr(call, "CONNECT_SECONDS", 2.0)
+    with raw_server(lambda peer: peer.sendall(b"HTTP/1.1 204 No\r\n\r\n")) as (port, _):
+        deliver_to(port, "hooks.example.com", allow="127.0.0.0/8", resolve=lambda host, port: ["127.0.0.2", HERE])
+    assert left[0] > 0.1
+
+
+def test_a_server_may_take_longer_to_answer_than_to_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(peer: socket.socket) -> None:
+        time.sleep(1)
+        peer.sendall(b"HTTP/1.1 204 No\r\n\r\n")
+
+    monkeypatch.setattr(call, "CONNECT_SECONDS", 0.5)
+    with raw_server(answer) as (port, received):
+        deliver_to(port)
     assert len(received) == 1

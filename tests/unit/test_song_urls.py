@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from support import free_port
 from unmix.errors import EngineError
-from unmix.outbound import song
+from unmix.outbound import call, song
 from unmix.outbound.address import Guard
 from unmix.outbound.song import SongLimits, fetch_song_url
 
@@ -218,6 +219,54 @@ def test_whoever_fetches_may_end_it_at_any_piece(tmp_path: Path) -> None:
 
     with server(says("200 OK", SONG)) as url, pytest.raises(CancelledError):
         fetch(url, tmp_path, go_on=go_on)
+
+
+def test_whoever_fetches_may_end_it_while_nothing_comes_of_the_song(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CancelledError(Exception):
+        pass
+
+    is_asked, gone = threading.Event(), threading.Event()
+
+    def answer(peer: socket.socket, path: str) -> None:
+        is_asked.set()
+        peer.sendall(b"HTTP/1.1 200 OK\r\nX-Head: ")
+        while not gone.wait(0.1):
+            peer.sendall(b"a")
+
+    def go_on() -> None:
+        if is_asked.is_set():
+            raise CancelledError
+
+    monkeypatch.setattr(call, "LOOK_SECONDS", 0.1)
+    with server(answer) as url:
+        with pytest.raises(CancelledError):
+            fetch(url, tmp_path, go_on=go_on, limits=SongLimits(1 << 20, seconds=20))
+        gone.set()
+
+
+def test_when_the_time_is_over_no_server_is_asked_any_more(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def slow_resolver(host: str, port: int) -> list[str]:
+        time.sleep(0.3)
+        return [HERE]
+
+    limits = SongLimits(1 << 20, seconds=0.2)
+    with server(lambda peer, path: asked.append(path)) as url, pytest.raises(EngineError) as caught:
+        fetch(url.replace(HERE, "songs.example.com"), tmp_path, limits=limits, resolve=slow_resolver)
+    assert (caught.value.code, caught.value.retryable, asked) == ("song_url_failed", True, [])
+
+
+def test_of_the_addresses_of_a_name_only_the_first_few_are_asked(tmp_path: Path) -> None:
+    dead = [f"127.0.1.{number}" for number in range(1, 1 + call.MOST_ADDRESSES)]
+    with server(says("200 OK", SONG)) as url:
+        elsewhere, guard = url.replace(HERE, "songs.example.com"), Guard("song_url", "127.0.0.0/8")
+        assert fetch(elsewhere, tmp_path, guard=guard, resolve=lambda host, port: [*dead[1:], HERE]) == SONG
+        with pytest.raises(EngineError) as caught:
+            fetch(elsewhere, tmp_path, guard=guard, resolve=lambda host, port: [*dead, HERE])
+    assert caught.value.code == "song_url_failed"
 
 
 def test_a_full_disk_is_no_fault_of_the_server(tmp_path: Path) -> None:

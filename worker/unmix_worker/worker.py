@@ -200,7 +200,10 @@ class Worker:
         self._finish(request, claim, outcome)
 
     def _go_on(self, lease: Lease, shutdown: Shutdown) -> None:
-        """Raise if the song that is being fetched is ours no more, or the worker has to stop."""
+        """Raise if the song that is being fetched is ours no more, or the worker has to stop.
+
+        It is called from the thread that watches the call too, which ends when the time of the call does.
+        """
         self._heartbeat.beat()
         lease.check()
         if shutdown.requested:

@@ -9,7 +9,7 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -22,8 +22,12 @@ from unmix.errors import UnreachableError
 from unmix.outbound.address import Target
 
 CONNECT_SECONDS: Final = 5.0
+#: Most addresses of a host that are tried: a name may have thousands, and share out the time among them.
+MOST_ADDRESSES: Final = 4
 #: Longest pause between two bytes.
 PAUSE_SECONDS: Final = 10.0
+#: How often whoever calls is asked whether the call is still wanted, in seconds.
+LOOK_SECONDS: Final = 1.0
 USER_AGENT: Final = "track-unmix"
 
 _BROKE_OFF: Final = "the server broke off or took too long"
@@ -51,8 +55,12 @@ def call(
     headers: Mapping[str, str],
     body: bytes | None = None,
     seconds: float,
+    go_on: Callable[[], None] = lambda: None,
 ) -> Iterator[Answer]:
     """Ask `target` at the first of `addresses` that answers; `seconds` after it is connected the call is cut off.
+
+    So it is when `go_on` raises, which is called now and then, from another thread: a server that sends nothing that
+    counts would keep its caller waiting otherwise. Whoever calls asks it again, to know why.
 
     Raises:
         UnreachableError: it cannot be reached, breaks off or takes too long, also while the answer is read inside of
@@ -60,9 +68,8 @@ def call(
     """
     connection = _connect(target, addresses)
     # Socket time-outs count from byte to byte; only the watchdog ends an answer that drips.
-    expired = threading.Event()
-    watchdog = threading.Timer(seconds, _end, [connection.sock, expired])
-    watchdog.daemon = True
+    expired, over = threading.Event(), threading.Event()
+    watchdog = threading.Thread(target=_watch, args=(connection.sock, seconds, go_on, expired, over), daemon=True)
     watchdog.start()
     try:
         all_headers = {"Host": target.host_header, "User-Agent": USER_AGENT, **headers, "Connection": "close"}
@@ -74,7 +81,7 @@ def call(
     except (urllib3.exceptions.HTTPError, http.client.HTTPException) as error:  # while it is read
         raise UnreachableError(_BROKE_OFF) from error
     finally:
-        watchdog.cancel()
+        over.set()
         connection.close()
 
 
@@ -91,8 +98,10 @@ def _ask(
 def _connect(target: Target, addresses: list[str]) -> HTTPConnection:
     """Connect to the first of `addresses` that answers; the certificate must be of the host that was named."""
     deadline = time.monotonic() + CONNECT_SECONDS
-    for address in addresses:
-        seconds = max(0.1, deadline - time.monotonic())  # of the TCP handshake, and again of the whole TLS handshake
+    tried = addresses[:MOST_ADDRESSES]
+    for number, address in enumerate(tried):
+        # Of the TCP handshake, and again of the whole TLS handshake: one that is dead leaves time for the next.
+        seconds = max(0.1, (deadline - time.monotonic()) / (len(tried) - number))
         connection = (
             HTTPSConnection(
                 address,
@@ -110,12 +119,22 @@ def _connect(target: Target, addresses: list[str]) -> HTTPConnection:
         except (urllib3.exceptions.HTTPError, OSError, ValueError):  # ValueError: the certificate is of another host
             connection.close()
             continue
-        connection.sock.settimeout(PAUSE_SECONDS)
+        connection.timeout = PAUSE_SECONDS  # of the connection: urllib3 sets that of the socket by it once more
         return connection
     raise UnreachableError("the server cannot be reached")
 
 
-def _end(peer: socket.socket, expired: threading.Event) -> None:
-    expired.set()
-    with contextlib.suppress(OSError):  # closed meanwhile
-        peer.shutdown(socket.SHUT_RDWR)
+def _watch(
+    peer: socket.socket, seconds: float, go_on: Callable[[], None], expired: threading.Event, over: threading.Event
+) -> None:
+    """Cut a call off when its time is over or it is not wanted any more, unless it is over before."""
+    deadline = time.monotonic() + seconds
+    while not over.wait(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
+        with contextlib.suppress(Exception):  # whatever it is, the caller asks again
+            go_on()
+            if time.monotonic() < deadline:
+                continue
+        expired.set()
+        with contextlib.suppress(OSError):  # closed meanwhile
+            peer.shutdown(socket.SHUT_RDWR)
+        return

@@ -40,7 +40,9 @@ def fetch_song_url(
     go_on: Callable[[], None],
     resolve: Resolver = resolve_host,
 ) -> None:
-    """Write what lies at `url` to `path`. `go_on` is called with every piece, and may raise to end it.
+    """Write what lies at `url` to `path`. `go_on` is called with every piece and while none comes, and may end it.
+
+    It does by raising, which has to be all the same in another thread, and when it is called again.
 
     Raises:
         EngineError: it was not there, not whole or not in time (`song_url_failed`), it lies where this service may not
@@ -53,8 +55,11 @@ def fetch_song_url(
         try:
             target = guard.target(url)
             addresses = guard.addresses(target, resolve)
-            seconds = max(0.1, deadline - time.monotonic())
-            with call("GET", target, addresses, headers={"Accept-Encoding": "identity"}, seconds=seconds) as answer:
+            seconds = deadline - time.monotonic()
+            if seconds <= 0:
+                raise _failed("its servers take too long", retryable=True)
+            headers = {"Accept-Encoding": "identity"}
+            with call("GET", target, addresses, headers=headers, seconds=seconds, go_on=go_on) as answer:
                 if answer.response.status not in _REDIRECTS:
                     _check(answer, limits)
                     _write(answer, path, limits, go_on)
@@ -63,6 +68,7 @@ def fetch_song_url(
         except InputError as error:
             raise EngineError(f"the song's URL: {error.message}", code=error.code) from error
         except UnreachableError as error:
+            go_on()  # it may be this that has ended the call
             if error.code == f"{guard.purpose}_forbidden":
                 raise EngineError(f"the song's URL: {error.message}", code=error.code) from error
             raise _failed(error.message, retryable=True) from error
