@@ -268,9 +268,21 @@ def test_the_length_in_a_header_is_not_believed() -> None:
     assert "ends early: 4.0 s of 180" in info.warnings[0]
 
 
-@pytest.mark.parametrize("sample_rate", [0, 1_000_000, 4_000_000_000])
+@pytest.mark.parametrize("sample_rate", [0, 1, 3_999, 1_000_000, 4_000_000_000])
 def test_an_impossible_sample_rate_is_refused(sample_rate: int) -> None:
-    assert code_of(wav(SONG, sample_rate=sample_rate)) == "bad_sample_rate"
+    assert code_of(wav(SONG[:, :8_000], sample_rate=sample_rate)) == "bad_sample_rate"
+
+
+@pytest.mark.parametrize("kind", ["flac", "au"])
+def test_a_few_bytes_do_not_make_an_hour_of_song_by_a_low_sample_rate(kind: str) -> None:
+    assert code_of(encode(kind, SONG[:, :8_000], sample_rate=2_000)) == "bad_sample_rate"
+    assert accepted(encode(kind, SONG[:, :8_000], sample_rate=4_000)).samples == 88_200
+
+
+def test_a_low_sample_rate_does_not_hide_behind_frames_of_another() -> None:
+    header, hidden = encode("flac", SONG), encode("flac", SONG[:, :8_000], sample_rate=2_000)
+    frames = hidden[hidden.index(b"\xff\xf8") :]  # each frame of FLAC begins like this
+    assert code_of(header + frames) == "bad_sample_rate"
 
 
 @pytest.mark.parametrize("channels", [0, 33, 65_535])

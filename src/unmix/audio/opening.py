@@ -19,6 +19,8 @@ from unmix.errors import AudioError
 _DEMUXERS: Final = {"mp4": "mov", "matroska": "matroska"}  # the others have the name of their container
 _MAX_STREAMS: Final = 16
 _MAX_CHANNELS: Final = 32
+#: Music was never stored at less; a header of 1 Hz would make an hour of separation out of 4 kB.
+_MIN_SAMPLE_RATE: Final = 4_000
 _MAX_SAMPLE_RATE: Final = 768_000
 
 _PCM: Final = (
@@ -104,10 +106,19 @@ def _checked_stream(opened: Any) -> Any:
         raise AudioError("the file's audio codec is not known, or none of those that are read", code="undecodable")
     if not codec.sample_rate:  # no frame was found that would tell it
         raise AudioError("the file holds no audio frames", code="no_audio_frames")
-    if codec.sample_rate > _MAX_SAMPLE_RATE:
-        raise AudioError(f"a sample rate of {codec.sample_rate} Hz", code="bad_sample_rate")
+    check_sample_rate(codec.sample_rate)
     _settle_channels(codec)
     return stream
+
+
+def check_sample_rate(hertz: int) -> None:
+    """Refuse a rate that no music has; a file's frames may have another one than its header.
+
+    Raises:
+        AudioError: it is such a rate (`bad_sample_rate`).
+    """
+    if not _MIN_SAMPLE_RATE <= hertz <= _MAX_SAMPLE_RATE:
+        raise AudioError(f"a sample rate of {hertz} Hz", code="bad_sample_rate")
 
 
 def _settle_channels(codec: Any) -> None:
@@ -133,5 +144,5 @@ def _check_header(part: Window, container: str) -> None:
     if container == "mp4" and has_external_reference(file):
         raise AudioError("the samples of this file lie in another file", code="external_reference")
     wav = read_wav_header(file) if container == "wav" else None
-    if wav and not 0 < wav.sample_rate <= _MAX_SAMPLE_RATE:
-        raise AudioError(f"a sample rate of {wav.sample_rate} Hz", code="bad_sample_rate")
+    if wav:
+        check_sample_rate(wav.sample_rate)
