@@ -19,6 +19,11 @@ from unmix.errors import InputError, UnreachableError
 
 MAX_URL_CHARACTERS: Final = 2048
 
+#: What `ipaddress` takes for public, in some versions of Python at least, and is none of a stranger's: 192.0.0.0/24 is
+#: for protocols, and clouds tell their machines about themselves at 192.0.0.192 (Oracle) and 168.63.129.16 (Azure).
+_NOT_PUBLIC: Final = tuple(
+    ipaddress.ip_network(each) for each in ("192.0.0.0/24", "168.63.129.16/32", "5f00::/16", "3fff::/20")
+)
 _PRIVATE_NAMES: Final = (".localhost", ".local", ".internal", ".svc", ".cluster.local")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -132,14 +137,14 @@ def parse_target(url: str) -> Target:
         url = f"http://{url}"
     try:
         parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        port = (443 if parts.scheme == "https" else 80) if parts.port is None else parts.port
         host = (parts.hostname or "").rstrip(".")
         host = host if ":" in host else host.encode("idna").decode().lower()
     except ValueError as error:
         raise ValueError("the URL names no host") from error
     if parts.scheme not in ("http", "https"):
         raise _WrongSchemeError("only URLs with http and https are asked")
-    if not host or "@" in parts.netloc or "%" in host:
+    if not host or not port or "@" in parts.netloc or "%" in host or ("[" in parts.netloc and ":" not in host):
         raise ValueError("the URL has to name a host, without user or zone")
     if not parts.geturl().isascii():
         raise ValueError("a URL is in ASCII, other characters percent-encoded")
@@ -173,6 +178,8 @@ def _may_reach(address: Address, networks: tuple[Network, ...]) -> bool:
                 return _may_reach(inner, networks)
     if any(address in network for network in networks):
         return True
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
     # `is_global` leaves out multicast, and the IPv6 ranges that embed IPv4 addresses (NAT64 and others) are reserved.
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
