@@ -221,6 +221,8 @@ def test_a_chunked_upload_is_accepted(shared: RestProcess) -> None:
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 300_000 + b"\r\n\r\n", 431, "headers_too_large"),
         (b"GET / HTTP/1.1\r\nHo st: a\r\n\r\n", 400, "bad_request"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400, "bad_request"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n", 400, "bad_request"),
+        (b"GET http://[::1/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_request"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501, "not_implemented"),
     ],
     ids=lambda value: str(value)[:40],
@@ -232,6 +234,29 @@ def test_broken_http_is_answered_in_the_form_of_all_errors(
         peer.sendall(raw)
         answered, problem = answer_on(peer)
     assert (answered, problem["code"], problem["status"]) == (status, code, status)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+        b"HTTP/1.0\r\nTransfer-Encoding: chunked",
+        b"HTTP/1.1\r\nTransfer-Encoding: ,",
+        b"HTTP/1.1\r\nTransfer-Encoding:",
+        b"HTTP/1.1\r\nTransfer-Encoding:\r\n chunked",
+        b"HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+    ],
+)
+def test_what_follows_a_request_of_two_lengths_is_no_second_request(shared: RestProcess, head: bytes) -> None:
+    with shared.connect() as peer:
+        peer.sendall(
+            b"POST /apiv1/jobs " + head + b"\r\nHost: a\r\n\r\n0\r\n\r\nGET /version HTTP/1.1\r\nHost: a\r\n\r\n"
+        )
+        answers = b""
+        while received := peer.recv(65536):
+            answers += received
+    assert answers.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+    assert answers.count(b"HTTP/1.") == 1
 
 
 def test_a_client_that_drops_in_the_middle_leaves_nothing(start: Callable[..., RestProcess]) -> None:

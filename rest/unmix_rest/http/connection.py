@@ -17,6 +17,7 @@ from waitress.task import ErrorTask, WSGITask
 from unmix_rest.http.cors import Cors
 from unmix_rest.http.lanes import MAY_STAY, WAIT_TO_SEND
 from unmix_rest.http.problems import http_problem_json
+from unmix_rest.http.request_head import RequestHead
 
 #: A request that comes slower than this, counted from its first byte, counts as nothing moving; so does an answer.
 SLOWEST_BYTES_PER_SECOND: Final = 256
@@ -65,6 +66,7 @@ class Connection(HTTPChannel):
 
     task_class = _AnswerTask
     error_task_class = _ProblemTask
+    parser_class = RequestHead
     _began_at: float | None = None  # when the first byte of the request came that is being read
 
     def __init__(self, *args: Any, cors: Cors, **kwargs: Any) -> None:
