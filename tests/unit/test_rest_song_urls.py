@@ -89,6 +89,13 @@ def test_a_song_is_given_in_one_way(fetching: Rest, besides: dict[str, str]) -> 
     assert fetching.stored() == []
 
 
+def test_whoever_gives_no_song_is_told_of_all_ways_to_give_one(fetching: Rest) -> None:
+    assert send(fetching, None).json["detail"] == "the field file or upload or url is missing"
+    form = fetching.client.post("/apiv1/jobs", data={"url": URL}, content_type="multipart/form-data")
+    assert (form.status_code, form.json["code"]) == (422, "missing_field")
+    assert "JSON" in form.json["detail"]
+
+
 def test_older_clients_routes_know_nothing_of_it(fetching: Rest) -> None:
     answer = fetching.client.post("/apiv1/separate", json={"url": URL})
     assert (answer.status_code, answer.json["code"]) == (400, "missing_field")

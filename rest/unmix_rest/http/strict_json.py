@@ -77,14 +77,14 @@ class JsonWithSong:
         """Return the object without the song, all of which was written."""
         fields = parse_object(bytes(self._rest) + self._unread)
         song = fields.pop(self._key, None)
+        ways = " or ".join((self._key, *self._instead))
         instead = [name for name in self._instead if fields.get(name) is not None]
         if instead:
             if song is not None or len(instead) > 1 or not isinstance(fields[instead[0]], str):
-                text = f"the song is one string: {self._key} or {' or '.join(self._instead)}"
-                raise InputError(text, code="invalid_field")
+                raise InputError(f"give the song in one way, by a string: {ways}", code="invalid_field")
             return fields
         if song is None:
-            raise InputError(f"the field {self._key} is missing", code="missing_field")
+            raise InputError(f"the field {ways} is missing", code="missing_field")
         if not isinstance(song, str):
             raise InputError(f"the field {self._key} has to be a string", code="invalid_field")
         if not self._had_song:  # the name was spelt with an escape

@@ -170,7 +170,8 @@ def _read_form(request: Request, song: _SongFile) -> tuple[dict[str, Any], str |
         raise InputError("the multipart form is broken or incomplete", code="incomplete_body") from error
     file = next((files[name] for name in FILE_FIELDS if name in files), None)
     if file is None:
-        raise InputError("the form has no file field `file`", code="missing_field")
+        text = "the form has no file field `file`; other ways to give a song need a body of JSON"
+        raise InputError(text, code="missing_field")
     if any(len(values) > 1 for _, values in form.lists()):
         raise InputError("a field stands twice in the form", code="duplicate_key")
     if sum(len(value) for value in form.values()) > MAX_REST_BYTES:
