@@ -259,7 +259,8 @@ def test_models_are_told_as_far_as_workers_announced_them(rest: Rest) -> None:
         **{"memory_mb": None, "stems": None, "sample_rate": None, "weights": None},
     }
     assert rest.client.get("/apiv1/models").json == {
-        "models": [{"name": "demo", "default": True, **unknown}, {"name": "htdemucs", "default": False, **unknown}]
+        "models": [{"name": "demo", "default": True, **unknown}, {"name": "htdemucs", "default": False, **unknown}],
+        "song_urls": False,
     }
     rest.queue.models.announce(replace(DEMO_CARD, memory_mb=250))
     rest.queue.models.announce(DEMO_CARD)  # by a worker that has just begun
