@@ -1,12 +1,13 @@
 """Fixtures of the unit tests."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from rest_support import Rest
+from unmix.audio.probe import Probe, ProbedSong
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,6 +19,26 @@ def converting_here() -> Iterator[None]:
 
             patch.setattr(openvino_backend, "converted_apart", conversion.converted)
         yield
+
+
+@pytest.fixture(scope="session")
+def check_once() -> Callable[[Probe, Path], ProbedSong]:
+    """The check of an upload, which remembers the songs that it has found good: its process takes a second to start."""
+    check, known = Probe.check, dict[tuple[bytes, str], ProbedSong]()
+
+    def check_once(probe: Probe, path: Path) -> ProbedSong:
+        asked = (path.read_bytes(), str(vars(probe)["_arguments"]))
+        if asked not in known:
+            known[asked] = check(probe, path)
+        return known[asked]
+
+    return check_once
+
+
+@pytest.fixture(autouse=True)
+def songs_are_checked_once(check_once: Callable[[Probe, Path], ProbedSong], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of the check itself have a fixture of this name that does nothing."""
+    monkeypatch.setattr(Probe, "check", check_once)
 
 
 @pytest.fixture

@@ -23,6 +23,11 @@ from unmix_worker import child
 from unmix_worker.messages import SeparationTask
 
 
+@pytest.fixture(autouse=True)
+def songs_are_checked_once() -> None:
+    """Here they are checked each time."""
+
+
 def chunks_of(song: Samples, length: int) -> list[Samples]:
     return [song[:, begin : begin + length] for begin in range(0, song.shape[1], length)]
 

@@ -15,7 +15,6 @@ import pytest
 
 from rest_support import DEMO_CARD, Answer, Rest
 from support import make_song
-from unmix.audio.probe import Probe, ProbedSong
 from unmix.names import hash_song
 
 SONG: Final = make_song(0.5, 1)
@@ -97,23 +96,11 @@ FIELDS: Final[dict[str, tuple[set[str], set[str]]]] = {
 
 
 @pytest.fixture
-def rest(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Rest:
-    """As elsewhere, but that a song which was found good is not checked again: here it is always the same."""
-    monkeypatch.setattr(Probe, "check", _check_once)
+def rest(tmp_path: Path, redis_url: str) -> Rest:
+    """As elsewhere, but for smaller songs."""
     rest = Rest(tmp_path, redis_url, max_upload_mb=1)
     rest.queue.models.announce(DEMO_CARD)
     return rest
-
-
-_check: Final = Probe.check
-_checked: dict[bytes, ProbedSong] = {}
-
-
-def _check_once(probe: Probe, path: Path) -> ProbedSong:
-    song = path.read_bytes()
-    if song not in _checked:
-        _checked[song] = _check(probe, path)
-    return _checked[song]
 
 
 def refused(rest: Rest, answer: Answer, codes: set[str], status: int = 422) -> None:

@@ -18,6 +18,11 @@ from unmix.audio.probe import AT_ONCE, Probe
 from unmix.errors import AudioError, UnmixError
 
 
+@pytest.fixture(autouse=True)
+def songs_are_checked_once() -> None:
+    """Here they are checked each time."""
+
+
 @pytest.fixture
 def song_file(tmp_path: Path) -> Path:
     path = tmp_path / "song"
