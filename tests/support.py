@@ -3,13 +3,15 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import threading
 import time
 import wave
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
@@ -179,6 +181,49 @@ class SongServer:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+@contextmanager
+def raw_server(answer: Callable[[socket.socket, bytes], object]) -> Iterator[tuple[int, list[bytes]]]:
+    """Serve each connection on a free port of 127.0.0.1 by `answer`, which gets the socket and the request.
+
+    Yields the port and the requests that came.
+    """
+    received: list[bytes] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            with peer:
+                received.append(_read_request(peer))
+                with suppress(OSError):  # whoever asked has heard enough
+                    answer(peer, received[-1])
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1], received
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(timeout=30)
+
+
+def _read_request(peer: socket.socket) -> bytes:
+    """Return a request, with as long a body as it says it has; less if it breaks off."""
+    request = b""
+    while True:
+        head, end, body = request.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\ncontent-length: *([0-9]+)", head)
+        if end and len(body) >= (int(length[1]) if length else 0):
+            return request
+        if not (more := peer.recv(65536)):
+            return request
+        request += more
 
 
 class CallbackServer:

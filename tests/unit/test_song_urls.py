@@ -4,13 +4,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support import free_port
+from support import free_port, raw_server
 from unmix.errors import EngineError
 from unmix.outbound import call, song
 from unmix.outbound.address import Guard
@@ -23,28 +23,8 @@ SONG = bytes(range(256)) * 1000
 @contextmanager
 def server(answer: Callable[[socket.socket, str], object]) -> Iterator[str]:
     """Answer each connection by `answer`, which gets the socket and the path that was asked for; yields the URL."""
-    listener = socket.create_server((HERE, 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                peer, _ = listener.accept()
-            except OSError:
-                return
-            with peer:
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    head += peer.recv(4096)
-                with suppress(OSError):  # whoever asked has heard enough
-                    answer(peer, head.split()[1].decode())
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"http://{HERE}:{listener.getsockname()[1]}"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+    with raw_server(lambda peer, request: answer(peer, request.split()[1].decode())) as (port, _):
+        yield f"http://{HERE}:{port}"
 
 
 def says(status: str, body: bytes = b"", **headers: str) -> Callable[[socket.socket, str], object]:

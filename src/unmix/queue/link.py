@@ -1,7 +1,8 @@
 """The link to Redis: one pool of connections, the scripts, Redis' clock, and its errors as ours.
 
-Every change of state is one Lua script of its own file in `scripts/`, so it happens whole or not at all. The keys are
-described in `docs/redis-keys.md`. This is the only module that imports `redis`.
+Every change of state is one Lua script of its own file in `scripts/`, so it happens whole or not at all; so is a page
+of the list of jobs, which would take three questions and an answer of hundreds of parts. The keys are described in
+`docs/redis-keys.md`. This is the only module that imports `redis`.
 """
 
 from collections.abc import Iterator
