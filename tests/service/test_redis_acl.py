@@ -1,7 +1,6 @@
-"""The server's settings and users: each role can do its work and no more, in local mode as in a deployment."""
+"""The server's settings and users: each role can do its work and no more."""
 
 import re
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,12 +11,13 @@ from unittest.mock import patch
 import pytest
 import redis
 
+from redis_users import users_of, written_users
 from support import RedisServer, eventually, free_port, redis_login, redis_password, song_hash_number
 from unmix.errors import QueueError
 from unmix.job import JobRequest, JobStatus, SeparationOptions
 from unmix.ledger.ledger import utc_now
 from unmix.local import embedded_redis
-from unmix.local.embedded_redis import USERS_FILE, roles, server_command, write_users
+from unmix.local.embedded_redis import roles, server_command
 from unmix.local.local import LocalPlan, running
 from unmix.outcome import Outcome
 from unmix.queue import job_list
@@ -29,7 +29,6 @@ from unmix.queue.records import Claim, ModelCard
 from unmix.queue.runs import PartsOfJob, Run
 from unmix.settings import Settings
 
-START = Path(__file__).parents[2] / "redis" / "start.sh"
 #: Everything lapses and is due at once.
 POLICY = QueuePolicy(lease_seconds=0.001, grace_seconds=0, retry_seconds=0)
 JOB_ID = song_hash_number(1)
@@ -392,106 +391,5 @@ def test_local_mode_runs_each_process_as_its_user_and_lets_a_person_look(tmp_pat
         assert not REFUSED.search(stack.tails())
 
 
-@pytest.fixture
-def passwords(tmp_path: Path) -> Path:
-    """A folder with the password of each role, as a mounted secret is."""
-    folder = tmp_path / "passwords"
-    folder.mkdir()
-    for role in roles():
-        (folder / role).write_text(redis_password(role))
-    return folder
-
-
-@pytest.fixture
-def start(tmp_path: Path, passwords: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str], str]]]:
-    """Run start.sh as a deployment does, in the data folder `data`; returns the process and the server's URL."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "data").mkdir()
-    (tmp_path / "bin" / "valkey-server").symlink_to(server_command(0, tmp_path)[0])
-    environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
-    started: list[subprocess.Popen[str]] = []
-
-    def run() -> tuple[subprocess.Popen[str], str]:
-        port = free_port()
-        command = ["sh", str(START), str(passwords), "--bind", "127.0.0.1", "--port", str(port)]
-        with (tmp_path / "redis.log").open("w") as log:
-            started.append(
-                subprocess.Popen(
-                    command, cwd=tmp_path / "data", env=environment, stdout=log, stderr=subprocess.PIPE, text=True
-                )
-            )
-        return started[-1], f"redis://127.0.0.1:{port}/0"
-
-    yield run
-    for process in started:
-        with process:
-            process.kill()
-
-
-Start = Callable[[], tuple[subprocess.Popen[str], str]]
-
-
-def test_a_deployment_lets_in_each_role_with_its_password_and_nobody_else(start: Start) -> None:
-    process, url = start()
-    with JobQueue(url) as stranger:
-        eventually(lambda: _answer(stranger) != "queue_unavailable" or process.poll() is not None, "the server answers")
-        assert _answer(stranger) == "queue_denied"
-    for role in roles():
-        login = redis_login(url, role)
-        with JobQueue(login["UNMIX_REDIS_URL"], password=login["UNMIX_REDIS_PASSWORD"]) as queue:
-            queue.ping()
-    process.terminate()
-    assert process.wait() == 0
-
-
-def _answer(queue: JobQueue) -> str:
-    try:
-        queue.ping()
-    except QueueError as error:
-        return error.code
-    return "ok"
-
-
-def test_a_deployment_gives_the_rights_that_local_mode_gives(start: Start, tmp_path: Path) -> None:
-    start()
-    users = tmp_path / "data" / USERS_FILE
-    eventually(lambda: users.exists() and len(users.read_text().split("user ")) > len(WORK), "all users are written")
-    deployed = _users(users)
-    assert deployed.pop("default") == ["off"]
-    local = _users(_write_users(tmp_path))
-    del local["default"]
-    assert deployed == local
-    assert stat.S_IMODE(users.stat().st_mode) == 0o600
-    assert redis_password("") not in users.read_text()
-
-
-@pytest.mark.parametrize(
-    ("content", "complaint"), [(None, "has no password"), ("", "is empty"), ("secret\n", "has a line break")]
-)
-def test_a_deployment_does_not_start_without_a_proper_password(
-    start: Start, passwords: Path, content: str | None, complaint: str
-) -> None:
-    (passwords / "janitor").unlink()
-    if content is not None:
-        (passwords / "janitor").write_text(content)
-    process, _ = start()
-    _, errors = process.communicate()
-    assert process.returncode == 1
-    assert errors.startswith("start.sh: the ")
-    assert complaint in errors
-    assert str(passwords / "janitor") in errors
-
-
-def _write_users(folder: Path) -> Path:
-    """Write the ACL file of a server with the tests' passwords, and return it."""
-    write_users(folder, {role: redis_password(role) for role in roles()})
-    return folder / USERS_FILE
-
-
-def _users(file: Path) -> dict[str, list[str]]:
-    """Return each user of an ACL file with its state, password and rights."""
-    return {words[1]: words[2:] for words in map(str.split, file.read_text().splitlines()) if words}
-
-
 def _rights(folder: Path) -> dict[str, list[str]]:
-    return {user: words[2:] for user, words in _users(_write_users(folder)).items()}
+    return {user: words[2:] for user, words in users_of(written_users(folder)).items()}
