@@ -1,6 +1,7 @@
 // How a song stands, in words: nothing here touches the page.
 
-import { about, clock, texts } from "./texts.js";
+import { clock } from "./clock.js";
+import { about, texts } from "./texts.js";
 
 const OVER = ["done", "failed", "cancelled"];
 

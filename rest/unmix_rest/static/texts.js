@@ -38,14 +38,6 @@ export function fillPage(root = document) {
   }
 }
 
-/** Return a number of seconds as people say it: `3:05`, `1:02:03`. */
-export function clock(seconds) {
-  const whole = Math.max(0, Math.floor(seconds));
-  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  const two = (number) => String(number).padStart(2, "0");
-  return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
-}
-
 /** Return about how long something takes, as people say it. */
 export function about(seconds) {
   if (seconds < 1.5) return texts("time.second");
