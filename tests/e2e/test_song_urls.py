@@ -41,15 +41,22 @@ def test_a_song_elsewhere_comes_back_as_the_stems_that_it_would_have_if_it_were_
 
 def test_what_is_no_song_or_not_there_ends_the_job_and_the_next_one_is_served(make_stack: MakeStack) -> None:
     service = make_stack(**ON).start()
-    with SongServer({"/page": b"<html>no song</html>", "/busy": 503, "/song.mp3": make_song(2, seed=72)}) as elsewhere:
+    answers: dict[str, bytes | int] = {
+        "/page": b"<html>no song</html>",
+        "/busy": 503,
+        "/short": make_song(0.05, seed=75),
+        "/song.mp3": make_song(2, seed=72),
+    }
+    with SongServer(answers) as elsewhere:
         ends = {
             path: service.wait_until_over(send(service, elsewhere.url + path))
-            for path in ("/page", "/missing", "/busy", "/song.mp3")
+            for path in ("/page", "/missing", "/busy", "/short", "/song.mp3")
         }
         assert {path: (job["status"], job["error_code"]) for path, job in ends.items()} == {
             "/page": ("failed", "not_audio"),
             "/missing": ("failed", "song_url_failed"),
             "/busy": ("failed", "gave_up"),
+            "/short": ("failed", "too_short"),
             "/song.mp3": ("done", None),
         }
         assert "404" in ends["/missing"]["error"]

@@ -19,6 +19,7 @@ from unmix.audio.song_reader import SongReader
 from unmix.engine.separator import Separator
 from unmix.errors import EngineError
 from unmix.job import SeparationOptions, SongLevel
+from unmix.settings import Settings
 from unmix_worker import child
 from unmix_worker.messages import SeparationTask
 
@@ -118,5 +119,5 @@ def test_the_child_separates_with_the_level_of_its_task(tmp_path: Path, monkeypa
     for level, expected in ((known, Level(3, 0.25, 0.5, "ab")), (None, None)):
         task = SeparationTask.of(SeparationOptions(model="small"), tmp_path, tmp_path, 192, level=level)
         with pytest.raises(Told):
-            child._as_a_whole(task, separator, 60, lambda event: None)
+            child._as_a_whole(task, separator, Settings(), lambda event: None)
         assert told["level"] == expected

@@ -12,7 +12,7 @@ import pytest
 
 from support import free_port, raw_server
 from unmix.errors import EngineError
-from unmix.outbound import call, song
+from unmix.outbound import address, call, song
 from unmix.outbound.address import Guard
 from unmix.outbound.song import SongLimits, fetch_song_url
 
@@ -237,6 +237,25 @@ def test_when_the_time_is_over_no_server_is_asked_any_more(tmp_path: Path) -> No
     with server(lambda peer, path: asked.append(path)) as url, pytest.raises(EngineError) as caught:
         fetch(url.replace(HERE, "songs.example.com"), tmp_path, limits=limits, resolve=slow_resolver)
     assert (caught.value.code, caught.value.retryable, asked) == ("song_url_failed", True, [])
+
+
+def test_a_name_whose_addresses_do_not_come_may_be_asked_for_another_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    def never(*args: object, **named: object) -> list[object]:
+        over.wait()
+        return []
+
+    monkeypatch.setattr(address, "RESOLVE_SECONDS", 0.2)
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    try:
+        with pytest.raises(EngineError) as caught:
+            fetch("http://songs.example.com/", tmp_path)
+    finally:
+        over.set()
+    assert (caught.value.code, caught.value.retryable) == ("song_url_failed", True)
 
 
 def test_of_the_addresses_of_a_name_only_the_first_few_are_asked(tmp_path: Path) -> None:

@@ -76,9 +76,9 @@ def main() -> None:
             emit(Loaded())
             _refuse_other_weights(task, separator)
             if isinstance(order, PartsTask):
-                done = _in_parts(order, separator, settings.max_song_seconds, emit, lambda: _order(lines.get()))
+                done = _in_parts(order, separator, settings, emit, lambda: _order(lines.get()))
             else:
-                done = _as_a_whole(task, separator, settings.max_song_seconds, emit)
+                done = _as_a_whole(task, separator, settings, emit)
             if done is not None:
                 emit(done)
         except UnmixError as error:
@@ -122,7 +122,7 @@ def _refuse_other_weights(task: SeparationTask, separator: Separator) -> None:
         )
 
 
-def _as_a_whole(task: SeparationTask, separator: Separator, max_seconds: float, emit: Emit) -> Done:
+def _as_a_whole(task: SeparationTask, separator: Separator, settings: Settings, emit: Emit) -> Done:
     separation = separator.separate_file(
         Path(task.song),
         Path(task.out),
@@ -130,7 +130,9 @@ def _as_a_whole(task: SeparationTask, separator: Separator, max_seconds: float, 
         format=task.format,
         bits=task.bits,
         bitrate_kbps=task.bitrate_kbps,
-        max_seconds=max_seconds,  # REST has checked it, a foreign producer has not
+        # REST has checked what was sent to it, and neither a song that a URL led to nor one of a foreign producer.
+        min_seconds=settings.min_song_seconds,
+        max_seconds=settings.max_song_seconds,
         mixture_consistency=task.mixture_consistency,
         overlap=task.overlap,
         shifts=task.shifts,
@@ -146,13 +148,15 @@ def _as_a_whole(task: SeparationTask, separator: Separator, max_seconds: float, 
 
 
 def _in_parts(
-    order: PartsTask, separator: Separator, max_seconds: float, emit: Emit, receive: Callable[[], Order]
+    order: PartsTask, separator: Separator, settings: Settings, emit: Emit, receive: Callable[[], Order]
 ) -> Done | None:
     """Make parts of a song, and its stems if they are to be joined."""
     started, task = time.monotonic(), order.separation
-    work = part_work(separator, task, _level(task), max_seconds=max_seconds, least_seconds=order.least_seconds)
+    work = part_work(
+        separator, task, _level(task), max_seconds=settings.max_song_seconds, least_seconds=order.least_seconds
+    )
     if work is None:
-        return _as_a_whole(task, separator, max_seconds, emit)
+        return _as_a_whole(task, separator, settings, emit)
     if not order.join:
         work.help(emit, receive)
         return None

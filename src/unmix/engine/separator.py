@@ -143,6 +143,7 @@ class Separator:
         bits: int = 16,
         bitrate_kbps: int = 256,
         mp3_quality: int = MP3_QUALITY,
+        min_seconds: float = 0.0,
         max_seconds: float = math.inf,
         mixture_consistency: bool = False,
         overlap: float = OVERLAP,
@@ -164,7 +165,7 @@ class Separator:
             InputError: a stem that the model cannot give (`unknown_stem`), a format there is not (`unknown_format`,
                 `unknown_bits`), a region that the song does not have (`bad_region`), or an overlap or shifts that are
                 not on offer (`out_of_range`).
-            AudioError: the song cannot be decoded.
+            AudioError: the song cannot be decoded, or is shorter or longer than allowed.
             OutOfMemoryError: there was too little memory.
             DeviceError: the device failed; nothing more can be separated in this process.
             EngineError: the separation failed, or a file could not be written.
@@ -173,7 +174,7 @@ class Separator:
         plan = plan_stems(self.model, stems, mixture_consistency=mixture_consistency)
         check_format(format, bits)
         passes = Passes.of(song, overlap, shifts)
-        reader = self._reader(song, max_seconds=max_seconds)
+        reader = self._reader(song, min_seconds=min_seconds, max_seconds=max_seconds)
         segments = 0
 
         def report(done: int, total: int) -> None:

@@ -7,17 +7,21 @@ and use gains nothing.
 
 import contextlib
 import ipaddress
+import queue
 import re
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from unmix.errors import InputError, UnreachableError
 
 MAX_URL_CHARACTERS: Final = 2048
+#: Longest wait for the addresses of a host: two tries of a resolver, as most are configured.
+RESOLVE_SECONDS: Final = 10.0
 
 #: What `ipaddress` takes for public, in some versions of Python at least, and is none of a stranger's: 192.0.0.0/24 is
 #: for protocols, and clouds tell their machines about themselves at 192.0.0.192 (Oracle) and 168.63.129.16 (Azure).
@@ -194,6 +198,27 @@ def host_of(url: str) -> str:
 
 
 def resolve_host(host: str, port: int) -> list[str]:
-    """Ask the system for the addresses of a host."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """Ask the system for the addresses of a host, and wait for `RESOLVE_SECONDS` at most.
+
+    The system itself may take minutes, by the servers and domains in its configuration; its call cannot be ended, so
+    it goes on in a thread of its own.
+
+    Raises:
+        OSError: it has none, or it took too long (`TimeoutError`).
+    """
+    answer: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answer.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answer.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        found = answer.get(timeout=RESOLVE_SECONDS)
+    except queue.Empty:
+        raise TimeoutError(f"no address of {host} came in time") from None
+    if isinstance(found, Exception):
+        raise found
     return list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
