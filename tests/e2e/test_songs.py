@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -46,7 +47,9 @@ def test_an_old_client_gets_its_stems(service: Stack) -> None:
     for stem in STEMS:
         track = requests.get(f"{service.url}/apiv1/track/{hash_song(song)}/{stem}.mp3", timeout=30)
         assert track.headers["Content-Type"] == "audio/mpeg"
-        assert service.objects.get(names.stem_object(hash_song(song), stem, "mp3"))[0] == track.content
+        copy = names.stem_object(hash_song(song), stem, "mp3")
+        service.wait_for(partial(service.objects.stat, copy), "the copy for clients that read the bucket is there")
+        assert service.objects.get(copy)[0] == track.content
     assert requests.get(f"{service.url}/apiv1/remove/{hash_song(song)}/vocals.mp3", timeout=30).status_code == 200
     assert requests.get(f"{service.url}/apiv1/track/{hash_song(song)}/vocals.mp3", timeout=30).status_code == 404
 

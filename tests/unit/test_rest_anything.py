@@ -28,9 +28,10 @@ _USUAL: Final = ["2xx", "3xx", "404", "409"]
 #: Where more is right, as no schema can say what the error tells:
 _MORE: Final[Mapping[str, list[str]]] = {
     # whether bits go with the format, a region with the song, a callback's host is public; whether the text of a
-    # callback in the query or a form is JSON (400); whether a song is one (415), or too large (413).
-    "POST /apiv1/jobs": ["400", "413", "415", "422"],
-    "POST /apiv1/separate": ["413", "415", "422"],
+    # callback in the query or a form is JSON, and a model has such a stem (400); whether songs are fetched (403);
+    # whether a song is one (415), or too large (413).
+    "POST /apiv1/jobs": ["400", "403", "413", "415", "422"],
+    "POST /apiv1/separate": ["400", "413", "415", "422"],
     # whether a piece is as long as its Content-Range says (400), and not too small.
     "PUT /apiv1/uploads/{upload_id}": ["400", "413", "422"],
     "POST /apiv1/uploads": ["413"],
@@ -42,6 +43,13 @@ _MORE: Final[Mapping[str, list[str]]] = {
     "GET /apiv1/track": ["400", "412", "416"],
     "GET /apiv1/remove/{job_id}/{track}": ["400"],
     "DELETE /apiv1/remove/{job_id}/{track}": ["400"],
+}
+#: What is checked of an operation that is right as it is: each event is held against the description of the whole
+#: stream, and a job that was removed by the route of older clients counts as one that was just made.
+_UNCHECKED: Final[Mapping[str, str]] = {
+    "GET /apiv1/jobs/{job_id}/events": "response_schema_conformance",
+    "GET /apiv1/events": "response_schema_conformance",
+    "POST /apiv1/jobs/{job_id}/retry": "ensure_resource_availability",
 }
 #: They have so many fields, and each song takes so long to be checked, that all borders of them are for the long run.
 _MANY: Final = ["POST /apiv1/jobs", "POST /apiv1/separate"]
@@ -77,6 +85,7 @@ def _failures(app: Flask, *, examples: int, steps: int, skip_borders_of: list[st
         {"include-name": name, "checks": {"positive_data_acceptance": {"expected-statuses": [*_USUAL, *more]}}}
         for name, more in _MORE.items()
     ]
+    operations += [{"include-name": name, "checks": {check: {"enabled": False}}} for name, check in _UNCHECKED.items()]
     for operation in operations:
         if operation["include-name"] in (skip_borders_of or ()):
             operation["phases"] = {"coverage": {"enabled": False}}
