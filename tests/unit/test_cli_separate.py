@@ -125,6 +125,15 @@ def test_clipped_stems_are_a_warning_and_a_resampled_song_is_a_note(
     assert resampled == f"note: {loud}: resampled from 48000 Hz to 44100 Hz"
 
 
+def test_key_and_tempo_of_a_song_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The score of the bundled song is known: see training/README.md."""
+    demo = resources.files("unmix.local") / "demo_song" / "demo-song.mp3"
+    with resources.as_file(demo) as path:
+        assert unmix("separate", path, "--model", "demo", "-o", tmp_path / "out", "--stems", "drums,bass") == 0
+        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("music: ")]
+        assert told == [f"music: {path}: A major, 94 beats a minute"]
+
+
 def test_songs_at_once_are_separated_as_one_after_the_other(song: Path, tmp_path: Path) -> None:
     second = tmp_path / "second.wav"
     second.write_bytes(make_song(4, seed=2))

@@ -157,6 +157,6 @@ def _fetch(client: "Client", song: Path, job_id: str, folder: Path, progress: Pr
         progress.update(task, completed=job.progress, description=f"{song.name} {job.status.value}{where}")
     if job.status != "done":
         raise UnmixError(job.error or job.status.value, code=job.error_code or job.status.value)
-    tell(song, warnings=job.warnings, notes=job.notes)
+    tell(song, warnings=job.warnings, notes=job.notes, music=job.music)
     format = job.options.format if job.options else "mp3"
     return [client.download(job_id, stem, folder / f"{stem}.{format}") for stem in job.stems]

@@ -1,6 +1,7 @@
 """What commands print: results on standard output, progress and complaints on standard error."""
 
 from pathlib import Path
+from typing import Protocol
 
 import typer
 from rich.console import Console
@@ -18,9 +19,26 @@ def progress_bars() -> Progress:
     return Progress(*columns, console=stderr, redirect_stdout=False)
 
 
-def tell(song: Path, *, warnings: tuple[str, ...], notes: tuple[str, ...]) -> None:
-    """Print what is wrong with a song that was separated or with its stems, then what was done to it."""
-    for kind, told in (("warning", warnings), ("note", notes)):
+class HasMusic(Protocol):
+    """Key and tempo of a song, from the engine or from the service; None is what is not known."""
+
+    @property
+    def key(self) -> str | None:
+        """As `A minor`."""
+
+    @property
+    def tempo_bpm(self) -> float | None:
+        """Beats a minute."""
+
+
+def tell(song: Path, *, warnings: tuple[str, ...], notes: tuple[str, ...], music: HasMusic | None) -> None:
+    """Print what is wrong with a song that was separated or with its stems, what was done to it, and its music."""
+    heard = []
+    if music and music.key:
+        heard.append(music.key)
+    if music and music.tempo_bpm:
+        heard.append(f"{music.tempo_bpm:.0f} beats a minute")
+    for kind, told in (("warning", warnings), ("note", notes), ("music", heard and [", ".join(heard)])):
         for text in told:
             stderr.print(f"{kind}: {song}: {text}", markup=False)
 

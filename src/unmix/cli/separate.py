@@ -10,6 +10,7 @@ import typer
 from rich.progress import Progress, TaskID
 
 from unmix.audio.formats import check_bitrate
+from unmix.audio.music import music_of
 from unmix.audio.passes import check_passes
 from unmix.cli.options import (
     Bitrate,
@@ -98,7 +99,8 @@ def separate(
                     complain(error, song)
                 else:
                     delivered += separation.stems.values()
-                    tell(song, warnings=separation.warnings, notes=separation.notes)
+                    music = music_of(separation.heard)
+                    tell(song, warnings=separation.warnings, notes=separation.notes, music=music)
         except BaseException:  # Ctrl-C, for one
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
