@@ -41,9 +41,11 @@ def main() -> int:
         cors=Cors(settings.allowed_origins),
         host=settings.host,
         port=settings.port,
+        trusted_proxy=settings.trusted_proxy,
         threads=settings.rest_threads,
         streams=settings.rest_streams,
         max_upload_mb=settings.max_upload_mb,
+        upload_room_mb=settings.upload_room_mb,
         shutdown_seconds=settings.rest_shutdown_seconds,
         on_stop=live.stop,
     )

@@ -146,6 +146,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that REST listens on.")
     port: int = Field(5000, ge=0, le=65535, description="Port that REST listens on.")
+    trusted_proxy: str = Field(
+        "", description="Address of the proxy before REST, whose `X-Forwarded-*` say who the client is; none: nobody's."
+    )
     rest_shutdown_seconds: float = Field(
         60, ge=0, description="Time that SIGTERM leaves the requests that are under way to end."
     )
@@ -160,6 +163,9 @@ class Settings(BaseSettings):
         description="Origins whose pages may use the API, as `https://example.com`, separated by commas; `*`: all.",
     )
     max_upload_mb: int = Field(256, ge=1, description="Largest accepted upload in MiB.")
+    upload_room_mb: int = Field(
+        4096, ge=1, description="Most MiB on the disk of requests that are still coming in or not answered yet."
+    )
     upload_hours: float = Field(
         24, gt=0, le=168, description="How long an upload may take, from its ticket to its job."
     )

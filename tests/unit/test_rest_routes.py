@@ -87,9 +87,11 @@ def test_what_carries_no_song_does_not_wait_with_the_uploads(rest: Rest, method:
         "/apiv1/events",
         f"/apiv1/jobs/{JOB}/stems.zip",
         f"//apiv1/jobs/{JOB}/stems.zip/",
+        f"/apiv1/track/{JOB}/vocals.mp3",
+        "/apiv1/track",
     ],
 )
-def test_who_watches_or_fetches_all_stems_stays(rest: Rest, path: str) -> None:
+def test_who_watches_or_fetches_stems_stays(rest: Rest, path: str) -> None:
     assert lanes(rest, "GET", path, query="batch=x") == (Lane.STAYING,)
 
 

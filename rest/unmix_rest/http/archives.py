@@ -15,14 +15,12 @@ from zipstream import ZipStream
 
 from unmix.errors import StoreError
 from unmix.outcome import StemFile
-from unmix_rest.http.downloads import attachment
+from unmix_rest.http.downloads import attachment, paced
 from unmix_rest.http.lanes import WAIT_TO_SEND
 
 log = structlog.get_logger()
 
 _CHUNK_BYTES: Final = 64 * 1024
-#: What may wait to be sent when more of it is made; waitress keeps a megabyte in memory before it takes to the disk.
-_MOST_BACKLOG_BYTES: Final = 512 * 1024
 
 
 def archive(files: Mapping[str, StemFile], open_file: Callable[[StemFile], BinaryIO], *, name: str) -> Response:
@@ -34,7 +32,7 @@ def archive(files: Mapping[str, StemFile], open_file: Callable[[StemFile], Binar
     for entry, file in files.items():
         zipped.add(_chunks(file, open_file), entry, size=file.size_bytes)
     wait_to_send = request.environ.get(WAIT_TO_SEND, lambda most_bytes: None)
-    response = Response(_paced(zipped, wait_to_send), mimetype="application/zip", direct_passthrough=True)
+    response = Response(_until_broken(zipped, wait_to_send), mimetype="application/zip", direct_passthrough=True)
     response.content_length = len(zipped)
     # Weak: the time of its making is in it, so that no two have the same bytes.
     response.set_etag(_digest(files), weak=True)
@@ -44,12 +42,10 @@ def archive(files: Mapping[str, StemFile], open_file: Callable[[StemFile], Binar
     return response
 
 
-def _paced(zipped: Iterable[bytes], wait_to_send: Callable[[int], None]) -> Iterator[bytes]:
-    """Yield what a client can take."""
+def _until_broken(zipped: Iterable[bytes], wait_to_send: Callable[[int], None]) -> Iterator[bytes]:
+    """Yield what a client can take; the answer ends where a file is not there any more."""
     try:
-        for piece in zipped:
-            wait_to_send(_MOST_BACKLOG_BYTES)
-            yield piece
+        yield from paced(zipped, wait_to_send)
     except StoreError as error:  # the client sees it too: the connection ends before the length is reached
         log.warning("download broke off", code=error.code, error=error.message)
 

@@ -1,30 +1,40 @@
 """One connection, as waitress has it, with what it lacks.
 
-Clients that trickle are cut off; an answer can go as fast as its client takes it, so that it need not be kept; what
-waitress itself refuses has the form that all errors have; and once the port is closed, a connection ends with its last
-answer, and not before its client has got all of it.
+One request is read and answered at a time. Clients that trickle, as they send or as they read, are cut off; an answer
+can go as fast as its client takes it, so that it need not be kept; what waitress itself refuses has the form that all
+errors have; and once the port is closed, a connection ends with its last answer, and not before its client has got all
+of it. `unmix_rest.http.places` says who has to go when there are too many.
 """
 
 import fcntl
 import sys
 import termios
-from socket import socket
-from typing import Any, Final
+import time
+from contextlib import suppress
+from socket import SHUT_WR, socket
+from typing import Any, Final, cast
 
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import RequestEntityTooLarge
 
+from unmix_rest.http.bodies import BodyRoom
 from unmix_rest.http.cors import Cors
-from unmix_rest.http.lanes import MAY_STAY, WAIT_TO_SEND
-from unmix_rest.http.problems import http_problem_json
-from unmix_rest.http.request_head import RequestHead
+from unmix_rest.http.lanes import HAS_ROOM, MAY_STAY, WAIT_TO_SEND
+from unmix_rest.http.problems import RETRY_AFTER_SECONDS, http_problem_json
+from unmix_rest.http.request_head import Early, NoRoom, RequestHead
 
 #: A request that comes slower than this, counted from its first byte, counts as nothing moving; so does an answer.
 SLOWEST_BYTES_PER_SECOND: Final = 256
 #: How long the loop waits for a thread that sends; it must not keep other connections waiting.
 _SENDING_SECONDS: Final = 0.001
+#: How long a client whose body is too large may go on sending it, and how much, so that it comes to read why.
+_HEARING_OUT_SECONDS: Final = 2
+_HEARING_OUT_BYTES: Final = 64 << 20
 #: A buffer of an answer keeps what was sent until another one is begun: after so many bytes, if most of them are sent.
 _BUFFER_BYTES: Final = 1 << 20
+#: What may wait on the disk, of all connections together, for clients for which no thread was left that could wait.
+MOST_KEPT_BYTES: Final = 512 << 20
 
 
 class _AnswerTask(WSGITask):
@@ -36,12 +46,14 @@ class _AnswerTask(WSGITask):
         environment[MAY_STAY] = getattr(self.request, "may_stay", False)
         channel: Any = self.channel
         environment[WAIT_TO_SEND] = channel.wait_to_send
+        environment[HAS_ROOM] = channel.has_room
         return environment
 
     def build_response_header(self) -> bytes:
         """Say that the connection ends with this answer, if the port is closed and no other request was read."""
         request: Any = self.request
-        if not self.channel.server.accepting and len(self.channel.requests) == 1 and self.channel.request is None:
+        channel: Any = self.channel
+        if not channel.server.accepting and channel.is_last_request():
             request.headers["CONNECTION"] = "close"
         return super().build_response_header()
 
@@ -54,27 +66,63 @@ class _ProblemTask(ErrorTask):
         body = http_problem_json(request.error.code)
         self.status = f"{request.error.code} {request.error.reason}"
         channel: Any = self.channel
+        channel.is_too_much = isinstance(request.error, (NoRoom, RequestEntityTooLarge))
         cors = channel.cors.headers(request.headers.get("ORIGIN"))
         self.response_headers = [("Content-Type", "application/problem+json"), *cors.items()]
+        if isinstance(request.error, NoRoom):
+            self.response_headers.append(("Retry-After", str(RETRY_AFTER_SECONDS)))
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
 
 
 class Connection(HTTPChannel):
-    """One connection; `cors` says what its errors tell pages of other origins."""
+    """One connection; `cors` says what its errors tell pages of other origins, `room` how much bodies may take."""
 
     task_class = _AnswerTask
     error_task_class = _ProblemTask
-    parser_class = RequestHead
     _began_at: float | None = None  # when the first byte of the request came that is being read
+    _early: Early | None = None  # what came before the request in front of it was answered
+    is_too_much = False  # what was sent; nothing else comes on this connection then
+    _hears_out_until: float | None = None
+    _heard_bytes = 0
+    _sent_bytes = 0
+    _seen_at: float | None = None  # when the client was last seen to read enough; None: nothing waits for it
+    _seen_bytes = 0  # and how much it had got by then
 
-    def __init__(self, *args: Any, cors: Cors, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, cors: Cors, room: BodyRoom, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cors = cors
+        self._room = room
+        self.parser_class = cast(Any, self._next_parser)
+
+    def readable(self) -> bool:
+        """Tell whether more should be read; what came early is, as soon as everything before it is answered."""
+        if self._early is not None and not (self.requests or self.total_outbufs_len or self.will_close):
+            early, self._early = self._early, None
+            self.received(early.data)
+        return bool(super().readable())
+
+    def handle_write(self) -> None:
+        """Send what can be sent; what is closed with a request unread would take the answer with it."""
+        if self.is_too_much and self.close_when_flushed and self.socket is not None:
+            channel: Any = self
+            channel._flush_exception(channel._flush_some)
+            if not self.total_outbufs_len and not self.will_close:
+                self.close_when_flushed = False
+                self._hears_out_until = time.time() + _HEARING_OUT_SECONDS
+                with suppress(OSError):
+                    self.socket.shutdown(SHUT_WR)
+                return
+        super().handle_write()
 
     def handle_read(self) -> None:
         """Read what came; waitress closes a connection whose `last_activity` is too long ago."""
+        if self._hears_out_until is not None:
+            self._heard_bytes += len(self.recv(self.adj.recv_bytes))  # closes the connection with the end of what comes
+            if self._heard_bytes > _HEARING_OUT_BYTES:
+                self.handle_close()
+            return
         before = self.last_activity
         super().handle_read()
         request = self.request
@@ -91,6 +139,51 @@ class Connection(HTTPChannel):
         if self.current_outbuf_count >= _BUFFER_BYTES > self.total_outbufs_len:
             self.current_outbuf_count = self.adj.outbuf_high_watermark
         return super().write_soon(data)
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        """Send what the kernel takes, and count it."""
+        sent: int = super().send(data, do_close=do_close)
+        self._sent_bytes += sent
+        return sent
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Tell whether an answer of this size may wait for its client on the disk."""
+        channels: Any = self.server.active_channels
+        waiting: int = sum(channel.total_outbufs_len for channel in list(channels.values()))
+        return waiting + size_bytes <= MOST_KEPT_BYTES
+
+    def is_last_request(self) -> bool:
+        """Tell whether nothing was read that is still to be answered, but for one request."""
+        return len(self.requests) == 1 and self.request is None and self._early is None
+
+    def bytes_per_second(self, now: float) -> float | None:
+        """Return how fast a request comes in, 0 if there is none; None while one is answered."""
+        if self.requests or self.total_outbufs_len or self._early is not None:
+            return None
+        request = self.request
+        if request is None or self._began_at is None:
+            return 0.0
+        received = request.header_bytes_received + request.body_bytes_received
+        return float(received / max(now - self._began_at, 1))
+
+    def is_stuck(self, now: float) -> bool:
+        """Tell whether the connection has to be cut off: its client reads next to nothing, or not even its end.
+
+        Only a socket that can be written to is ever asked by waitress whether it should be closed.
+        """
+        if not self.total_outbufs_len:
+            self._seen_at = None
+            return self._hears_out_until is not None and now >= self._hears_out_until
+        if self.will_close:
+            return True
+        if self._seen_at is None:
+            self._seen_at, self._seen_bytes = now, self._got_bytes()
+        elif now - self._seen_at >= self.adj.channel_timeout:
+            before, self._seen_bytes = self._seen_bytes, self._got_bytes()
+            if self._seen_bytes - before < (now - self._seen_at) * SLOWEST_BYTES_PER_SECOND:
+                return True
+            self._seen_at = now
+        return False
 
     def wait_to_send(self, most_bytes: int) -> None:
         """Return when at most so many bytes wait to be sent; a client that takes next to nothing is cut off.
@@ -120,7 +213,7 @@ class Connection(HTTPChannel):
     def close_if_idle(self) -> None:
         """Have the connection closed if no request is being read, waits or is answered on it."""
         # In this order: a thread takes its request from the list after it has put all of the answer into the buffers.
-        if not self.requests and self.request is None and not self.total_outbufs_len:
+        if not self.requests and self.request is None and self._early is None and not self.total_outbufs_len:
             self.will_close = True
 
     def writable(self) -> bool:
@@ -137,8 +230,21 @@ class Connection(HTTPChannel):
         """Close the connection, or leave that for when its client has got everything."""
         if self._is_lingering():
             self.will_close = True
-        else:
-            super().handle_close()
+            return
+        if self.request is not None:
+            self.request.close()
+        super().handle_close()
+
+    def _next_parser(self, adj: Any) -> RequestHead:
+        """Return what reads the next request: waitress would have any number of them wait for the first one."""
+        if not self.requests:
+            return RequestHead(adj, self._room)
+        self._early = Early(adj, self._room)
+        return self._early
+
+    def _got_bytes(self) -> int:
+        """Return how much of all that was ever sent the client has got."""
+        return self._sent_bytes - (_unacknowledged_bytes(self.socket) if self.socket is not None else 0)
 
     def _bytes_on_the_way(self) -> int:
         """Return how much of what was written the client has not got."""

@@ -1,17 +1,26 @@
-"""Files of jobs as downloads: whole or a range of them, with an `ETag`, never held in memory."""
+"""Files of jobs as downloads: whole or a range of them, with an `ETag`, never held in memory.
+
+A file goes out as fast as its client takes it, where the request may keep its thread. Else what the client does not
+take waits on the disk, if there is room for all of it.
+"""
 
 import re
 import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 from urllib.parse import quote
 
 from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
-from unmix.errors import InputError, NotFoundError
+from unmix.errors import InputError, NotFoundError, UnmixError
 from unmix.outcome import StemFile
+from unmix_rest.http.lanes import HAS_ROOM, MAY_STAY, WAIT_TO_SEND
+
+#: What may wait to be sent when more of a file is read; what is beyond a megabyte waitress keeps on the disk.
+MOST_BACKLOG_BYTES: Final = 512 * 1024
 
 _CHUNK_BYTES: Final = 64 * 1024
 #: Digits of a file's sha256 that make its URL its own.
@@ -26,6 +35,7 @@ def download(stream: BinaryIO, file: StemFile, *, media_type: str, name: str) ->
     Raises:
         NotFoundError: the URL is a `lasting_url` of another file.
         InputError: the client wants another file only (`precondition_failed`).
+        UnmixError: there is no room for what the client does not take at once (`too_many_downloads`).
     """
     if request.args.get("sha256", _digits(file)) != _digits(file):
         stream.close()
@@ -44,7 +54,30 @@ def download(stream: BinaryIO, file: StemFile, *, media_type: str, name: str) ->
     if response.status_code == HTTPStatus.PRECONDITION_FAILED:
         response.close()
         raise InputError("this is not the file that If-Match names", code="precondition_failed")
+    if response.status_code != HTTPStatus.NOT_MODIFIED and request.method != "HEAD":
+        _make_room(response)
     return response
+
+
+def paced(pieces: Iterable[bytes], wait_to_send: Callable[[int], None]) -> Iterator[bytes]:
+    """Yield what a client can take."""
+    for piece in pieces:
+        wait_to_send(MOST_BACKLOG_BYTES)
+        yield piece
+
+
+def _make_room(response: Response) -> None:
+    """Have the body go out as fast as the client takes it, or make sure that all of it can wait."""
+    wait_to_send = request.environ.get(WAIT_TO_SEND)
+    if wait_to_send is None:  # another server, which has its own ways
+        return
+    if request.environ.get(MAY_STAY):
+        body: Any = response.response
+        response.response = paced(body, wait_to_send)
+        response.call_on_close(body.close)
+    elif not request.environ[HAS_ROOM](response.content_length or 0):
+        response.close()
+        raise UnmixError("as many download as there is room for", code="too_many_downloads")
 
 
 def lasting_url(path: str, file: StemFile) -> str:

@@ -14,6 +14,8 @@ from waitress.task import Task, ThreadedTaskDispatcher
 MAY_STAY: Final = "unmix.may_stay"
 #: Likewise: a function that returns when at most so many bytes wait, and raises as writing does if they never will.
 WAIT_TO_SEND: Final = "unmix.wait_to_send"
+#: Likewise: a function that tells whether an answer of so many bytes may be kept for its client, if it may not stay.
+HAS_ROOM: Final = "unmix.has_room"
 
 
 class Lane(Enum):

@@ -89,6 +89,7 @@ STATUS: Final[Mapping[str, int]] = {
     "not_ready": 503,
     "too_many_watchers": 503,
     "too_many_downloads": 503,
+    "no_room": 503,
     "probe_unavailable": 503,
     "queue_unavailable": 503,
     "queue_denied": 503,
@@ -120,6 +121,7 @@ _HTTP_CODES: Final = {
     416: "range_not_satisfiable",
     431: "headers_too_large",
     501: "not_implemented",
+    503: "no_room",
 }
 
 _DETAILS: Final = {
@@ -135,6 +137,7 @@ _DETAILS: Final = {
     "internal_error": "something is wrong in this service; its log knows the request_id",
     "too_many_watchers": "as many clients watch as this service can tell; try again, or ask for the job itself",
     "too_many_downloads": "there is no room for another such download; try again, or fetch each stem by itself",
+    "no_room": "there is no room for what you send at the moment; try again",
     "probe_unavailable": "songs cannot be checked at the moment; try again",
     "queue_unavailable": "the queue is away; nothing was accepted, try again",
     "store_unavailable": "the object store is away; nothing was accepted, try again",

@@ -1,8 +1,9 @@
 """The application behind a real port, by waitress.
 
 Waitress reads bodies into temporary files without holding a thread, so that slow uploads cost nothing. What is added
-here is the end: the port is closed, and what is under way may finish. `unmix_rest.http.connection` is what each
-connection is, `unmix_rest.http.lanes` says which thread answers.
+here is whom we believe what about the client, and the end: the port is closed, and what is under way may finish.
+`unmix_rest.http.connection` is what each connection is, `unmix_rest.http.places` how many there may be,
+`unmix_rest.http.lanes` says which thread answers.
 """
 
 import logging
@@ -17,20 +18,23 @@ from waitress import wasyncore
 from waitress.server import BaseWSGIServer, create_server
 
 from unmix.runtime.shutdown import Shutdown
+from unmix_rest.http.bodies import BodyRoom
 from unmix_rest.http.connection import Connection
 from unmix_rest.http.cors import Cors
 from unmix_rest.http.lanes import Lane, Lanes
+from unmix_rest.http.places import Places
 from unmix_rest.http.uploads import body_limit_bytes
 
 log = structlog.get_logger()
 
 #: A connection on which nothing moves is closed after so many seconds.
 IDLE_SECONDS: Final = 60
-CONNECTIONS: Final = 500
 #: How often to look, at the end, for connections that can be closed.
 DRAIN_POLL_SECONDS: Final = 0.1
 #: What each lane's threads have to end when nothing is under way any more; others end with the process.
 THREADS_END_SECONDS: Final = 1
+#: What the gate says of a client, in the place of what the connection says.
+_FORWARDED: Final = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"})
 
 
 class _Shutdown(Shutdown):
@@ -52,20 +56,25 @@ def serve(
     cors: Cors,
     host: str,
     port: int,
+    trusted_proxy: str,
     threads: int,
     streams: int,
     max_upload_mb: int,
+    upload_room_mb: int,
     shutdown_seconds: float,
     on_stop: Callable[[], None],
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; what is under way then has `shutdown_seconds` to end.
 
     What is refused before the application sees it tells other origins of it, by `cors`, as the application does.
-    `threads` answer, and up to `streams` more wait with their clients; `on_stop` is called to have these end.
+    Who the client is says `trusted_proxy`, if it is who asks; what others say of that is taken away. Bodies may take
+    `upload_room_mb` in all until they are answered. `threads` answer, and up to `streams` more wait with their clients;
+    `on_stop` is called to have these end.
     """
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that uploads wait for each other is meant
     sockets: dict[int, Any] = {}
     lanes = Lanes(threads, streams, lanes_of)
+    places = Places()
     create_server(
         app,
         map=sockets,
@@ -75,20 +84,24 @@ def serve(
         max_request_body_size=body_limit_bytes(max_upload_mb << 20) + 1,
         channel_timeout=IDLE_SECONDS,
         cleanup_interval=5,
-        connection_limit=CONNECTIONS,
+        connection_limit=places.most_sockets,
         recv_bytes=64 * 1024,
-        outbuf_high_watermark=1 << 30,  # stems wait on disk for slow clients, not in threads
+        outbuf_high_watermark=1 << 30,  # what need not wait for its client in a thread does so on the disk
         ident="",
+        trusted_proxy=trusted_proxy or None,
+        trusted_proxy_headers=_FORWARDED if trusted_proxy else (),
         clear_untrusted_proxy_headers=True,
     )
     listeners = [socket for socket in sockets.values() if isinstance(socket, BaseWSGIServer)]
-    channel_class: Any = partial(Connection, cors=cors)
+    room = BodyRoom(upload_room_mb << 20)
+    channel_class: Any = partial(places.seat, partial(Connection, cors=cors, room=room))
     for listener in listeners:
         listener.channel_class = channel_class
     shutdown = _Shutdown(shutdown_seconds, wake=listeners[0].pull_trigger)
     shutdown.listen()
     while not shutdown.requested:
         wasyncore.loop(timeout=1, use_poll=True, map=sockets, count=1)
+        places.cut_off_stuck(sockets)
     on_stop()
     _drain(sockets, listeners, shutdown)
     lanes.shutdown(timeout=THREADS_END_SECONDS)

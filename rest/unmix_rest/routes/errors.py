@@ -3,7 +3,9 @@
 from typing import Final
 
 #: What any request can be refused with, before it is looked at, or because of a mistake of ours.
-ALWAYS: Final = ("bad_request", "payload_too_large", "headers_too_large", "not_implemented", "internal_error")
+ALWAYS: Final = (
+    *("bad_request", "payload_too_large", "headers_too_large", "not_implemented", "no_room", "internal_error"),
+)
 
 QUEUE: Final = ("queue_unavailable", "queue_denied")
 STORE: Final = ("store_unavailable", "store_denied", "store_refused", "bucket_missing")
@@ -12,7 +14,7 @@ STORE_WRITTEN: Final = (*STORE, "store_full", "store_read_only")
 JSON_BODY: Final = ("invalid_json", "invalid_json_shape", "duplicate_key", "incomplete_body", "unsupported_encoding")
 FIELDS: Final = ("missing_field", "invalid_field")
 STEM: Final = ("not_found", "unknown_stem")
-DOWNLOAD: Final = ("range_not_satisfiable", "precondition_failed")
+DOWNLOAD: Final = ("range_not_satisfiable", "precondition_failed", "too_many_downloads")
 
 SONG: Final = (
     *JSON_BODY,

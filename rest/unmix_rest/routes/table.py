@@ -209,12 +209,12 @@ ROUTES: Final = (
         ),
     ),
     Route(
-        "/apiv1/track/<job_id>/<track>", ("GET",), tracks.track,
+        "/apiv1/track/<job_id>/<track>", ("GET",), tracks.track, Lane.STAYING,
         scope=Scope.READ, parameters=parameters.DOWNLOAD,
         errors=(*errors.STEM, *errors.DOWNLOAD, *errors.QUEUE, *errors.STORE), answers=_download(*_STEM_TYPES),
     ),
     Route(
-        "/apiv1/track", ("GET",), tracks.track_by_query,
+        "/apiv1/track", ("GET",), tracks.track_by_query, Lane.STAYING,
         scope=Scope.READ, parameters=(*parameters.STEM_IN_QUERY, *parameters.DOWNLOAD),
         errors=(*errors.STEM, "missing_field", *errors.DOWNLOAD, *errors.QUEUE, *errors.STORE),
         answers=_download(*_STEM_TYPES),
@@ -260,8 +260,12 @@ ROUTES: Final = (
 _ROUTES: Final = {route.endpoint: route for route in ROUTES}
 #: Nobody asks with another method for what brings a song: most requests need not be looked up twice.
 _UPLOADING_METHODS: Final = {method for route in ROUTES if route.lane is Lane.UPLOADS for method in route.methods}
-#: Nor for what ends otherwise with patience.
-_STAYING_ENDS: Final = tuple({"/" + route.rule.rpartition("/")[2] for route in ROUTES if route.lane is Lane.STAYING})
+#: Nor for what has other words in its path with patience.
+_STAYING_WORDS: Final = {
+    [f"/{part}" for part in route.rule.split("/") if "<" not in part][-1]
+    for route in ROUTES
+    if route.lane is Lane.STAYING
+}
 
 
 def register(app: Flask, services: Services) -> None:
@@ -277,7 +281,7 @@ def lanes_of(urls: Map, request: Any) -> tuple[Lane, ...]:
     """
     method, path = request.command.upper(), request.path
     would_wait = "wait=" in request.query or "wait=" in request.headers.get("PREFER", "").lower()
-    if method not in _UPLOADING_METHODS and not would_wait and not path.rstrip("/").endswith(_STAYING_ENDS):
+    if method not in _UPLOADING_METHODS and not would_wait and not any(word in path for word in _STAYING_WORDS):
         return (Lane.QUICK,)
     try:
         endpoint, _ = urls.bind("rest").match("/" + path.lstrip("/"), method)
