@@ -8,9 +8,9 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -179,6 +179,21 @@ class Settings(BaseSettings):
     probe_seconds: float = Field(60, gt=0, description="Longest time that the decode check of an upload may take.")
     probe_memory_mb: int = Field(1024, ge=256, description="Address space of the decode check in MiB.")
 
+    gate_host: str = Field("0.0.0.0", description="Address that the gate before REST listens on.")
+    gate_port: int = Field(8080, ge=1, le=65535, description="Port that the gate listens on.")
+    gate_certificate: Path | None = Field(
+        None, description="File of the gate's certificate and those above it, PEM; with it the gate speaks TLS only."
+    )
+    gate_certificate_key: Path | None = Field(None, description="File of the key of the gate's certificate, PEM.")
+    gate_connections: int = Field(32, ge=1, description="Most requests of one address at the gate at once.")
+    gate_requests_per_second: int = Field(
+        50, ge=1, description="Most requests of one address in a second; four times as many may come at once."
+    )
+    gate_uploads: int = Field(8, ge=1, description="Most songs that one address sends at once.")
+    gate_mb_per_second: int = Field(
+        32, ge=0, description="Most MiB that the gate sends in a second over one connection; 0: any."
+    )
+
     callback_allow: str = Field(
         "", description="Private hosts or networks that callbacks may reach, separated by commas."
     )
@@ -235,6 +250,12 @@ class Settings(BaseSettings):
                     f"UNMIX_CORS_ORIGINS: {origin!r} is no origin as browsers send it: https://example.com"
                 )
         return value
+
+    @model_validator(mode="after")
+    def _has_key_of_certificate(self) -> Self:
+        if (self.gate_certificate is None) != (self.gate_certificate_key is None):
+            raise ValueError("UNMIX_GATE_CERTIFICATE and UNMIX_GATE_CERTIFICATE_KEY go together")
+        return self
 
     @property
     def default_options(self) -> SeparationOptions:

@@ -14,7 +14,7 @@ ANY: Final = "*"
 _ALLOWED_HEADERS: Final = (
     "Content-Type, Content-Range, Content-Disposition, Prefer, Last-Event-ID, Authorization"  # beside the harmless ones
 )
-_EXPOSED_HEADERS: Final = "Location, Content-Disposition, Upload-Offset, ETag, Retry-After"
+EXPOSED_HEADERS: Final = "Location, Content-Disposition, Upload-Offset, ETag, Retry-After"
 #: How long a browser need not ask again what it may do; none believes it for longer than this, or for a day.
 _MAX_AGE_SECONDS: Final = 7200
 
@@ -28,10 +28,10 @@ class Cors:
     def headers(self, origin: str | None) -> dict[str, str]:
         """Return what any answer, of errors too, has to say to a page of `origin`."""
         if ANY in self.origins:
-            return {"Access-Control-Allow-Origin": ANY, "Access-Control-Expose-Headers": _EXPOSED_HEADERS}
+            return {"Access-Control-Allow-Origin": ANY, "Access-Control-Expose-Headers": EXPOSED_HEADERS}
         headers = {"Vary": "Origin"} if self.origins else {}  # for caches: another origin gets another answer
         if origin is not None and origin in self.origins:
-            headers |= {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED_HEADERS}
+            headers |= {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED_HEADERS}
         return headers
 
 

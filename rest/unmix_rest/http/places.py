@@ -2,7 +2,7 @@
 
 Whoever comes last finds a place as long as somebody has one who sends next to nothing: the slowest goes. So a crowd of
 idle or trickling connections costs those who wait for them, and not those who come to ask something. That somebody has
-many of them is for a proxy to see: behind one, all have the same address here.
+many of them is for a proxy to see (`unmix_rest.gate`): behind one, all have the same address here.
 """
 
 import resource

@@ -49,6 +49,7 @@ STATUS: Final[Mapping[str, int]] = {
     "unsupported_encoding": 415,
     "range_not_satisfiable": 416,
     "headers_too_large": 431,
+    "too_many_requests": 429,
     "not_implemented": 501,
     "precondition_failed": 412,
     # its fields
@@ -87,6 +88,8 @@ STATUS: Final[Mapping[str, int]] = {
     # we ourselves
     "internal_error": 500,
     "not_ready": 503,
+    "rest_unavailable": 503,
+    "rest_timeout": 504,
     "too_many_watchers": 503,
     "too_many_downloads": 503,
     "no_room": 503,

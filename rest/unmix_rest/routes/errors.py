@@ -5,6 +5,7 @@ from typing import Final
 #: What any request can be refused with, before it is looked at, or because of a mistake of ours.
 ALWAYS: Final = (
     *("bad_request", "payload_too_large", "headers_too_large", "not_implemented", "no_room", "internal_error"),
+    *("too_many_requests", "rest_unavailable", "rest_timeout"),  # what the gate before REST says
 )
 
 QUEUE: Final = ("queue_unavailable", "queue_denied")
