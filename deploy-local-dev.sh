@@ -268,17 +268,21 @@ await() { # NAMESPACE WORKLOAD
 # --- what holds pods up, and what helps
 
 # One line for each pod; the message comes last, as it may have any character in it.
-pod_fields='{.metadata.name}|{.status.phase}|{.status.containerStatuses[0].ready}'
-pod_fields+='|{.status.containerStatuses[0].state.waiting.reason}'
-pod_fields+='|{.status.containerStatuses[0].lastState.terminated.reason}|{.spec.containers[0].image}'
-pod_fields+='|{.status.containerStatuses[0].state.waiting.message}'
+own='.status.containerStatuses[?(@.name!="gate")]' gate='.status.containerStatuses[?(@.name=="gate")]'
+pod_fields="{.metadata.name}|{.status.phase}|{$own.ready}|{$own.state.waiting.reason}"
+pod_fields+="|{$own.lastState.terminated.reason}|{.spec.containers[0].image}"
+pod_fields+="|{$gate.ready}|{$gate.state.waiting.reason}|{$own.state.waiting.message}"
 pod_fields+='{.status.conditions[?(@.type=="PodScheduled")].message}'
 
 diagnose() { # NAMESPACE
-    local pod phase ready waiting ended image message claim
-    while IFS='|' read -r pod phase ready waiting ended image message; do
+    local pod phase ready waiting ended image gate_ready gate_waits message claim
+    while IFS='|' read -r pod phase ready waiting ended image gate_ready gate_waits message; do
         if [ -n "$pod" ] && [ "$ready" != true ] && [ "$phase" != Succeeded ]; then
             explain "$1" "$pod" "$phase" "$waiting" "$ended" "$image" "$message"
+        fi
+        if [ "$gate_ready" = false ] && [ "$gate_waits" != PodInitializing ]; then
+            hint "the gate of $pod is not ready${gate_waits:+ ($gate_waits)}" \
+                "may the nodes pull its image? What it says: kubectl --context $context --namespace $1 logs $pod -c gate"
         fi
     done < <(ask_k "" --namespace "$1" get pods -o "jsonpath={range .items[*]}$pod_fields{\"\\n\"}{end}")
     for claim in $(ask_k "" --namespace "$1" get persistentvolumeclaims \

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from manifests.rendering import Object
 from manifests.workloads import Manifests
 
 #: Workloads without probes: nobody waits for them, and they do nothing without a time-out.
@@ -50,22 +51,34 @@ def pods_are_watched_and_end_in_peace(manifests: Manifests) -> Iterator[str]:
         if workload.object["kind"] == "StatefulSet" and ordered:
             yield f"{workload.name} would keep a pod that never became ready, whatever is mended: it is not Parallel"
         for container in workload.containers:
+            begins = container in workload.pod.get("initContainers", [])
             for name in ("startupProbe", "readinessProbe", "livenessProbe"):
-                if name not in container and workload.name not in WITHOUT_PROBES:
+                if name not in container and not begins and workload.name not in WITHOUT_PROBES:
                     yield f"{workload.name} has no {name}"
                 elif name in container and not container[name].keys() & {"exec", "httpGet", "tcpSocket"}:
                     yield f"{workload.name}: its {name} asks nothing"
             environment = manifests.environment(workload, container)
             grace = workload.pod.get("terminationGracePeriodSeconds", 30)
-            pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            pause = max(map(_pause_seconds, workload.containers))  # they begin to end together
             given = (environment.get(name) or "" for name in SHUTDOWN_SETTINGS)
             for seconds in filter(str.isdecimal, given):
                 if grace < pause + int(seconds) + GRACE_RESERVE_SECONDS:
                     yield f"{workload.name} is killed after {grace} s, but may take {pause + int(seconds)} s to end"
-            if workload.name == "Deployment rest" and not pause:
+            is_reached = any(port["name"] == "http" for port in container.get("ports", []))
+            if workload.name == "Deployment rest" and is_reached and not _pause_seconds(container):
                 yield f"{workload.name} stops before every proxy knows: it needs a preStop pause"
-            if workload.name == "Deployment rest" and "UNMIX_REST_SHUTDOWN_SECONDS" not in environment:
+            if (
+                workload.name == "Deployment rest"
+                and container["name"] == "rest"
+                and "UNMIX_REST_SHUTDOWN_SECONDS" not in environment
+            ):
                 yield f"{workload.name} does not say how long transfers have to end, so that nobody compares it"
     for budget in manifests.of_kind("PodDisruptionBudget"):
         if budget["spec"].get("maxUnavailable") in (None, 0, "0%"):
             yield f"PodDisruptionBudget {budget['metadata']['name']} may keep a node from being drained"
+
+
+def _pause_seconds(container: Object) -> int:
+    """Return how long a container sleeps before it is asked to end."""
+    pause: int = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    return pause

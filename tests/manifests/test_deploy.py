@@ -496,6 +496,7 @@ def pod(name: str, phase: str, image: str, *containers: dict[str, Any], unschedu
 
 OWN_IMAGE = "track-unmix-rest:0.1.0"
 CRASHED = waiting("CrashLoopBackOff", "back-off 40s restarting failed container")
+RUNNING = {"ready": True, "state": {"running": {}}}
 STARTING = {"ready": False, "state": {"running": {}}}
 LOGS = {
     "wrong-password": "level='error' event='a service stays away' code='queue_denied' error='Redis refuses'",
@@ -517,7 +518,9 @@ PODS = [
     pod("odd", "Running", OWN_IMAGE, CRASHED),
     pod("mounting", "Pending", OWN_IMAGE, waiting("ContainerCreating")),
     pod("too-large", "Pending", OWN_IMAGE, unschedulable="0/1 nodes are available: 1 Insufficient cpu."),
-    pod("healthy", "Running", OWN_IMAGE, {"ready": True, "state": {"running": {}}}),
+    pod("gateless", "Running", OWN_IMAGE, RUNNING, {"name": "gate"} | waiting("ImagePullBackOff")),
+    pod("with-gate", "Running", OWN_IMAGE, RUNNING, {"name": "gate"} | RUNNING),
+    pod("healthy", "Running", OWN_IMAGE, RUNNING),
     pod("over", "Succeeded", OWN_IMAGE, {"ready": False, "state": {"terminated": {"reason": "Completed"}}}),
 ]
 CLAIMS = [
@@ -601,6 +604,7 @@ EXPLANATIONS = {
     "odd": ("is not ready (CrashLoopBackOff)", "last lines"),
     "mounting": ("is not created yet", "events"),
     "too-large": ("1 Insufficient cpu.", "more CPUs"),
+    "gateless": ("the gate of gateless is not ready (ImagePullBackOff)", "logs gateless -c gate"),
     "data-redis-0": ("has no volume", "default storage class"),
 }
 

@@ -196,7 +196,7 @@ def test_the_trial_without_a_cluster_has_the_images_and_the_limits_of_the_pods()
         name = workload.name.split()[1]
         if name not in pods:
             continue
-        (container,) = workload.containers
+        container = workload.pod["containers"][0]
         ((memory, cpus),) = re.findall(rf"^(?:start|service) {pods[name]} (\S+) (\S+) ", script, re.MULTILINE)
         limits = container["resources"]["limits"]
         assert quantity(memory.upper() + "i") == quantity(limits["memory"]), name

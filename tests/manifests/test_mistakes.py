@@ -19,7 +19,9 @@ GONE = object()
 REST = "Deployment rest", "spec.template.spec"
 WORKER = "Deployment worker", "spec.template.spec"
 REST_CONTAINER = "Deployment rest", "spec.template.spec.containers.0"
+GATE_CONTAINER = "Deployment rest", "spec.template.spec.containers.1"
 WORKER_CONTAINER = "Deployment worker", "spec.template.spec.containers.0"
+STORE_CONTAINER = "StatefulSet object-store", "spec.template.spec.containers.0"
 REDIS_CONTAINER = "StatefulSet redis", "spec.template.spec.containers.0"
 
 
@@ -100,11 +102,11 @@ MISTAKES: dict[str, tuple[Callable[[list[Object]], None], str]] = {
     ),
     "a Service to a port that is not there": (put(("Service rest", "spec.ports.0"), "targetPort", "htpp"), "leads to"),
     "a probe of a port that is not there": (
-        put(REST_CONTAINER, "readinessProbe.httpGet.port", "metrics"),
+        put(GATE_CONTAINER, "readinessProbe.tcpSocket.port", "metrics"),
         "asks the port",
     ),
     "two ports of one name": (
-        extend(REST_CONTAINER, "ports", {"name": "http", "containerPort": 8080}),
+        extend(GATE_CONTAINER, "ports", {"name": "http", "containerPort": 8080}),
         "two ports",
     ),
     "a Secret that nobody makes": (
@@ -159,7 +161,7 @@ MISTAKES: dict[str, tuple[Callable[[list[Object]], None], str]] = {
     "service links": (put(WORKER, "enableServiceLinks", GONE), "REDIS_PORT"),
     "a token in the pod": (put(WORKER, "automountServiceAccountToken", GONE), "mounts a token"),
     "no liveness": (put(WORKER_CONTAINER, "livenessProbe", GONE), "has no livenessProbe"),
-    "no pause before the end": (put(REST_CONTAINER, "lifecycle", GONE), "preStop"),
+    "no pause before the end": (put(GATE_CONTAINER, "lifecycle", GONE), "preStop"),
     "a broken pod that stays": (put(("StatefulSet redis", "spec"), "podManagementPolicy", GONE), "not Parallel"),
     "too little time to end": (put(WORKER, "terminationGracePeriodSeconds", 60), "is killed after 60 s"),
     "too little time for transfers": (put(REST, "terminationGracePeriodSeconds", 70), "may take 65 s to end"),
@@ -202,7 +204,7 @@ def test_the_checks_find(name: str) -> None:
 BEYOND = {
     "a tag that the registry does not have": put(REDIS_CONTAINER, "image", "docker.io/valkey/valkey:8.1.999"),
     "a command that the image does not have": put(WORKER_CONTAINER, "args", ["python", "-m", "unmix_workers"]),
-    "a path that the server does not have": put(REST_CONTAINER, "livenessProbe.httpGet.path", "/health"),
+    "a path that the server does not have": put(STORE_CONTAINER, "livenessProbe.httpGet.path", "/health"),
     "a node that nobody has": put(WORKER, "nodeSelector", {"cloud.google.com/gke-accelerator": "nvidia-l44"}),
     "too little memory for the model": put(WORKER_CONTAINER, "resources.limits.memory", "2049Mi"),
 }
