@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.names": set(),
     "unmix.document": set(),
     "unmix.resources": set(),
+    "unmix.strict_json": {"unmix.errors"},
     "unmix.job": {"unmix.names", "unmix.document"},
     "unmix.outcome": {"unmix.names", "unmix.document", "unmix.job"},
     "unmix.job_view": {"unmix.document", "unmix.job", "unmix.outcome"},
@@ -55,11 +56,12 @@ MAY_IMPORT: dict[str, set[str]] = {
             "unmix.queue",
         ),
         *("unmix.ledger", "unmix.callbacks", "unmix.outbound", "unmix.runtime", "unmix.job_view"),
+        *("unmix.strict_json",),
     },
     "unmix_worker": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.outcome", "unmix.settings", "unmix.audio", "unmix.engine"),
         *("unmix.separating", "unmix.store", "unmix.queue", "unmix.ledger", "unmix.callbacks", "unmix.runtime"),
-        *("unmix.outbound", "unmix.resources"),
+        *("unmix.outbound", "unmix.resources", "unmix.strict_json"),
     },
 }
 

@@ -22,7 +22,8 @@ from werkzeug.http import parse_options_header
 from unmix import names
 from unmix.errors import InputError
 from unmix.ledger.uploads import Progress, Uploads
-from unmix_rest.http.strict_json import MAX_REST_BYTES, JsonWithSong, parse_object
+from unmix.strict_json import parse_object
+from unmix_rest.http.strict_json import MAX_REST_BYTES, JsonWithSong
 
 CHUNK_BYTES: Final = 64 * 1024
 MAX_FORM_FIELDS: Final = 32

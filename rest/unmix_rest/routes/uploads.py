@@ -13,10 +13,11 @@ from flask import Response, request
 
 from unmix.errors import InputError
 from unmix.ledger.uploads import Progress
+from unmix.strict_json import parse_object
 from unmix_rest.answer_shapes import Ticket, UploadView
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.pieces import ADVISED_BYTES, receive_piece
-from unmix_rest.http.strict_json import MAX_REST_BYTES, parse_object
+from unmix_rest.http.strict_json import MAX_REST_BYTES
 from unmix_rest.http.uploads import refuse_encoding, too_large
 from unmix_rest.services import Services
 
