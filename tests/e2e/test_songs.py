@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import jsonpickle
+import psutil
 import pytest
 import redis
 import requests
@@ -55,14 +56,15 @@ def test_an_old_client_gets_its_stems(service: Stack) -> None:
 
 
 def test_a_running_song_can_be_cancelled_and_the_next_one_is_served(service: Stack) -> None:
-    job_id = service.post(make_song(60, seed=12), format="flac")
-    service.wait_until_half_way(job_id)
+    _, child, job_id = service.half_way(make_song(60, seed=12))
     answer = requests.post(f"{service.url}/apiv1/jobs/{job_id}/cancel", timeout=30)
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
     job = service.job(job_id)
     assert (job["status"], job["stems"]) == ("cancelled", {})
     assert service.wait_until_over(service.post(make_song(2, seed=13)))["status"] == "done"
     assert service.job(job_id)["status"] == "cancelled"
+    assert [service.child_of(worker) for worker in service.living_workers()] == [child]  # with its model
+    assert not psutil.Process(child).children()  # the decoder of the cancelled song is gone
     left = [info.name.key for info in service.objects.list(names.OUTPUT_BUCKET, names.attempt_prefix(job_id))]
     assert not [key for key in left if not key.startswith(names.parts_prefix(job_id))]  # parts are the janitor's
 
