@@ -18,11 +18,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.document": set(),
     "unmix.resources": set(),
     "unmix.strict_json": {"unmix.errors"},
+    "unmix.confinement": {"unmix.errors"},
     "unmix.job": {"unmix.names", "unmix.document"},
     "unmix.outcome": {"unmix.names", "unmix.document", "unmix.job"},
     "unmix.job_view": {"unmix.document", "unmix.job", "unmix.outcome"},
     "unmix.settings": {"unmix.job", "unmix.callbacks"},
-    "unmix.audio": {"unmix.errors"},
+    "unmix.audio": {"unmix.errors", "unmix.confinement"},
     "unmix.engine": {"unmix.errors", "unmix.names", "unmix.resources", "unmix.audio"},
     "unmix.store": {"unmix.errors", "unmix.names"},
     "unmix.queue": {"unmix.errors", "unmix.job", "unmix.outcome", "unmix.job_view"},
@@ -30,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.outbound": {"unmix.errors"},
     "unmix.callbacks": {"unmix.errors", "unmix.job", "unmix.outbound"},
     "unmix.runtime": {"unmix.errors", "unmix.settings", "unmix.queue", "unmix.store"},
-    "unmix.separating": {"unmix.errors", "unmix.settings", "unmix.engine", "unmix.resources"},
+    "unmix.separating": {"unmix.errors", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.resources"},
     "unmix.client": {"unmix.errors", "unmix.job_view"},
     "unmix.janitor": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.outcome", "unmix.settings", "unmix.queue", "unmix.ledger"),
@@ -56,12 +57,12 @@ MAY_IMPORT: dict[str, set[str]] = {
             "unmix.queue",
         ),
         *("unmix.ledger", "unmix.callbacks", "unmix.outbound", "unmix.runtime", "unmix.job_view"),
-        *("unmix.strict_json",),
+        *("unmix.strict_json", "unmix.confinement"),
     },
     "unmix_worker": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.outcome", "unmix.settings", "unmix.audio", "unmix.engine"),
         *("unmix.separating", "unmix.store", "unmix.queue", "unmix.ledger", "unmix.callbacks", "unmix.runtime"),
-        *("unmix.outbound", "unmix.resources", "unmix.strict_json"),
+        *("unmix.outbound", "unmix.resources", "unmix.strict_json", "unmix.confinement"),
     },
 }
 
@@ -156,7 +157,8 @@ def test_services_do_not_import_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["unmix_rest.app", "unmix.janitor.janitor", "unmix.audio.probe", "unmix_worker.worker"]
+    "module",
+    ["unmix_rest.app", "unmix.janitor.janitor", "unmix.audio.probe", "unmix.audio.decoder", "unmix_worker.worker"],
 )
 def test_only_the_child_loads_torch(module: str) -> None:
     child_only = {"torch", "demucs", "lameenc", "unmix.engine"}
@@ -186,6 +188,7 @@ def test_only_settings_reads_the_environment() -> None:
             "unmix_worker.environment",
             "unmix.local.local",
             "unmix.audio.probe",
+            "unmix.audio.confined_reader",
             "unmix.local.demo",
         ):
             assert not reads, f"{name} reads the environment"

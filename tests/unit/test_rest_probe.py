@@ -70,8 +70,12 @@ def test_the_code_of_a_refusal_is_the_decoder_s(song_file: Path) -> None:
         "raise MemoryError",
         "print()",
         """print('{"duration_seconds": 1, "warnings": [], "notes": []}'); raise MemoryError""",
+        "print('la la la')",
+        "print('[]')",
+        """print('{"code": "x"}')""",
+        """print('{"duration_seconds": 1, "warnings": 5, "notes": []}')""",
     ],
-    ids=["crash", "exit", "error", "silence", "report before an error"],
+    ids=["crash", "exit", "error", "silence", "report before an error", "nonsense", "list", "half", "wrong"],
 )
 def test_a_check_that_dies_says_undecodable(song_file: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     impostor(monkeypatch, code)
@@ -150,7 +154,8 @@ unmix.audio.song_reader.measure = spy
 unmix.audio.probe.main()
 """
     )
-    command = [sys.executable, str(tmp_path / "spy.py"), "song", "0.1", "60", "7", "512"]
+    # Not shut in, as the spy could not even ask then.
+    command = [sys.executable, str(tmp_path / "spy.py"), str(tmp_path / "spy.py"), "0.1", "60", "7", "512", "off"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     limits = json.loads(json.loads(run.stdout.splitlines()[1])["message"])
     assert limits == [[512 << 20] * 2, [7, 7], [0, 0], [0, 0]]

@@ -2,7 +2,7 @@
 
 It reads one task per line on standard input (`orders`) and answers with events on standard output; `messages` says
 which. It ends when its parent does, or when the device on which it computes has failed. It knows files only: no Redis,
-no store, no lease.
+no store, no lease. It does not decode songs itself: a process does that which is shut in (`unmix.audio.decoder`).
 """
 
 import gc

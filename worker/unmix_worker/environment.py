@@ -20,6 +20,7 @@ SETTINGS: Final = (
     "threads",
     "cache_dir",
     "max_song_seconds",
+    "decoder_sandbox",
 )
 _NAMES: Final = {
     *(f"UNMIX_{name.upper()}" for name in SETTINGS),

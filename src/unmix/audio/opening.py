@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import av
 import av.error
+import av.subtitles.stream  # PyAV would do so over the first song, and a process that is shut in cannot then
 
 from unmix.audio.mpeg import frames_end, id3_size
 from unmix.audio.ogg import links

@@ -1,33 +1,31 @@
 """The check of an upload: decode it once, to its end, in a short-lived process with limits.
 
-`Probe` is what REST asks; `main` is that process. What it decodes comes from strangers, so it is told no secret and has
-little memory or time, and no right to write; whatever becomes of it is an answer about the song, never a failure of
-REST. That it cannot look up secrets in REST either is REST's doing (`unmix.runtime.secrecy`), and holds on Linux.
-The decoding itself is `unmix.audio.song_reader`, the same as the engine's.
+`Probe` is what REST asks; `main` is that process. What it decodes comes from strangers, so it is told no secret, has
+little memory or time, and is shut in (`unmix.confinement`) with the song; whatever becomes of it is an answer about the
+song, never a failure of REST. That it cannot look up secrets in REST either is REST's doing (`unmix.runtime.secrecy`),
+and holds on Linux. The decoding itself is `unmix.audio.song_reader`, the same as the engine's.
 """
 
-import ctypes
 import json
 import math
 import os
 import resource
-import signal
 import subprocess
 import sys
 import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 
-from unmix.audio.level import Level
+from unmix.audio.level import Level, measuring
+from unmix.confinement import Sandbox, confine, end_with_parent
 from unmix.errors import AudioError, UnmixError
 
 #: Decoding is quick and hungry: two at once keep both cores of a small machine busy.
 AT_ONCE: Final = 2
 #: Printed once everything is loaded: only what happens later can be the song's fault.
 _READY: Final = "ready"
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _KEPT_VARIABLES: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
 
 
@@ -44,8 +42,17 @@ class ProbedSong:
 class Probe:
     """Checks songs, `AT_ONCE` at a time; further callers wait their turn."""
 
-    def __init__(self, *, min_seconds: float, max_seconds: float, limit_seconds: float, memory_mb: int) -> None:
-        self._arguments = [str(min_seconds), str(max_seconds), str(math.ceil(limit_seconds)), str(memory_mb)]
+    def __init__(
+        self,
+        *,
+        min_seconds: float,
+        max_seconds: float,
+        limit_seconds: float,
+        memory_mb: int,
+        sandbox: Sandbox = "auto",
+    ) -> None:
+        limits = [str(min_seconds), str(max_seconds), str(math.ceil(limit_seconds)), str(memory_mb)]
+        self._arguments = [*limits, sandbox]
         self._limit_seconds = limit_seconds
         self._turns = threading.BoundedSemaphore(AT_ONCE)
 
@@ -85,26 +92,32 @@ def _read(run: "subprocess.CompletedProcess[str]") -> ProbedSong:
         raise UnmixError(f"the check did not start: {run.stderr[-500:]}", code="probe_unavailable", retryable=True)
     if run.returncode != 0 or not report.strip():
         raise AudioError("decoding the song ended in a crash or at a limit")
-    fields = json.loads(report)
-    if "code" in fields:
-        raise AudioError(fields["message"], code=fields["code"])
-    level = Level(**fields["level"]) if "level" in fields else None
-    return ProbedSong(fields["duration_seconds"], tuple(fields["warnings"]), tuple(fields["notes"]), level)
+    try:
+        fields = json.loads(report)
+        if "code" in fields:
+            raise AudioError(fields["message"], code=fields["code"])
+        level = Level(**fields["level"]) if "level" in fields else None
+        return ProbedSong(fields["duration_seconds"], tuple(fields["warnings"]), tuple(fields["notes"]), level)
+    except (ValueError, TypeError, LookupError) as error:  # a song has taken it over
+        raise AudioError("decoding the song ended in nonsense") from error
 
 
 def main() -> NoReturn:
-    """Check one song; arguments: path, shortest and longest song in s, CPU time in s, address space in MiB."""
+    """Check one song; arguments: path, shortest and longest song in s, CPU time in s, address space in MiB, sandbox."""
     from unmix.audio.song_reader import measure  # here, so that REST does not load the decoder
 
-    _end_with_rest()
-    path, min_seconds, max_seconds, cpu_seconds, memory_mb = sys.argv[1:]
+    end_with_parent()
+    path, min_seconds, max_seconds, cpu_seconds, memory_mb, sandbox = sys.argv[1:]
+    song = os.fdopen(os.open(path, os.O_RDONLY), "rb")
+    measuring()  # it reads files, which it cannot later
     _limit(resource.RLIMIT_AS, int(memory_mb) << 20)
     _limit(resource.RLIMIT_CPU, int(cpu_seconds))
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
+    confine(cast(Sandbox, sandbox))
     print(_READY, flush=True)
     try:
-        info = measure(Path(path), min_seconds=float(min_seconds), max_seconds=float(max_seconds))
+        info = measure(song, min_seconds=float(min_seconds), max_seconds=float(max_seconds))
     except AudioError as error:
         report: dict[str, object] = {"code": error.code, "message": error.message}
     else:
@@ -116,12 +129,6 @@ def main() -> NoReturn:
         }
     print(json.dumps(report), flush=True)
     os._exit(0)  # a decoder that read hostile bytes need not be taken down in order
-
-
-def _end_with_rest() -> None:
-    """Have this process killed with the thread that waits for it; where there is no such call, its limits end it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _limit(kind: int, most: int) -> None:
