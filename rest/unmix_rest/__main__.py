@@ -6,6 +6,7 @@ from functools import partial
 import structlog
 from pydantic import ValidationError
 
+from unmix.confinement import in_force
 from unmix.errors import UnmixError
 from unmix.runtime.connect import connect_queue, connect_store, wait_for_services
 from unmix.runtime.logs import configure_logs
@@ -21,6 +22,7 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT; the exit status is 1 if a setting is wrong or a service stays away."""
     try:
         settings = Settings()
+        walls = in_force(settings.decoder_sandbox)
         queue, store = connect_queue(settings), connect_store(settings)
     except (ValidationError, UnmixError) as error:
         print(error, file=sys.stderr)
@@ -32,15 +34,22 @@ def main() -> int:
     except UnmixError as error:
         log.error("a service stays away", code=error.code, error=error.message)
         return 1
-    log.info("rest ready", host=settings.host, port=settings.port, models=list(settings.allowed_models))
+    log.info(
+        "rest ready",
+        host=settings.host,
+        port=settings.port,
+        models=list(settings.allowed_models),
+        decoder_sandbox=walls,
+    )
     live = Live(queue)
-    app = create_app(settings, queue, store, live)
+    app = create_app(settings, queue, store, live, decoder_sandbox=walls)
     serve(
         app,
         lanes_of=partial(lanes_of, app.url_map),
         cors=Cors(settings.allowed_origins),
         host=settings.host,
         port=settings.port,
+        admin=None if settings.admin_port is None else (settings.admin_host or settings.host, settings.admin_port),
         threads=settings.rest_threads,
         streams=settings.rest_streams,
         max_upload_mb=settings.max_upload_mb,

@@ -202,6 +202,7 @@ class Ready(View):
 
     status: str
     checks: dict[str, str]
+    decoder_sandbox: tuple[str, ...]  # what shuts the check of songs in; none: only limits do
 
 
 @dataclass(frozen=True, slots=True)

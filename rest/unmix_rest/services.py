@@ -26,3 +26,4 @@ class Services:
     live: Live
     description: Description
     intake: threading.Semaphore  # held by whoever takes a song in, on whatever thread
+    decoder_sandbox: tuple[str, ...]  # what shuts the check of songs in

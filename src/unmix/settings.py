@@ -146,6 +146,14 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that REST listens on.")
     port: int = Field(5000, ge=0, le=65535, description="Port that REST listens on.")
+    admin_host: str = Field("", description="Address of `UNMIX_ADMIN_PORT`; empty: `UNMIX_HOST`.")
+    admin_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of REST for those who run it, which alone answers `/metrics`, `/readyz` and `/apiv1/failed`; "
+        "empty: `UNMIX_PORT` does.",
+    )
     rest_shutdown_seconds: float = Field(
         60, ge=0, description="Time that SIGTERM leaves the requests that are under way to end."
     )
@@ -215,6 +223,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the old names speak only where neither the caller nor `UNMIX_*` does."""
         return init_settings, env_settings, _OldNames(settings_cls)
+
+    @field_validator("admin_port", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: Any) -> Any:
+        return None if value == "" else value
 
     @field_validator("webhook_secrets")
     @classmethod

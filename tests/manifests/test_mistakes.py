@@ -100,7 +100,7 @@ MISTAKES: dict[str, tuple[Callable[[list[Object]], None], str]] = {
     ),
     "a Service to a port that is not there": (put(("Service rest", "spec.ports.0"), "targetPort", "htpp"), "leads to"),
     "a probe of a port that is not there": (
-        put(REST_CONTAINER, "readinessProbe.httpGet.port", "metrics"),
+        put(REST_CONTAINER, "readinessProbe.httpGet.port", "htpp"),
         "asks the port",
     ),
     "two ports of one name": (

@@ -27,14 +27,19 @@ _SENDING_SECONDS: Final = 0.001
 _BUFFER_BYTES: Final = 1 << 20
 
 
+#: Where the environment of a request says whether it came in where those who run the service ask.
+FOR_OPERATORS: Final = "unmix.for_operators"
+
+
 class _AnswerTask(WSGITask):
     """Answers by the application."""
 
     def get_environment(self) -> dict[str, Any]:
-        """Add what only the server knows: whether the request may keep its thread, and how its answer goes out."""
+        """Add what only the server knows: where it came in, whether it may keep its thread, how its answer goes out."""
         environment = super().get_environment()
         environment[MAY_STAY] = getattr(self.request, "may_stay", False)
         channel: Any = self.channel
+        environment[FOR_OPERATORS] = channel.for_operators
         environment[WAIT_TO_SEND] = channel.wait_to_send
         return environment
 
@@ -62,16 +67,17 @@ class _ProblemTask(ErrorTask):
 
 
 class Connection(HTTPChannel):
-    """One connection; `cors` says what its errors tell pages of other origins."""
+    """One connection; `cors` says what its errors tell pages of other origins, `for_operators` who connects there."""
 
     task_class = _AnswerTask
     error_task_class = _ProblemTask
     parser_class = RequestHead
     _began_at: float | None = None  # when the first byte of the request came that is being read
 
-    def __init__(self, *args: Any, cors: Cors, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, cors: Cors, for_operators: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cors = cors
+        self.for_operators = for_operators
 
     def handle_read(self) -> None:
         """Read what came; waitress closes a connection whose `last_activity` is too long ago."""

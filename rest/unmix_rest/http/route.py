@@ -27,6 +27,14 @@ class Scope(StrEnum):
     OPERATE = "operate"  # for those who run the service
 
 
+class Audience(StrEnum):
+    """Who asks for a route, where those who run the service have a port of their own."""
+
+    CLIENTS = "clients"
+    OPERATORS = "operators"
+    EVERYBODY = "everybody"
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """Something that a request may say beside its body."""
@@ -70,6 +78,7 @@ class Route:
     is_new: bool = False  # a wrong field is answered with 422, not with 400 as older clients expect
     may_wait: bool = False  # for the end of its job, if the client would
     takes_songs: bool = False  # what is refused here counts as a song that was turned away
+    audience: Audience = Audience.CLIENTS
     scope: Scope = field(kw_only=True)
     answers: tuple[Answer, ...] = field(kw_only=True)
     parameters: tuple[Parameter, ...] = ()

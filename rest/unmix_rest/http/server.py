@@ -52,6 +52,7 @@ def serve(
     cors: Cors,
     host: str,
     port: int,
+    admin: tuple[str, int] | None,
     threads: int,
     streams: int,
     max_upload_mb: int,
@@ -61,30 +62,34 @@ def serve(
     """Answer requests until SIGTERM or SIGINT; what is under way then has `shutdown_seconds` to end.
 
     What is refused before the application sees it tells other origins of it, by `cors`, as the application does.
-    `threads` answer, and up to `streams` more wait with their clients; `on_stop` is called to have these end.
+    `threads` answer, and up to `streams` more wait with their clients; `on_stop` is called to have these end. What
+    comes in at `admin`, a host and a port, is said to in its environment.
     """
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that uploads wait for each other is meant
     sockets: dict[int, Any] = {}
     lanes = Lanes(threads, streams, lanes_of)
-    create_server(
-        app,
-        map=sockets,
-        _dispatcher=lanes,
-        host=host,
-        port=port,
-        max_request_body_size=body_limit_bytes(max_upload_mb << 20) + 1,
-        channel_timeout=IDLE_SECONDS,
-        cleanup_interval=5,
-        connection_limit=CONNECTIONS,
-        recv_bytes=64 * 1024,
-        outbuf_high_watermark=1 << 30,  # stems wait on disk for slow clients, not in threads
-        ident="",
-        clear_untrusted_proxy_headers=True,
-    )
-    listeners = [socket for socket in sockets.values() if isinstance(socket, BaseWSGIServer)]
-    channel_class: Any = partial(Connection, cors=cors)
-    for listener in listeners:
-        listener.channel_class = channel_class
+    options: dict[str, Any] = {
+        "map": sockets,
+        "_dispatcher": lanes,
+        "max_request_body_size": body_limit_bytes(max_upload_mb << 20) + 1,
+        "channel_timeout": IDLE_SECONDS,
+        "cleanup_interval": 5,
+        "connection_limit": CONNECTIONS,
+        "recv_bytes": 64 * 1024,
+        "outbuf_high_watermark": 1 << 30,  # stems wait on disk for slow clients, not in threads
+        "ident": "",
+        "clear_untrusted_proxy_headers": True,
+    }
+    listeners: list[BaseWSGIServer] = []
+    for place, for_operators in ((host, port), False), (admin, True):
+        if place is None:
+            continue
+        create_server(app, host=place[0], port=place[1], **options)
+        for listener in sockets.values():
+            if isinstance(listener, BaseWSGIServer) and listener not in listeners:
+                channel_class: Any = partial(Connection, cors=cors, for_operators=for_operators)
+                listener.channel_class = channel_class
+                listeners.append(listener)
     shutdown = _Shutdown(shutdown_seconds, wake=listeners[0].pull_trigger)
     shutdown.listen()
     while not shutdown.requested:

@@ -34,12 +34,12 @@ def healthz(services: Services) -> Response:
 
 
 def readyz(services: Services) -> Response:
-    """Tell whether Redis and the object store answer."""
+    """Tell whether Redis and the object store answer, and what shuts the check of songs in."""
     checks = {"redis": _check_queue(services), "store": _check_store(services)}
     away = [name for name, state in checks.items() if state != "ok"]
     if away:
         return problem("not_ready", f"away: {', '.join(away)}", status=STATUS["not_ready"], checks=checks)
-    return json_answer(Ready("ok", checks))
+    return json_answer(Ready("ok", checks, services.decoder_sandbox))
 
 
 def metrics(services: Services) -> Response:

@@ -32,7 +32,7 @@ from unmix_rest.answer_shapes import (
     Waiting,
 )
 from unmix_rest.http.lanes import Lane
-from unmix_rest.http.route import Answer, Route, Scope
+from unmix_rest.http.route import Answer, Audience, Route, Scope
 from unmix_rest.routes import (
     callbacks,
     description,
@@ -192,7 +192,7 @@ ROUTES: Final = (
         answers=(Answer("what waits and runs", Waiting),),
     ),
     Route(
-        "/apiv1/failed", ("GET",), jobs.failed,
+        "/apiv1/failed", ("GET",), jobs.failed, audience=Audience.OPERATORS,
         scope=Scope.READ, parameters=(parameters.OFFSET, parameters.LIMIT),
         errors=("invalid_field", *errors.QUEUE, *errors.STORE), answers=(Answer("what failed", Failures),),
     ),
@@ -248,13 +248,22 @@ ROUTES: Final = (
         "/static/<path:file>", ("GET",), page.static_file,
         scope=Scope.PUBLIC, errors=("not_found",), answers=_page_file(*dict.fromkeys(page.TYPES.values())),
     ),
-    Route("/healthz", ("GET",), ops.healthz, scope=Scope.PUBLIC, answers=(Answer("it lives", Health),)),
     Route(
-        "/readyz", ("GET",), ops.readyz,
+        "/healthz", ("GET",), ops.healthz, audience=Audience.EVERYBODY,
+        scope=Scope.PUBLIC, answers=(Answer("it lives", Health),),
+    ),
+    Route(
+        "/readyz", ("GET",), ops.readyz, audience=Audience.OPERATORS,
         scope=Scope.PUBLIC, errors=("not_ready",), answers=(Answer("both answer", Ready),),
     ),
-    Route("/metrics", ("GET",), ops.metrics, scope=Scope.OPERATE, answers=(Answer("metrics", None, ("text/plain",)),)),
-    Route("/version", ("GET",), ops.show_version, scope=Scope.PUBLIC, answers=(Answer("the version", Version),)),
+    Route(
+        "/metrics", ("GET",), ops.metrics, audience=Audience.OPERATORS,
+        scope=Scope.OPERATE, answers=(Answer("metrics", None, ("text/plain",)),),
+    ),
+    Route(
+        "/version", ("GET",), ops.show_version, audience=Audience.EVERYBODY,
+        scope=Scope.PUBLIC, answers=(Answer("the version", Version),),
+    ),
 )  # fmt: skip
 
 _ROUTES: Final = {route.endpoint: route for route in ROUTES}

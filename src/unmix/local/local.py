@@ -248,7 +248,7 @@ def _counted(number: int, what: str) -> str:
 def _rest_is_ready(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", "/healthz")  # REST listens only once Redis and the store have answered
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
