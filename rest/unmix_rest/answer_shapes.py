@@ -50,6 +50,17 @@ class Redelivery(View):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionView(View):
+    """Whether a key is wanted here, and what is known of the one that the browser has signed in with, null if none."""
+
+    needs_key: bool
+    name: str | None
+    tenant: str | None
+    scopes: tuple[str, ...]
+    expires_at: str | None  # of the key; the session may end before
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting(View):
     """What waits, how much that is in all, and what runs."""
 

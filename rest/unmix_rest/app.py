@@ -13,6 +13,7 @@ from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
+from unmix_rest import access
 from unmix_rest.http import cors, problems
 from unmix_rest.http.uploads import body_limit_bytes
 from unmix_rest.live import Live
@@ -41,13 +42,15 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, live: Li
         probe,
         Metrics(),
         live or Live(queue),
-        Description(table.ROUTES, ops.VERSION),
+        Description(table.ROUTES, ops.VERSION, needs_key=settings.auth == "keys"),
+        access.Access(settings, store),
         threading.Semaphore(max(1, settings.rest_threads // 2)),
     )
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = body_limit_bytes(settings.max_upload_mb << 20)
     table.register(app, services)
+    access.register(app, services.access, table.ROUTES)
     problems.register(app, services.metrics, table.ROUTES)
     cors.register(app, cors.Cors(settings.allowed_origins))
 

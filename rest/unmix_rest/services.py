@@ -8,6 +8,7 @@ from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
+from unmix_rest.access import Access
 from unmix_rest.live import Live
 from unmix_rest.metrics import Metrics
 from unmix_rest.openapi import Description
@@ -25,4 +26,5 @@ class Services:
     metrics: Metrics
     live: Live
     description: Description
+    access: Access
     intake: threading.Semaphore  # held by whoever takes a song in, on whatever thread

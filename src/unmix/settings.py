@@ -155,6 +155,17 @@ class Settings(BaseSettings):
         ge=0,
         description="Most clients at once that are told of jobs as they go, wait for their end, or fetch all stems.",
     )
+    auth: Literal["none", "keys"] = Field(
+        "none", description="`keys`: whoever asks REST needs a key (`unmix keys create`); `none`: nobody does."
+    )
+    open: bool = Field(
+        False, description="Without keys, let everybody in who reaches REST; else it listens on loopback only."
+    )
+    hosts: str = Field(
+        "",
+        description="Names by which REST is asked while it wants no keys, beside `localhost`, separated by commas; "
+        "`*`: any.",
+    )
     cors_origins: str = Field(
         "",
         description="Origins whose pages may use the API, as `https://example.com`, separated by commas; `*`: all.",
@@ -194,6 +205,10 @@ class Settings(BaseSettings):
     )
     keep_stems_days: float = Field(
         0, ge=0, description="How long stems and documents stay after a job was over; 0: for ever."
+    )
+
+    key: SecretStr = Field(
+        SecretStr(""), description="Key with which the command line asks a server, unless the server's URL has one."
     )
 
     log_list_max: int = Field(10_000, ge=0, description="Longest `logging` list in Redis; 0: do not log there.")
@@ -253,6 +268,11 @@ class Settings(BaseSettings):
     def allowed_origins(self) -> frozenset[str]:
         """The origins in `cors_origins`."""
         return frozenset(_listed(self.cors_origins))
+
+    @property
+    def known_hosts(self) -> frozenset[str]:
+        """The names in `hosts`."""
+        return frozenset(_listed(self.hosts.lower()))
 
     @property
     def trusted_sums(self) -> frozenset[str]:

@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.audio": {"unmix.errors"},
     "unmix.engine": {"unmix.errors", "unmix.names", "unmix.resources", "unmix.audio"},
     "unmix.store": {"unmix.errors", "unmix.names"},
+    "unmix.access": {"unmix.errors", "unmix.names", "unmix.document", "unmix.store"},
     "unmix.queue": {"unmix.errors", "unmix.job", "unmix.outcome", "unmix.job_view"},
     "unmix.ledger": {"unmix.errors", "unmix.names", "unmix.document", "unmix.job", "unmix.outcome", "unmix.store"},
     "unmix.outbound": {"unmix.errors"},
@@ -42,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.cli": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.separating"),
         *("unmix.client", "unmix.janitor", "unmix.local", "unmix.runtime", "unmix.callbacks"),
+        "unmix.access",
     },
     "unmix_rest": {
         *(
@@ -55,6 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "unmix.queue",
         ),
         *("unmix.ledger", "unmix.callbacks", "unmix.outbound", "unmix.runtime", "unmix.job_view"),
+        *("unmix.access", "unmix.document"),
     },
     "unmix_worker": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.outcome", "unmix.settings", "unmix.audio", "unmix.engine"),
@@ -71,6 +74,7 @@ SOLE_IMPORTERS = {
     "torchaudio": {"unmix.engine.resample"},
     "lameenc": {"unmix.audio.mp3"},
     "openapi_pydantic": {"unmix_rest.openapi.document"},
+    "itsdangerous": {"unmix.access.seals"},
 }
 
 

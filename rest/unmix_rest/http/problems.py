@@ -32,6 +32,9 @@ STATUS: Final[Mapping[str, int]] = {
     "duplicate_key": 400,
     "incomplete_body": 400,
     "bad_content_range": 400,
+    "key_required": 401,
+    "bad_key": 401,
+    "scope_missing": 403,
     "not_found": 404,
     "unknown_upload": 404,
     "method_not_allowed": 405,
@@ -111,6 +114,9 @@ NEW_STATUS: Final[Mapping[str, int]] = {
 
 RETRY_AFTER_SECONDS: Final = 5
 
+#: How to say a key. Not `Basic` too, though it is understood: browsers would ask people for a user and a password.
+_CHALLENGE: Final = 'Bearer realm="track-unmix"'
+
 _HTTP_CODES: Final = {
     400: "bad_request",
     404: "not_found",
@@ -170,6 +176,8 @@ def problem(code: str, detail: str, *, status: int, request_id: str = "", **more
     response.mimetype = "application/problem+json"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = _CHALLENGE
     return response
 
 

@@ -5,26 +5,17 @@ Half of it is for the application (lanes, how errors are told), half is what `un
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Final
 
 from flask import Response
 
+from unmix.access.keys import Scope
 from unmix_rest.http.lanes import Lane
 
 #: A JSON Schema, or a dataclass that stands for one.
 Shape = Mapping[str, Any] | type
 
 JSON: Final = "application/json"
-
-
-class Scope(StrEnum):
-    """What a client has to be allowed. Nothing asks for keys yet: today everybody is allowed everything."""
-
-    PUBLIC = "public"  # tells nothing of anybody's songs
-    READ = "read"  # jobs and their stems
-    WRITE = "write"  # songs may be sent, jobs changed and removed
-    OPERATE = "operate"  # for those who run the service
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,12 @@ from typing import Final
 #: What any request can be refused with, before it is looked at, or because of a mistake of ours.
 ALWAYS: Final = ("bad_request", "payload_too_large", "headers_too_large", "not_implemented", "internal_error")
 
+#: What any request can be refused with where a key is needed, which lies in the store.
+KEY: Final = (
+    *("key_required", "bad_key", "scope_missing"),
+    *("store_unavailable", "store_denied", "store_refused", "bucket_missing"),
+)
+
 QUEUE: Final = ("queue_unavailable", "queue_denied")
 STORE: Final = ("store_unavailable", "store_denied", "store_refused", "bucket_missing")
 STORE_WRITTEN: Final = (*STORE, "store_full", "store_read_only")

@@ -195,6 +195,7 @@ SONG_IN_QUERY: Final = tuple(
     Parameter(name, _spelled(schema), schema["description"]) for name, schema in {**_OPTIONS, **_OF_JOBS}.items()
 )
 PIECE: Final = (Body("application/octet-stream"), Body("audio/*"))
+KEY: Final = (Body(JSON, {"type": "object", "properties": {"key": {"type": ["string", "null"]}}}),)
 SIZE: Final = (
     Body(
         JSON,

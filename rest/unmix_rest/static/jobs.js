@@ -234,6 +234,14 @@ export function mountJobs({ say, onReachable, onOpenChanged, onDone }) {
       arrange();
       sendings.forEach(sender.add);
     },
+    /** Ask and send again what was refused because nobody was signed in. */
+    tryAgain() {
+      for (const { id, sending, isUnknown } of entries.find("")) {
+        if (id && isUnknown) look(id);
+        if (sending?.problem?.status === 401) sender.add(sending);
+      }
+      onOpenChanged();
+    },
     /** Show how a song gets on that is sent. */
     onSending(sending) {
       const entry = entries.ofSending(sending);

@@ -5,6 +5,12 @@ export default {
   "page.api": "Für Programme: die API",
   "page.about": "Auf diesem Server gemacht. Nichts wird woandershin geschickt.",
 
+  "signIn.title": "Anmelden",
+  "signIn.key": "Dein Schlüssel. Wer diesen Server betreibt, gibt dir einen.",
+  "signIn.send": "Anmelden",
+  "signIn.as": "Angemeldet als {name}.",
+  "signIn.out": "Abmelden",
+
   "upload.title": "Lieder hinzufügen",
   "upload.drop": "Lieder oder Ordner hierher ziehen",
   "upload.dropNow": "Loslassen, um sie hinzuzufügen",
@@ -101,6 +107,9 @@ export default {
 
   "player.missing": "Der Player ließ sich nicht laden. Die Downloads gehen trotzdem; lade die Seite neu, um es noch einmal zu versuchen.",
 
+  "error.key_required": "Melde dich erst mit deinem Schlüssel an.",
+  "error.bad_key": "Das ist kein Schlüssel dieses Servers, oder er gilt nicht mehr. Bitte den Betreiber um einen anderen.",
+  "error.scope_missing": "Dein Schlüssel ist nicht dafür. Frage, wer diesen Server betreibt.",
   "error.other": "Der Server sagt: {message}",
   "error.unreachable": "Der Server antwortet nicht. Versuche es gleich noch einmal.",
   "error.unreadable": "Die Antwort kam nicht von diesem Dienst. Versuche es gleich noch einmal, oder frage, wer ihn betreibt.",

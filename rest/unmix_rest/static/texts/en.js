@@ -5,6 +5,12 @@ export default {
   "page.api": "For programs: the API",
   "page.about": "Made on this server. Nothing is sent anywhere else.",
 
+  "signIn.title": "Sign in",
+  "signIn.key": "Your key. Whoever runs this server gives you one.",
+  "signIn.send": "Sign in",
+  "signIn.as": "Signed in as {name}.",
+  "signIn.out": "Sign out",
+
   "upload.title": "Add songs",
   "upload.drop": "Drop songs or folders here",
   "upload.dropNow": "Let go to add them",
@@ -101,6 +107,9 @@ export default {
 
   "player.missing": "The player could not be loaded. The downloads work all the same; reload the page to try again.",
 
+  "error.key_required": "Sign in with your key first.",
+  "error.bad_key": "This is no key of this server, or it counts no more. Ask who runs it for another one.",
+  "error.scope_missing": "Your key is not for this. Ask who runs this server.",
   "error.other": "The server says: {message}",
   "error.unreachable": "The server does not answer. Try again in a moment.",
   "error.unreadable": "The answer was not one of this service. Try again in a moment, or ask who runs it.",

@@ -1,0 +1,118 @@
+"""Who may ask: the one place in which each request is looked at before its route is, and what it found out.
+
+`unmix_rest.routes.table` says which scope a route wants; `unmix.access` has the keys. Whoever wants to know later who
+asks, calls `caller`.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from flask import Flask, Request, request
+
+from unmix.access.keyring import Keyring
+from unmix.access.keys import MAIN_TENANT, Key, Scope, hash_of, is_key
+from unmix.access.known_keys import KnownKeys
+from unmix.access.seals import Seals, Session
+from unmix.document import seconds_of
+from unmix.errors import AccessError
+from unmix.settings import Settings
+from unmix.store.protocol import ObjectStore
+from unmix_rest.http.credentials import credentials_of
+from unmix_rest.http.route import Route
+
+#: How long a browser stays signed in, if its key counts as long.
+SESSION_SECONDS: Final = 30 * 86_400
+
+#: In the environment of a request: its `Caller`.
+_CALLER: Final = "unmix.caller"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the owner of a key, or anybody where nobody is asked for one."""
+
+    tenant: str
+    key: Key | None = None
+
+
+#: Whoever asks a service without keys, or what is open to all.
+ANYBODY: Final = Caller(MAIN_TENANT)
+
+
+class Access:
+    """Knows the keys of a service, and the sessions that were made from them."""
+
+    def __init__(self, settings: Settings, store: ObjectStore, *, clock: Callable[[], float] = time.time) -> None:
+        self.needs_key = settings.auth == "keys"
+        self._clock = clock  # seconds since the epoch
+        self._keys = KnownKeys(Keyring(store, clock=clock), clock=clock)
+        self._seals = Seals(store)
+
+    def key_of(self, request: Request) -> Key | None:
+        """Return the key with which somebody asks, None if it is none.
+
+        Raises:
+            AccessError: what is given as a key is none that counts (`bad_key`).
+            StoreError: nobody can say, as the store is away.
+        """
+        said = credentials_of(request)
+        if said.key is not None:
+            return self.key(said.key)
+        session = self._seals.session(said.session, now=self._clock()) if said.session else None
+        return self._keys.live(session.key_hash) if session else None
+
+    def key(self, text: str) -> Key:
+        """Return what is known of a key that counts.
+
+        Raises:
+            AccessError: it is none (`bad_key`).
+            StoreError: nobody can say, as the store is away.
+        """
+        found = self._keys.live(hash_of(text)) if is_key(text) else None
+        if found is None:
+            raise AccessError("this is no key of this service, or it was revoked, or its time is over", code="bad_key")
+        return found
+
+    def session_of(self, key: Key) -> tuple[str, Session]:
+        """Return a session for the owner of a key, sealed, and what it says."""
+        ends_at = self._clock() + SESSION_SECONDS
+        if key.expires_at is not None:
+            ends_at = min(ends_at, seconds_of(key.expires_at))
+        session = Session(key.key_hash, int(ends_at))
+        return self._seals.of_session(session), session
+
+    def admit(self, request: Request, scope: Scope) -> Caller:
+        """Return who asks for something of this scope.
+
+        Raises:
+            AccessError: nobody who may (`key_required`, `bad_key`, `scope_missing`).
+            StoreError: nobody can say, as the store is away.
+        """
+        if not self.needs_key or scope is Scope.PUBLIC:
+            return ANYBODY
+        key = self.key_of(request)
+        if key is None:
+            raise AccessError("this service wants a key: Authorization: Bearer <key>", code="key_required")
+        if scope not in key.scopes:
+            raise AccessError(f"this key is not for what needs the scope {scope}", code="scope_missing")
+        return Caller(key.tenant, key)
+
+
+def register(app: Flask, access: Access, routes: Sequence[Route]) -> None:
+    """Let nobody reach a route of `app` who may not."""
+    by_endpoint = {route.endpoint: route for route in routes}
+
+    @app.before_request
+    def admit() -> None:
+        route = by_endpoint.get(request.endpoint or "")
+        # A browser asks without a key what a page may ask with one.
+        if route is not None and request.method != "OPTIONS":
+            request.environ[_CALLER] = access.admit(request, route.scope)
+
+
+def caller() -> Caller:
+    """Return who asks."""
+    found: Caller = request.environ.get(_CALLER, ANYBODY)
+    return found
