@@ -160,7 +160,7 @@ def form_head(length: int, boundary: str = "b0undary") -> tuple[bytes, bytes]:
     before = (f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="song.wav"\r\n\r\n').encode()
     after = f"\r\n--{boundary}--\r\n".encode()
     head = (
-        "POST /apiv1/separate HTTP/1.1\r\nHost: rest\r\n"
+        "POST /apiv1/separate HTTP/1.1\r\nHost: localhost\r\n"
         f"Content-Type: multipart/form-data; boundary={boundary}\r\n"
         f"Content-Length: {len(before) + length + len(after)}\r\n\r\n"
     ).encode()

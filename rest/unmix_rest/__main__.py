@@ -6,6 +6,7 @@ from functools import partial
 import structlog
 from pydantic import ValidationError
 
+from unmix.access.exposure import check_exposure
 from unmix.errors import UnmixError
 from unmix.runtime.connect import connect_queue, connect_store, wait_for_services
 from unmix.runtime.logs import configure_logs
@@ -21,6 +22,7 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT; the exit status is 1 if a setting is wrong or a service stays away."""
     try:
         settings = Settings()
+        check_exposure(settings.host, needs_key=settings.auth == "keys", is_open=settings.open)
         queue, store = connect_queue(settings), connect_store(settings)
     except (ValidationError, UnmixError) as error:
         print(error, file=sys.stderr)
@@ -32,6 +34,8 @@ def main() -> int:
     except UnmixError as error:
         log.error("a service stays away", code=error.code, error=error.message)
         return 1
+    if settings.open and settings.auth != "keys":
+        log.warning("rest lets everybody in: whoever reaches it may fetch and remove all songs", host=settings.host)
     log.info("rest ready", host=settings.host, port=settings.port, models=list(settings.allowed_models))
     live = Live(queue)
     app = create_app(settings, queue, store, live)

@@ -11,6 +11,7 @@ from typing import Final
 
 from flask import Flask, Request, request
 
+from unmix.access.exposure import KnownHosts
 from unmix.access.keyring import Keyring
 from unmix.access.keys import MAIN_TENANT, Key, Scope, hash_of, is_key
 from unmix.access.known_keys import KnownKeys
@@ -20,10 +21,17 @@ from unmix.errors import AccessError
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
 from unmix_rest.http.credentials import credentials_of
+from unmix_rest.http.origins import is_from_elsewhere
 from unmix_rest.http.route import Route
 
 #: How long a browser stays signed in, if its key counts as long.
 SESSION_SECONDS: Final = 30 * 86_400
+
+#: What a page elsewhere can never do, with whatever method.
+_CHANGING: Final = (Scope.SUBMIT, Scope.DELETE)
+_HARMLESS_METHODS: Final = ("GET", "HEAD", "OPTIONS")
+#: Those who watch over a service ask by whatever name or address.
+_ASKED_BY_ANY_NAME: Final = "/healthz"
 
 #: In the environment of a request: its `Caller`.
 _CALLER: Final = "unmix.caller"
@@ -46,9 +54,29 @@ class Access:
 
     def __init__(self, settings: Settings, store: ObjectStore, *, clock: Callable[[], float] = time.time) -> None:
         self.needs_key = settings.auth == "keys"
+        self._hosts = None if self.needs_key else KnownHosts(settings.known_hosts, is_open=settings.open)
+        self._pages = settings.allowed_origins
         self._clock = clock  # seconds since the epoch
         self._keys = KnownKeys(Keyring(store, clock=clock), clock=clock)
         self._seals = Seals(store)
+
+    def check_origin(self, request: Request, scope: Scope | None) -> None:
+        """Refuse what a browser asks because a page elsewhere wants it; `scope` is the route's, None if there is none.
+
+        Whoever says a key in `Authorization: Bearer` is no browser that does what a page wants without knowing.
+
+        Raises:
+            AccessError: we are asked by a name that is not ours (`unknown_host`), or something is to be changed by
+                somebody else's page (`foreign_page`).
+        """
+        host = request.headers.get("Host")
+        if self._hosts and host is not None and request.path != _ASKED_BY_ANY_NAME and not self._hosts.has(host):
+            text = "this service is not known by this name: its operator can name it in UNMIX_HOSTS"
+            raise AccessError(text, code="unknown_host")
+        changes = request.method not in _HARMLESS_METHODS or (request.method != "OPTIONS" and scope in _CHANGING)
+        says_key = self.needs_key and request.headers.get("Authorization", "").lower().startswith("bearer ")
+        if changes and not says_key and is_from_elsewhere(request, self._pages):
+            raise AccessError("pages of other origins may change nothing here", code="foreign_page")
 
     def key_of(self, request: Request) -> Key | None:
         """Return the key with which somebody asks, None if it is none.
@@ -107,6 +135,7 @@ def register(app: Flask, access: Access, routes: Sequence[Route]) -> None:
     @app.before_request
     def admit() -> None:
         route = by_endpoint.get(request.endpoint or "")
+        access.check_origin(request, route.scope if route else None)
         # A browser asks without a key what a page may ask with one.
         if route is not None and request.method != "OPTIONS":
             request.environ[_CALLER] = access.admit(request, route.scope)

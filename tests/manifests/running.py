@@ -69,3 +69,12 @@ def pods_are_watched_and_end_in_peace(manifests: Manifests) -> Iterator[str]:
     for budget in manifests.of_kind("PodDisruptionBudget"):
         if budget["spec"].get("maxUnavailable") in (None, 0, "0%"):
             yield f"PodDisruptionBudget {budget['metadata']['name']} may keep a node from being drained"
+
+
+def strangers_are_let_in_on_purpose(manifests: Manifests) -> Iterator[str]:
+    for workload in manifests.workloads:
+        for container in workload.containers:
+            told = manifests.environment(workload, container)
+            is_meant = told.get("UNMIX_AUTH") == "keys" or told.get("UNMIX_OPEN") == "yes"
+            if workload.name == "Deployment rest" and not is_meant:
+                yield f"{workload.name} asks nobody for a key, and nobody has written UNMIX_OPEN=yes"

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "unmix.local": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.runtime"),
-        "unmix.resources",
+        *("unmix.resources", "unmix.access"),
     },
     "unmix.cli": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.separating"),

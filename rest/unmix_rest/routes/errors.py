@@ -3,7 +3,10 @@
 from typing import Final
 
 #: What any request can be refused with, before it is looked at, or because of a mistake of ours.
-ALWAYS: Final = ("bad_request", "payload_too_large", "headers_too_large", "not_implemented", "internal_error")
+ALWAYS: Final = (
+    *("bad_request", "payload_too_large", "headers_too_large", "not_implemented", "internal_error"),
+    *("foreign_page", "unknown_host"),
+)
 
 #: What any request can be refused with where a key is needed, which lies in the store.
 KEY: Final = (

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from unmix.access.exposure import check_exposure
 from unmix.errors import InputError, UnmixError
 from unmix.local.embedded_redis import roles, server_command, write_users
 from unmix.local.sizing import threads_for
@@ -112,11 +113,16 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
     """Run the service until Ctrl-C or SIGTERM.
 
     Raises:
-        InputError: the port or the data folder is in use (`port_in_use`, `data_dir_in_use`).
+        InputError: the port or the data folder is in use (`port_in_use`, `data_dir_in_use`), or strangers would be
+            served without a word (`exposed`).
         QueueError: there is no Redis-protocol server on this machine, or not its settings (`no_redis_server`,
             `no_redis_config`).
     """
     keep_secrets()
+    needs_key = settings.auth == "keys"
+    check_exposure(settings.host, needs_key=needs_key, is_open=settings.open)
+    if settings.open and not needs_key:
+        say(f"warning: whoever reaches {settings.host}:{plan.port} may send, fetch and remove all songs (UNMIX_OPEN)")
     with interruptible(), running(settings, plan, say=say) as stack:
         try:
             stack.wait_until_ready()
@@ -214,6 +220,8 @@ def _stages(settings: Settings, plan: LocalPlan, own_redis: _OwnRedis | None) ->
         **os.environ,
         "UNMIX_MODEL": plan.model,
         "UNMIX_DEVICE": settings.device,
+        "UNMIX_AUTH": settings.auth,
+        "UNMIX_HOST": settings.host,
         "UNMIX_THREADS": str(threads_for(settings, plan.workers)),  # left alone, each worker would take every processor
         "UNMIX_PORT": str(plan.port),
         "UNMIX_STORE_URL": f"file://{plan.data_dir / 'store'}",
