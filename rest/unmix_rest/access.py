@@ -15,7 +15,7 @@ from unmix.access.exposure import KnownHosts
 from unmix.access.keyring import Keyring
 from unmix.access.keys import MAIN_TENANT, Key, Scope, hash_of, is_key
 from unmix.access.known_keys import KnownKeys
-from unmix.access.seals import Seals, Session
+from unmix.access.seals import Link, Seals, Session
 from unmix.document import seconds_of
 from unmix.errors import AccessError
 from unmix.settings import Settings
@@ -26,6 +26,10 @@ from unmix_rest.http.route import Route
 
 #: How long a browser stays signed in, if its key counts as long.
 SESSION_SECONDS: Final = 30 * 86_400
+
+#: How long a link to a job holds if nobody says, and at most.
+LINK_HOURS: Final = 7 * 24
+MOST_LINK_HOURS: Final = 365 * 24
 
 #: What a page elsewhere can never do, with whatever method.
 _CHANGING: Final = (Scope.SUBMIT, Scope.DELETE)
@@ -39,10 +43,10 @@ _CALLER: Final = "unmix.caller"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the owner of a key, or anybody where nobody is asked for one."""
+    """Who asks: the owner of a key, whoever got a link from one, or anybody where nobody is asked for a key."""
 
     tenant: str
-    key: Key | None = None
+    key: Key | None = None  # of a link, that of whoever gave it
 
 
 #: Whoever asks a service without keys, or what is open to all.
@@ -105,27 +109,45 @@ class Access:
 
     def session_of(self, key: Key) -> tuple[str, Session]:
         """Return a session for the owner of a key, sealed, and what it says."""
-        ends_at = self._clock() + SESSION_SECONDS
-        if key.expires_at is not None:
-            ends_at = min(ends_at, seconds_of(key.expires_at))
-        session = Session(key.key_hash, int(ends_at))
+        session = Session(key.key_hash, self._ends_at(key, SESSION_SECONDS))
         return self._seals.of_session(session), session
 
-    def admit(self, request: Request, scope: Scope) -> Caller:
-        """Return who asks for something of this scope.
+    def link_of(self, key: Key, job_id: str, *, hours: float) -> tuple[str, Link]:
+        """Return a link to a job from the owner of a key, sealed, and what it says; it does not outlive the key."""
+        ends_at = self._ends_at(key, hours * 3600)
+        link = Link(job_id, key.key_hash, ends_at)
+        return self._seals.of_link(link), link
+
+    def admit(self, request: Request, route: Route) -> Caller:
+        """Return who asks for this route.
 
         Raises:
-            AccessError: nobody who may (`key_required`, `bad_key`, `scope_missing`).
+            AccessError: nobody who may (`key_required`, `bad_key`, `bad_link`, `scope_missing`).
             StoreError: nobody can say, as the store is away.
         """
+        scope = route.scope
         if not self.needs_key or scope is Scope.PUBLIC:
             return ANYBODY
+        if route.takes_links and "link" in request.args and "Authorization" not in request.headers:
+            return self._guest(request.args["link"], (request.view_args or {})["job_id"])
         key = self.key_of(request)
         if key is None:
             raise AccessError("this service wants a key: Authorization: Bearer <key>", code="key_required")
         if scope not in key.scopes:
             raise AccessError(f"this key is not for what needs the scope {scope}", code="scope_missing")
         return Caller(key.tenant, key)
+
+    def _guest(self, text: str, job_id: str) -> Caller:
+        """Return who came by a link to this job."""
+        link = self._seals.link(text, now=self._clock())
+        giver = self._keys.live(link.key_hash) if link and link.job_id == job_id else None
+        if giver is None or Scope.READ not in giver.scopes:
+            raise AccessError("this is no link to this job, or its time or that of its giver is over", code="bad_link")
+        return Caller(giver.tenant, giver)
+
+    def _ends_at(self, key: Key, seconds: float) -> int:
+        ends_at = self._clock() + seconds
+        return int(ends_at if key.expires_at is None else min(ends_at, seconds_of(key.expires_at)))
 
 
 def register(app: Flask, access: Access, routes: Sequence[Route]) -> None:
@@ -138,7 +160,7 @@ def register(app: Flask, access: Access, routes: Sequence[Route]) -> None:
         access.check_origin(request, route.scope if route else None)
         # A browser asks without a key what a page may ask with one.
         if route is not None and request.method != "OPTIONS":
-            request.environ[_CALLER] = access.admit(request, route.scope)
+            request.environ[_CALLER] = access.admit(request, route)
 
 
 def caller() -> Caller:

@@ -61,6 +61,15 @@ class SessionView(View):
 
 
 @dataclass(frozen=True, slots=True)
+class LinkView(View):
+    """A link: whoever has it may see and hear the job, without a key."""
+
+    url: str  # of the job; `link` opens the URLs in its answer too
+    link: str
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting(View):
     """What waits, how much that is in all, and what runs."""
 

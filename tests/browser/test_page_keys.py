@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from local_mode import LocalMode
 from page_support import choose, song, wait_until_ready
+from support import PATIENCE_SECONDS
 from unmix.access.keyring import Keyring
 from unmix.access.keys import USUAL
 from unmix.store.file import FileStore
@@ -64,6 +66,22 @@ def test_a_song_that_was_refused_goes_when_somebody_signs_in_again(page: Page, k
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     sign_in(page, key)
     wait_until_ready(page, "Late")
+
+
+def test_a_song_is_shared_with_somebody_who_has_no_key(open_page: Callable[..., Page], key: str) -> None:
+    page = open_page()
+    sign_in(page, key)
+    choose(page, song("Shared.wav", 902))
+    wait_until_ready(page, "Shared")
+    page.get_by_role("button", name="Share: Shared").click()
+    link = page.get_by_label("Link to all downloads of Shared")
+    expect(link).to_be_focused()
+    url = link.input_value()
+    downloaded = requests.get(url, timeout=PATIENCE_SECONDS)
+    assert (downloaded.status_code, downloaded.content[:2]) == (200, b"PK")
+    assert requests.get(url.partition("?")[0], timeout=PATIENCE_SECONDS).status_code == 401
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
 
 
 def test_axe_finds_nothing_where_a_key_is_asked_for(open_page: Callable[..., Page], key: str) -> None:

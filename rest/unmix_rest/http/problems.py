@@ -35,6 +35,8 @@ STATUS: Final[Mapping[str, int]] = {
     "key_required": 401,
     "bad_key": 401,
     "scope_missing": 403,
+    "bad_link": 403,
+    "no_keys": 409,
     "foreign_page": 403,
     "unknown_host": 421,
     "not_found": 404,

@@ -74,6 +74,11 @@ class Route:
         return f"{self.view.__module__.rpartition('.')[2]}.{self.view.__name__}"
 
     @property
+    def takes_links(self) -> bool:
+        """Whether a link to a job opens it: it reads that one job."""
+        return self.scope is Scope.READ and "<job_id>" in self.rule and self.methods == ("GET",)
+
+    @property
     def summary(self) -> str:
         """What happens, in a sentence: how the docstring of the view begins."""
         return (self.view.__doc__ or "").strip().partition("\n")[0]

@@ -54,6 +54,13 @@ _SECURITY: Final[Mapping[str, Mapping[str, str]]] = {
         "description": "what a browser gets for a key at `POST /apiv1/session`",
     },
 }
+#: How somebody says that he was let in by the owner of a key.
+_LINK: Final = {
+    "type": "apiKey",
+    "in": "query",
+    "name": "link",
+    "description": "what `POST /apiv1/jobs/{job_id}/links` has made for this job",
+}
 
 _VARIABLE: Final = re.compile(r"<(?:int:|path:)?(\w+)>")
 
@@ -72,7 +79,9 @@ def document_of(routes: Sequence[Route], version: str, *, needs_key: bool) -> di
         paths={path: PathItem.model_validate(operations) for path, operations in paths.items()},
         components=Components(
             schemas={name: Schema.model_validate(schema) for name, schema in schemas_of(kinds).items()},
-            securitySchemes={name: SecurityScheme.model_validate(scheme) for name, scheme in _SECURITY.items()},
+            securitySchemes={
+                name: SecurityScheme.model_validate(scheme) for name, scheme in {**_SECURITY, "link": _LINK}.items()
+            },
         ),
         tags=[Tag(name=name) for name in dict.fromkeys(map(_tag, routes))],
     )
@@ -87,7 +96,7 @@ def _operation(route: Route, method: str, routes: Sequence[Route], *, needs_key:
         "summary": route.summary,
         "tags": [_tag(route)],
         "responses": responses | {str(status): answer for status, answer in _errors(route)},
-        "security": _security(route.scope, needs_key=needs_key),
+        "security": _security(route, needs_key=needs_key),
         "x-scope": route.scope.value,
     }
     if parameters := [*_variables(route), *_parameters(route)]:
@@ -98,11 +107,12 @@ def _operation(route: Route, method: str, routes: Sequence[Route], *, needs_key:
     return Operation.model_validate(fields)
 
 
-def _security(scope: Scope, *, needs_key: bool) -> list[dict[str, list[str]]]:
-    """Return the ways to say a key that may do this, one of which is enough."""
-    if scope is Scope.PUBLIC:
+def _security(route: Route, *, needs_key: bool) -> list[dict[str, list[str]]]:
+    """Return the ways to say who may do this, one of which is enough."""
+    if route.scope is Scope.PUBLIC:
         return []
-    ways: list[dict[str, list[str]]] = [{name: [scope.value]} for name in _SECURITY]
+    names = [*_SECURITY, "link"] if route.takes_links else [*_SECURITY]
+    ways: list[dict[str, list[str]]] = [{name: [route.scope.value]} for name in names]
     return ways if needs_key else [{}, *ways]
 
 
@@ -169,6 +179,8 @@ def _errors(route: Route) -> Iterator[tuple[int, Response]]:
     takes_forms = any(body.media_type == parameters.FORM for body in route.bodies)
     codes: defaultdict[int, list[str]] = defaultdict(list)
     of_key = () if route.scope is Scope.PUBLIC else errors.KEY
+    if route.takes_links:
+        of_key = (*of_key, "bad_link")
     for code in dict.fromkeys((*route.errors, *of_key, *errors.ALWAYS)):
         for status in statuses(code, is_new=route.is_new or takes_forms, is_old=not route.is_new):
             codes[status].append(code)

@@ -20,6 +20,7 @@ from unmix_rest.answer_shapes import (
     Failures,
     Health,
     JobPage,
+    LinkView,
     Models,
     Parts,
     Peaks,
@@ -41,6 +42,7 @@ from unmix_rest.routes import (
     errors,
     events,
     jobs,
+    links,
     models,
     ops,
     page,
@@ -162,6 +164,12 @@ ROUTES: Final = (
         "/apiv1/jobs/<job_id>/peaks", ("GET",), parts.peaks,
         scope=Scope.READ, parameters=parameters.DOWNLOAD, errors=("not_found", *errors.DOWNLOAD, *errors.STORE),
         answers=_download("application/json", shape=Peaks),
+    ),
+    Route(
+        "/apiv1/jobs/<job_id>/links", ("POST",), links.make_link, is_new=True,
+        scope=Scope.READ, bodies=parameters.HOURS, needs_body=False,
+        errors=("not_found", "no_keys", "invalid_field", *errors.JSON_BODY, *errors.QUEUE, *errors.STORE_WRITTEN),
+        answers=(Answer("the link", LinkView, status=201),),
     ),
     Route(
         "/apiv1/uploads", ("POST",), uploads.open_upload, is_new=True,

@@ -12,7 +12,7 @@ let cards = 0;
 /**
  * Return the card of a song.
  *
- * @param {Record<string, () => void>} actions listen, cancel, retry, remove, dismiss
+ * @param {Record<string, () => void>} actions listen, cancel, retry, share, remove, dismiss
  * @param {(name: string) => void} onRename
  * @returns {{element: HTMLElement, stage: HTMLElement, show: (entry: object) => void, setOpen: (is: boolean) => void}}
  *   `stage` is where the player goes
@@ -24,10 +24,11 @@ export function makeCard(actions, onRename) {
   const why = make("span", { className: "why" });
   const progress = make("progress", { max: 1 });
   const notes = make("p", { className: "notes quiet small" });
+  const shared = make("input", { type: "text", className: "shared", readOnly: true, hidden: true });
   const downloads = make("ul", { className: "downloads" });
   const stage = make("div", { className: "stage", id: `stage-${cards}`, hidden: true });
   const buttons = Object.fromEntries(
-    ["listen", "cancel", "retry", "rename", "delete", "dismiss"].map((name) => [
+    ["listen", "cancel", "retry", "share", "rename", "delete", "dismiss"].map((name) => [
       name,
       make("button", { type: "button", className: name, hidden: true }, texts(`action.${name}`)),
     ]),
@@ -52,6 +53,7 @@ export function makeCard(actions, onRename) {
     make("p", { className: "status" }, state, " ", why),
     progress,
     downloads,
+    shared,
     notes,
     stage,
   );
@@ -85,6 +87,7 @@ export function makeCard(actions, onRename) {
     const shown = {
       listen: isOpen || (isJob && isPlayable(view)),
       cancel: sending ? !isRefused : isJob && !isOver(view),
+      share: isJob && hasStems(view),
       retry: isRefused || (isJob && ["failed", "cancelled"].includes(view.status)),
       rename: isJob,
       delete: isJob && isOver(view),
@@ -127,7 +130,7 @@ export function makeCard(actions, onRename) {
     call(buttons.delete, "delete");
   }
 
-  for (const name of ["listen", "cancel", "retry", "dismiss"]) buttons[name].addEventListener("click", actions[name]);
+  for (const name of ["listen", "cancel", "retry", "share", "dismiss"]) buttons[name].addEventListener("click", actions[name]);
   buttons.delete.addEventListener("click", () => {
     if (sure) {
       endSure();
@@ -164,6 +167,13 @@ export function makeCard(actions, onRename) {
     element,
     stage,
     show,
+    /** Show a link to the song, ready to be copied. */
+    showLink(url) {
+      Object.assign(shared, { value: url, hidden: false });
+      shared.setAttribute("aria-label", texts("share.label", { name: title.textContent }));
+      shared.focus();
+      shared.select();
+    },
     setOpen: (value) => {
       isOpen = value;
       stage.hidden = !value;

@@ -19,6 +19,7 @@ export function mountSignIn({ onSignedIn }) {
   function show({ needs_key: needsKey, name }) {
     byId("signed-in").hidden = !name;
     write(byId("signed-in-as"), texts("signIn.as", { name: name ?? "" }));
+    document.body.classList.toggle("has-keys", needsKey);
     ask(needsKey && !name);
   }
 

@@ -1,4 +1,4 @@
-"""What is signed for those who have a key, so that nothing need be kept of it: sessions of a browser.
+"""What is signed for those who have a key, so that nothing need be kept of it: sessions of a browser, links to a job.
 
 Each names its key, so that it ends with it, and the time at which it ends by itself. The secret that signs lies beside
 the keys; removing it from the store, and starting REST again, ends them all.
@@ -26,6 +26,15 @@ class Session:
     ends_at: int  # seconds since the epoch
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The right of whoever has it to see and hear one job, until the time is over."""
+
+    job_id: str
+    key_hash: str  # of whoever gave it
+    ends_at: int  # seconds since the epoch
+
+
 class Seals:
     """Signs, and reads what was signed. The secret is read from the store when it is needed for the first time."""
 
@@ -50,6 +59,25 @@ class Seals:
         match self._opened("session", text):
             case [str() as key_hash, int() as ends_at] if now < ends_at:
                 return Session(key_hash, ends_at)
+        return None
+
+    def of_link(self, link: Link) -> str:
+        """Return a link as text that only we can have made, and that can stand in a URL as it is.
+
+        Raises:
+            StoreError: the secret cannot be read.
+        """
+        return self._sealed("link", [link.job_id, link.key_hash, link.ends_at])
+
+    def link(self, text: str, *, now: float) -> Link | None:
+        """Return the link in `text`; None if it is none of ours, or over at `now`, in seconds since the epoch.
+
+        Raises:
+            StoreError: the secret cannot be read.
+        """
+        match self._opened("link", text):
+            case [str() as job_id, str() as key_hash, int() as ends_at] if now < ends_at:
+                return Link(job_id, key_hash, ends_at)
         return None
 
     def _sealed(self, kind: str, value: list[Any]) -> str:

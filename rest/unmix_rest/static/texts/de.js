@@ -88,6 +88,7 @@ export default {
   "action.close": "Player schließen",
   "action.cancel": "Abbrechen",
   "action.retry": "Noch einmal versuchen",
+  "action.share": "Teilen",
   "action.rename": "Umbenennen",
   "action.save": "Speichern",
   "action.delete": "Löschen",
@@ -95,6 +96,7 @@ export default {
   "action.dismiss": "Aus der Liste nehmen",
   "action.of": "{action}: {name}",
   "rename.label": "Neuer Name",
+  "share.label": "Link zu allen Downloads von {name}, für eine Woche",
 
   "said.sent": "{name} ist gesendet.",
   "said.refused": "{name} wurde nicht angenommen. {why}",
@@ -103,6 +105,7 @@ export default {
   "said.done": "{name} ist fertig.",
   "said.failed": "{name} ging nicht. {why}",
   "said.cancelled": "{name} ist abgebrochen.",
+  "said.shared": "Es gibt einen Link zu {name}, bereit zum Kopieren.",
   "said.deleted": "{name} ist gelöscht.",
 
   "player.missing": "Der Player ließ sich nicht laden. Die Downloads gehen trotzdem; lade die Seite neu, um es noch einmal zu versuchen.",

@@ -88,6 +88,7 @@ export default {
   "action.close": "Close player",
   "action.cancel": "Cancel",
   "action.retry": "Try again",
+  "action.share": "Share",
   "action.rename": "Rename",
   "action.save": "Save",
   "action.delete": "Delete",
@@ -95,6 +96,7 @@ export default {
   "action.dismiss": "Remove from list",
   "action.of": "{action}: {name}",
   "rename.label": "New name",
+  "share.label": "Link to all downloads of {name}, for a week",
 
   "said.sent": "{name} is sent.",
   "said.refused": "{name} was not taken. {why}",
@@ -103,6 +105,7 @@ export default {
   "said.done": "{name} is ready.",
   "said.failed": "{name} did not work. {why}",
   "said.cancelled": "{name} is cancelled.",
+  "said.shared": "There is a link to {name}, ready to be copied.",
   "said.deleted": "{name} is deleted.",
 
   "player.missing": "The player could not be loaded. The downloads work all the same; reload the page to try again.",
