@@ -1,4 +1,4 @@
-"""What pages of other origins can have a browser do to a service that trusts whoever reaches it: nothing that counts."""
+"""What pages of other origins can have a browser do to a service that trusts whoever reaches it: nothing that lasts."""
 
 from pathlib import Path
 from typing import Any

@@ -220,7 +220,9 @@ def test_the_description_says_that_a_key_is_wanted(guarded: Rest, rest: Rest) ->
     assert {"key": ["read"]} in queue["security"]
     assert {} not in queue["security"]
     assert wanted["paths"]["/healthz"]["get"]["security"] == []
-    assert {way for each in queue["security"] for way in each} == set(wanted["components"]["securitySchemes"])
+    job = wanted["paths"]["/apiv1/jobs/{job_id}"]["get"]
+    assert {way for each in job["security"] for way in each} == set(wanted["components"]["securitySchemes"])
+    assert {"link": ["read"]} not in queue["security"]
     unwanted = rest.client.get("/apiv1/openapi.json").json
     assert {} in unwanted["paths"]["/apiv1/queue"]["get"]["security"]
 
