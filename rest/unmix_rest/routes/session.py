@@ -32,9 +32,9 @@ def session(services: Services) -> Response:
 
 def sign_in(services: Services) -> Response:
     """Take a key, in the body or in `Authorization`, and set the cookie."""
+    text = _said_key()
     if not services.access.needs_key:
         return _tell(services, None)
-    text = _said_key()
     key = services.access.key(text) if text is not None else services.access.key_of(request)
     if key is None:
         raise InputError("the body has to have a key", code="missing_field")
