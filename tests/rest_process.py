@@ -39,11 +39,11 @@ server.create_server = lambda app, **options: create_server(app, **options | {"c
 HOLD = """
 import os, pathlib, threading, time, unmix.audio.probe
 folder, check = pathlib.Path(os.environ["TMPDIR"]), unmix.audio.probe.Probe.check
-def held(*args):
+def held(*args, **options):
     (folder / f"checking-{threading.get_ident()}").touch()
     while (folder / "hold").exists():
         time.sleep(0.02)
-    return check(*args)
+    return check(*args, **options)
 unmix.audio.probe.Probe.check = held
 """
 

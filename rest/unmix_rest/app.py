@@ -4,16 +4,16 @@
 answer. The flow of a song begins in `unmix_rest.routes.separate`.
 """
 
-import threading
-
 from flask import Flask, Response, request
 
 from unmix.audio.probe import Probe
+from unmix.audio.turns import Turns
 from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
 from unmix_rest.http import cors, problems
+from unmix_rest.http.lanes import UPLOADS_OF_A_CLIENT
 from unmix_rest.http.uploads import body_limit_bytes
 from unmix_rest.live import Live
 from unmix_rest.metrics import Metrics
@@ -31,6 +31,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, live: Li
         min_seconds=settings.min_song_seconds,
         max_seconds=settings.max_song_seconds,
         limit_seconds=settings.probe_seconds,
+        cpu_seconds=settings.probe_cpu_seconds,
         memory_mb=settings.probe_memory_mb,
     )
     services = Services(
@@ -42,7 +43,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, live: Li
         Metrics(),
         live or Live(queue),
         Description(table.ROUTES, ops.VERSION),
-        threading.Semaphore(max(1, settings.rest_threads // 2)),
+        Turns(max(1, settings.rest_threads // 2), each=UPLOADS_OF_A_CLIENT),
     )
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = False

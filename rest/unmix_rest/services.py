@@ -1,9 +1,9 @@
 """What the endpoints work with, put together once by the factory and handed to each of them."""
 
-import threading
 from dataclasses import dataclass
 
 from unmix.audio.probe import Probe
+from unmix.audio.turns import Turns
 from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
@@ -25,4 +25,4 @@ class Services:
     metrics: Metrics
     live: Live
     description: Description
-    intake: threading.Semaphore  # held by whoever takes a song in, on whatever thread
+    intake: Turns  # one is held by whoever takes a song in, on whatever thread

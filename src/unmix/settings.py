@@ -171,6 +171,9 @@ class Settings(BaseSettings):
     min_song_seconds: float = Field(0.1, ge=0, description="Shortest accepted song.")
     max_song_seconds: float = Field(3600, gt=0, description="Longest accepted song, by decoded samples.")
     probe_seconds: float = Field(60, gt=0, description="Longest time that the decode check of an upload may take.")
+    probe_cpu_seconds: float = Field(
+        30, gt=0, description="Most processor time that the check of one song may take; small files get less."
+    )
     probe_memory_mb: int = Field(1024, ge=256, description="Address space of the decode check in MiB.")
 
     callback_allow: str = Field(

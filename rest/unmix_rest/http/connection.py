@@ -14,6 +14,7 @@ from typing import Any, Final
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 
+from unmix_rest.http.clients import IS_GONE, has_left
 from unmix_rest.http.cors import Cors
 from unmix_rest.http.lanes import MAY_STAY, WAIT_TO_SEND
 from unmix_rest.http.problems import http_problem_json
@@ -36,6 +37,7 @@ class _AnswerTask(WSGITask):
         environment[MAY_STAY] = getattr(self.request, "may_stay", False)
         channel: Any = self.channel
         environment[WAIT_TO_SEND] = channel.wait_to_send
+        environment[IS_GONE] = channel.is_gone
         return environment
 
     def build_response_header(self) -> bytes:
@@ -111,6 +113,10 @@ class Connection(HTTPChannel):
                     raise ClientDisconnected
             if not self.connected:
                 raise ClientDisconnected
+
+    def is_gone(self) -> bool:
+        """Tell whether the client has closed the connection; nobody reads from it while a request is answered."""
+        return not self.connected or self.socket is None or has_left(self.socket)
 
     def send_continue(self) -> None:
         """Invite the body, unless the headers alone were refused: waitress would read all of it first."""

@@ -20,9 +20,10 @@ SONG: Final = (
     *("unsupported_media_type", "invalid_base64", "empty_audio"),
     *("unknown_model", "unknown_format", "unknown_bits", "unknown_bitrate", "unknown_precision", "unknown_stem"),
     *("weights_not_open", "out_of_range", "bad_region", "callback_scheme", "callback_forbidden", "too_many_callbacks"),
-    *("not_audio", "unsupported_container", "undecodable", "no_audio_frames", "too_short", "too_long"),
+    *("not_audio", "unsupported_container", "undecodable", "too_costly", "no_audio_frames", "too_short", "too_long"),
     *("bad_sample_rate", "bad_channels", "bad_samples", "too_many_streams", "external_reference"),
     "probe_unavailable",
+    "client_gone",
     *QUEUE,
     *STORE_WRITTEN,
 )
