@@ -13,6 +13,7 @@ from unmix.settings import Settings
 from unmix_rest.app import create_app
 from unmix_rest.http.cors import Cors
 from unmix_rest.http.server import serve
+from unmix_rest.http.temporary import sweep_leftovers
 from unmix_rest.live import Live
 from unmix_rest.routes.table import lanes_of
 
@@ -27,12 +28,14 @@ def main() -> int:
         return 1
     configure_logs("rest", settings, queue)
     log = structlog.get_logger()
+    sweep_leftovers()
     try:
         wait_for_services(queue, store)
     except UnmixError as error:
         log.error("a service stays away", code=error.code, error=error.message)
         return 1
     log.info("rest ready", host=settings.host, port=settings.port, models=list(settings.allowed_models))
+    log.info("retention", kept=settings.retention)
     live = Live(queue)
     app = create_app(settings, queue, store, live)
     serve(

@@ -12,8 +12,10 @@ from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
+from unmix_rest.admission import Admission
 from unmix_rest.http import cors, problems
 from unmix_rest.http.lanes import UPLOADS_OF_A_CLIENT
+from unmix_rest.http.temporary import Temporary
 from unmix_rest.http.uploads import body_limit_bytes
 from unmix_rest.live import Live
 from unmix_rest.metrics import Metrics
@@ -43,6 +45,8 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, live: Li
         Metrics(),
         live or Live(queue),
         Description(table.ROUTES, ops.VERSION),
+        Temporary(most_bytes=settings.temporary_mb << 20, min_free_gb=settings.min_free_gb),
+        Admission(settings, queue, store),
         Turns(max(1, settings.rest_threads // 2), each=UPLOADS_OF_A_CLIENT),
     )
     app = Flask(__name__, static_folder=None)

@@ -8,6 +8,8 @@ from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
+from unmix_rest.admission import Admission
+from unmix_rest.http.temporary import Temporary
 from unmix_rest.live import Live
 from unmix_rest.metrics import Metrics
 from unmix_rest.openapi import Description
@@ -25,4 +27,6 @@ class Services:
     metrics: Metrics
     live: Live
     description: Description
+    temporary: Temporary
+    admission: Admission
     intake: Turns  # one is held by whoever takes a song in, on whatever thread

@@ -68,6 +68,10 @@ class ObjectName:
         return f"{self.bucket}/{self.key}"
 
 
+#: What is written to see whether writing works.
+PROBE: Final = ObjectName(QUEUE_BUCKET, ".probe/readyz")
+
+
 def hash_song(data: bytes) -> str:
     """Return the song hash of `data`: its SHA-256 as 64 hex digits."""
     return hashlib.sha256(data).hexdigest()

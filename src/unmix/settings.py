@@ -199,6 +199,16 @@ class Settings(BaseSettings):
         0, ge=0, description="How long stems and documents stay after a job was over; 0: for ever."
     )
 
+    min_free_gb: float = Field(
+        1,
+        ge=0,
+        description="Room that songs leave free on the disks of a store in a folder and of temporary files, in GB; "
+        "of a small disk no more than a tenth.",
+    )
+    temporary_mb: int = Field(
+        4096, ge=1, description="Most MiB of songs on their way in that one REST process keeps as temporary files."
+    )
+    log_list_mb: float = Field(16, gt=0, description="Most MiB of the `logging` list in Redis, whoever writes there.")
     log_list_max: int = Field(10_000, ge=0, description="Longest `logging` list in Redis; 0: do not log there.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
@@ -244,6 +254,15 @@ class Settings(BaseSettings):
         return replace(self.default_options, bitrate_kbps=self.mp3_bitrate_kbps, precision=self.precision)
 
     @property
+    def retention(self) -> str:
+        """How long things are kept, for people."""
+        songs = f"songs go {_spelled(self.keep_songs_hours, 'hour')} after their last job"
+        stems = f"stems {_spelled(self.keep_stems_days, 'day')} after theirs"
+        kept = ", ".join([songs] * bool(self.keep_songs_hours) + [stems] * bool(self.keep_stems_days))
+        forever = " and ".join(["songs"] * (not self.keep_songs_hours) + ["stems"] * (not self.keep_stems_days))
+        return "; ".join(filter(None, (kept, forever and f"{forever} stay until they are removed")))
+
+    @property
     def allowed_models(self) -> tuple[str, ...]:
         """Every model that a client may name, the default first."""
         return tuple(dict.fromkeys([self.model, *_listed(self.models)]))
@@ -261,6 +280,10 @@ class Settings(BaseSettings):
     def trusted_sums(self) -> frozenset[str]:
         """The sums in `trusted_weights`."""
         return frozenset(_listed(self.trusted_weights.lower()))
+
+
+def _spelled(count: float, unit: str) -> str:
+    return f"{count:g} {unit}{'' if count == 1 else 's'}"
 
 
 def _listed(text: str) -> list[str]:

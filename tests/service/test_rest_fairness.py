@@ -65,7 +65,7 @@ def test_songs_of_clients_that_have_gone_are_neither_checked_nor_accepted(start:
 def test_a_check_ends_when_its_client_goes(start: Callable[..., RestProcess], hour: bytes) -> None:
     rest = start()
     peer = upload(rest, hour)
-    rest.wait_for(lambda: checks(rest), "the song is being checked")
+    rest.wait_for(lambda: bool(checks(rest)), "the song is being checked")
     peer.close()
     rest.wait_for(lambda: rejected(rest, "client_gone") == 1, "the song was given up")
     assert checks(rest) == []

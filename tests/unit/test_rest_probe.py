@@ -31,7 +31,8 @@ def song_file(tmp_path: Path) -> Path:
 
 
 def probe(**limits: float) -> Probe:
-    return Probe(**{"min_seconds": 0.1, "max_seconds": 60, "limit_seconds": 30, "cpu_seconds": 30, "memory_mb": 1024, **limits})  # type: ignore[arg-type]
+    usual = {"min_seconds": 0.1, "max_seconds": 60, "limit_seconds": 30, "cpu_seconds": 30, "memory_mb": 1024}
+    return Probe(**{**usual, **limits})  # type: ignore[arg-type]
 
 
 def impostor(monkeypatch: pytest.MonkeyPatch, code: str) -> None:

@@ -92,11 +92,13 @@ STATUS: Final[Mapping[str, int]] = {
     "too_many_watchers": 503,
     "too_many_downloads": 503,
     "probe_unavailable": 503,
+    "no_room": 503,
+    "queue_full": 503,
     "queue_unavailable": 503,
     "queue_denied": 503,
     "store_unavailable": 503,
     "store_denied": 503,
-    "store_full": 503,
+    "store_full": 507,
     "store_read_only": 503,
     "store_refused": 503,
     "bucket_missing": 503,
@@ -140,7 +142,9 @@ _DETAILS: Final = {
     "probe_unavailable": "songs cannot be checked at the moment; try again",
     "queue_unavailable": "the queue is away; nothing was accepted, try again",
     "store_unavailable": "the object store is away; nothing was accepted, try again",
-    "store_full": "the object store is full; nothing was accepted",
+    "no_room": "songs on their way take all room for them; nothing was accepted, try again",
+    "queue_full": "the queue has no room for another song; nothing was accepted, try again later",
+    "store_full": "there is no room for another song; nothing was accepted, and what is removed makes room",
 }
 _DETAIL_OF_OURS: Final = "this service cannot do its work at the moment; its operator must look"
 
@@ -215,8 +219,8 @@ def register(app: Flask, metrics: Metrics, routes: Sequence[Route]) -> None:
         if isinstance(error, RoutingException):
             return error  # a redirect to the same route in its canonical spelling
         code = "incomplete_body" if isinstance(error, ClientDisconnected) else _HTTP_CODES.get(error.code or 0)
-        if code is None:
-            return rejected("bad_request", _DETAILS["bad_request"], error)
+        if code is None:  # whatever it is, it is not the request's fault: a handler of errors may have failed
+            return answer_unknown(error)
         response = rejected(code, _DETAILS[code], error)
         for name, value in error.get_headers():
             if name in ("Allow", "Content-Range"):

@@ -24,6 +24,8 @@ SONG: Final = (
     *("bad_sample_rate", "bad_channels", "bad_samples", "too_many_streams", "external_reference"),
     "probe_unavailable",
     "client_gone",
+    "queue_full",
+    "no_room",
     *QUEUE,
     *STORE_WRITTEN,
 )
@@ -32,5 +34,6 @@ UPLOAD: Final = ("unknown_upload", "upload_used")
 PIECE: Final = (
     *UPLOAD,
     *("bad_content_range", "wrong_offset", "empty_audio", "piece_too_small", "incomplete_body", "unsupported_encoding"),
+    "no_room",
     *STORE_WRITTEN,
 )

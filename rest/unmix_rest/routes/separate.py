@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
-from flask import Response, request
+from flask import Request, Response, request
 
 from unmix.audio.formats import SAMPLE_RATE
 from unmix.audio.probe import ProbedSong
@@ -65,7 +65,8 @@ def submit_job(services: Services) -> Response:
     with (
         services.intake.take(client(), refuse_if_gone),
         receive(
-            request,
+            _admitted(services),
+            services.temporary,
             max_song_bytes=settings.max_upload_mb << 20,
             song_field="file",
             takes_raw=True,
@@ -94,7 +95,10 @@ def submit(services: Services) -> Response:
     """Take a song in, and answer as the contract has it."""
     max_song_bytes = services.settings.max_upload_mb << 20
     intake = services.intake.take(client(), refuse_if_gone)
-    with intake, receive(request, max_song_bytes=max_song_bytes, song_field="mp3") as upload:
+    with (
+        intake,
+        receive(_admitted(services), services.temporary, max_song_bytes=max_song_bytes, song_field="mp3") as upload,
+    ):
         wish = _old_wish(upload, services.settings.callback_allow)
         accepted, outcome = _accept(upload, upload.fields, wish, services)
     return old_answer(
@@ -107,6 +111,12 @@ def submit(services: Services) -> Response:
             accepted.notes,
         )
     )
+
+
+def _admitted(services: Services) -> Request:
+    """Return the present request, if there is room for the song that comes with it."""
+    services.admission.refuse_early(request.content_length or 0)
+    return request
 
 
 def _accept(
@@ -127,7 +137,8 @@ def _accept(
     refuse_if_gone()  # it may have waited long for its thread
     wanted = asked if asked.url else _with_song(asked, _probed(upload, services))
     refuse_if_gone()
-    services.queue.ping()  # nothing is stored that could not be queued, unless Redis goes at this very moment
+    # Nothing is stored that could not be queued, unless Redis goes at this very moment.
+    services.admission.refuse(wanted, upload.size_bytes)
     if not wanted.url:
         services.ledger.put_song(upload.song_hash, upload.path)
     accepted, is_new = services.ledger.accept(wanted)
@@ -135,6 +146,7 @@ def _accept(
         # Once more: a retirement that did not know of this job may have removed it meanwhile.
         services.ledger.put_song(upload.song_hash, upload.path)
     outcome = _queue_job(accepted, services, wish.callback)
+    services.admission.note(accepted)
     services.metrics.accepted()
     log.info(
         "accepted",

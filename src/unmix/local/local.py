@@ -25,7 +25,7 @@ from unmix.errors import InputError, UnmixError
 from unmix.local.embedded_redis import roles, server_command, write_users
 from unmix.local.sizing import threads_for
 from unmix.local.supervisor import POLL_SECONDS, ProcessPlan, Supervisor, tail
-from unmix.runtime.secrecy import keep_secrets
+from unmix.runtime.secrecy import keep_secrets, private
 from unmix.settings import Settings
 
 #: When to say what is being waited for, in seconds after the start.
@@ -124,6 +124,8 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
             threads = f"{_counted(threads_for(settings, plan.workers), 'thread')} each"
             say(f"Track-Unmix serves at {plan.url} ({workers}, {threads}, model {plan.model})")
             say(f"  data in {plan.data_dir}, logs in {plan.logs}; Ctrl-C ends it")
+            say(f"  {settings.retention}; songs are refused when the disk comes to its reserve (UNMIX_MIN_FREE_GB)")
+            say(f"  what takes room: UNMIX_STORE_URL=file://{plan.data_dir / 'store'} .venv/bin/unmix status")
             say(f"  try: REST=localhost:{plan.port} .venv/bin/python sample-requests.py --wait SONG")
             say(f"  logs of all services: UNMIX_REDIS_URL={stack.redis_url} .venv/bin/unmix logs --peek")
             while True:
@@ -142,8 +144,10 @@ def running(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) 
         InputError, QueueError: as `serve` says.
     """
     _check_port(plan.port)
-    for folder in ("redis", "store", "logs", "run"):
-        (plan.data_dir / folder).mkdir(parents=True, exist_ok=True)
+    for folder in (plan.data_dir, *(plan.data_dir / name for name in ("redis", "store", "logs", "run"))):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(PermissionError):
+        plan.data_dir.chmod(0o700)  # an earlier version may have made it, for everybody to read
     with _locked(plan.data_dir) as lock:
         for worker in range(1, plan.workers + 1):
             plan.heartbeat(worker).unlink(missing_ok=True)  # of an earlier run
@@ -248,7 +252,7 @@ def _counted(number: int, what: str) -> str:
 def _rest_is_ready(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", "/healthz")  # it listens once Redis and the store have answered
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
@@ -273,7 +277,7 @@ def _locked(data_dir: Path) -> Iterator[int]:
     The lock lasts while any process has the descriptor: the guard does until the last orphan is dead, so that two
     Redis servers never write the same file.
     """
-    with (data_dir / "lock").open("w") as file:
+    with open(data_dir / "lock", "w", opener=private) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
