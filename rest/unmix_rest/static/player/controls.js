@@ -11,11 +11,13 @@ export const MOST_SEMITONES = 12;
 /** Elements only: what they do is given, what they show is told by `show`. */
 export class Controls {
   #playIcon = icon("play");
+  #pressed = null; // of the buttons that save, the last one
 
   /**
    * @param {string[]} stems
    * @param {(key: string, values?: object) => string} texts
-   * @param {{act: (action: string) => void, setSpeed: Function, setPitch: Function, export: Function}} does
+   * @param {{act: (action: string) => void, setSpeed: Function, setPitch: Function,
+   *   export: (format: string) => void, stop: Function}} does
    */
   constructor(stems, texts, does) {
     this.texts = texts;
@@ -67,6 +69,17 @@ export class Controls {
     this.retry.hidden = !canRetry;
   }
 
+  /** Show whether the mix can be saved, and whether it is being saved. */
+  showExport({ isPossible, isOn }) {
+    // A button that cannot be pressed any more loses the keyboard: it goes to the one that can, and back.
+    const focused = document.activeElement;
+    const next = isOn ? this.exports.includes(focused) && this.stop : focused === this.stop && this.#pressed;
+    if (this.exports.includes(focused)) this.#pressed = focused;
+    for (const each of this.exports) each.disabled = !isPossible || isOn;
+    this.stop.hidden = !isOn;
+    if (next) next.focus();
+  }
+
   #more(does) {
     const { texts } = this;
     const slider = (name, least, most, step, change) => {
@@ -85,7 +98,10 @@ export class Controls {
     };
     this.countIn = element("input", { type: "checkbox" });
     this.countInLabel = element("label", { class: "player-setting", hidden: true }, this.countIn, texts("player.countIn"));
-    this.export = button({ class: "player-export", onclick: () => does.export() });
+    this.exports = ["wav", "flac"].map((format) =>
+      button({ class: "player-export", text: texts(`player.export.${format}`), onclick: () => does.export(format) }),
+    );
+    this.stop = button({ text: texts("player.export.stop"), hidden: true, onclick: does.stop });
     this.exportNote = element("p", { class: "player-note", role: "status" });
     return element(
       "details",
@@ -94,7 +110,7 @@ export class Controls {
       slider("speed", 100 * SLOWEST, 100 * FASTEST, 5, (percent) => does.setSpeed(percent / 100)),
       slider("pitch", -MOST_SEMITONES, MOST_SEMITONES, 1, (semitones) => does.setPitch(semitones)),
       this.countInLabel,
-      element("div", { class: "player-setting" }, this.export),
+      element("div", { class: "player-setting" }, ...this.exports, this.stop),
       this.exportNote,
     );
   }

@@ -50,7 +50,8 @@ export class Desk {
       act: (action) => this.act(action),
       setSpeed: (speed) => this.#setTempo({ speed }),
       setPitch: (semitones) => this.#setTempo({ semitones }),
-      export: () => this.#export(),
+      export: (format) => this.#export(format),
+      stop: () => this.#exporting?.abort(),
     });
     const { bar, more, status, retry } = this.controls;
     this.help = keysDialog(texts);
@@ -101,8 +102,7 @@ export class Desk {
     const { state, place, loop } = transport;
     controls.show({ state, place, length, loop, speed: tempo.speed, semitones: tempo.semitones });
     controls.countInLabel.hidden = !song.peaks.beats.length;
-    controls.export.disabled = !song.source.isWhole;
-    controls.export.textContent = texts(this.#exporting ? "player.export.stop" : "player.export");
+    controls.showExport({ isPossible: song.source.isWhole, isOn: Boolean(this.#exporting) });
     controls.say(...this.#trouble(state));
     this.waveform.show(place, loop);
     if (state === "playing") this.#move();
@@ -191,29 +191,33 @@ export class Desk {
     });
   }
 
-  async #export() {
-    if (this.#exporting) {
-      this.#exporting.abort();
-      return;
-    }
+  async #export(format) {
     const { texts, song, sound, controls } = this;
+    const { speed, semitones } = this.tempo;
     const exporting = new AbortController();
+    const { signal } = exporting;
     this.#exporting = exporting;
     this.show();
     try {
       const say = (share) => (controls.exportNote.textContent = texts("player.export.share", { percent: Math.floor(100 * share) }));
       say(0);
-      const { file, clipped } = await exportMix(song.source, this.mix, { decode: sound.decode, onProgress: say, signal: exporting.signal });
-      save(file, `${song.job.name ?? song.job.hash.slice(0, 8)} - mix.wav`);
+      const wanted = { format, speed, semitones };
+      const { file, clipped } = await exportMix(song.source, this.mix, wanted, { decode: sound.decode, onProgress: say, signal });
+      save(file, `${song.job.name ?? song.job.hash.slice(0, 8)} - mix${tempoOf(wanted)}.${format}`);
       controls.exportNote.textContent = clipped ? texts("player.export.clipped", { clipped }) : texts("player.export.done");
     } catch (error) {
-      const isStopped = error.name === "AbortError";
-      controls.exportNote.textContent = isStopped ? "" : texts("player.problem.export", { reason: error.message });
+      controls.exportNote.textContent = signal.aborted ? "" : texts("player.problem.export", { reason: error.message });
     } finally {
       this.#exporting = null;
       this.show();
     }
   }
+}
+
+/** Return what a file is called besides if its speed or pitch is another: ` (75 %, +2)`. */
+function tempoOf({ speed, semitones }) {
+  const said = [speed !== 1 && `${Math.round(100 * speed)} %`, semitones && `${semitones > 0 ? "+" : ""}${semitones}`].filter(Boolean);
+  return said.length ? ` (${said.join(", ")})` : "";
 }
 
 function save(file, name) {
