@@ -9,7 +9,19 @@ import pytest
 import soundfile
 from playwright.sync_api import expect
 
-from player_pages import TONE_HZ, MadeJob, OpenPlayer, Pcm, PlayerPage, Studio, noise, open_player, pitch_of, studio, tone
+from player_pages import (
+    TONE_HZ,
+    MadeJob,
+    OpenPlayer,
+    Pcm,
+    PlayerPage,
+    Studio,
+    noise,
+    open_player,
+    pitch_of,
+    studio,
+    tone,
+)
 from unmix.audio.samples import SAMPLE_RATE
 
 __all__ = ["open_player", "studio"]
@@ -87,9 +99,7 @@ def test_only_what_was_all_made_can_be_saved(open_player: OpenPlayer) -> None:
 @pytest.mark.parametrize(
     ("least", "most", "seconds"), [(-8000, 8000, 5.7), (-32_768, 32_767, 2), (0, 0, 1), (-3, 3, 1 / SAMPLE_RATE)]
 )
-def test_the_mix_as_flac_has_the_same_samples(
-    open_player: OpenPlayer, least: int, most: int, seconds: float
-) -> None:
+def test_the_mix_as_flac_has_the_same_samples(open_player: OpenPlayer, least: int, most: int, seconds: float) -> None:
     stems = {name: noise(seconds, seed, least=least, most=most) for seed, name in enumerate(("vocals", "other"))}
     name, data = saved(open_player(MadeJob(stems, part_samples=50_000).finish()), "flac")
     assert name == "Song - mix.flac"

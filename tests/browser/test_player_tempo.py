@@ -18,9 +18,9 @@ from player_pages import (
     studio,
     tone,
 )
-from unmix.audio.samples import SAMPLE_RATE
 
 __all__ = ["open_player", "studio"]
+
 
 def set_slider(player: PlayerPage, name: str, value: int) -> None:
     if not player.page.get_by_role("slider", name=name, exact=True).is_visible():
