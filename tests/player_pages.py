@@ -237,7 +237,7 @@ class PlayerPage:
 
     def open_more(self) -> None:
         """Show what few need."""
-        self.page.get_by_text("Speed, pitch, save the mix").click()
+        self.page.get_by_text("Speed and pitch").click()
 
     def forget(self) -> None:
         """Begin to listen anew."""

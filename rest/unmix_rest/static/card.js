@@ -51,9 +51,9 @@ export function makeCard(actions, onRename) {
     ),
     make("p", { className: "status" }, state, " ", why),
     progress,
+    stage, // before what comes when the song is done, so that nothing in it moves then
     downloads,
     notes,
-    stage,
   );
   element.setAttribute("aria-labelledby", title.id);
 
@@ -69,7 +69,9 @@ export function makeCard(actions, onRename) {
     write(state, status.text);
     write(why, status.why);
     element.dataset.tone = status.tone;
-    progress.hidden = status.share === null;
+    // Above a player it keeps its room when it is over, so that the player stays where it is.
+    progress.hidden = status.share === null && !isOpen;
+    progress.classList.toggle("over", status.share === null);
     progress.value = status.share ?? 0;
     progress.setAttribute("aria-label", texts("job.progress", { name: title.textContent }));
     write(notes, [view?.label, ...(view?.warnings ?? [])].filter(Boolean).join(" · "));

@@ -7,7 +7,7 @@ import { Graph } from "./graph.js";
 import { keysDialog, listen } from "./keys.js";
 import { Mix } from "./mix.js";
 import { Mixer } from "./mixer.js";
-import { applyPreset } from "./presets.js";
+import { applyPreset, presetOf } from "./presets.js";
 import { Sound } from "./sound.js";
 import { Tempo } from "./tempo.js";
 import { Transport } from "./transport.js";
@@ -53,14 +53,14 @@ export class Desk {
       export: (format) => this.#export(format),
       stop: () => this.#exporting?.abort(),
     });
-    const { bar, more, status, retry } = this.controls;
+    const { bar, more, save, said, retry } = this.controls;
     this.help = keysDialog(texts);
-    root.append(this.waveform.element, bar, status, retry, this.mixer.element, more, this.help);
+    root.append(this.waveform.element, bar, said, retry, this.mixer.element, more, save, this.help);
 
     const { signal } = this.#over;
     const show = () => this.show();
     this.transport.addEventListener("change", () => this.#restSoon(), { signal });
-    for (const told of [this.transport, this.tempo, this.sound, song.peaks]) told.addEventListener("change", show, { signal });
+    for (const told of [this.transport, this.tempo, this.sound, this.mix, song.peaks]) told.addEventListener("change", show, { signal });
     this.sound.addEventListener("gone", () => song.lookAgain(), { signal });
     listen({ act: (action, target) => this.act(action, target), stem: (index, what) => this.#toggleOf(index, what) }, signal);
     this.show();
@@ -103,6 +103,7 @@ export class Desk {
     controls.show({ state, place, length, loop, speed: tempo.speed, semitones: tempo.semitones });
     controls.countInLabel.hidden = !song.peaks.beats.length;
     controls.showExport({ isPossible: song.source.isWhole, isOn: Boolean(this.#exporting) });
+    controls.showPreset(presetOf(this.mix, tempo.speed));
     controls.say(...this.#trouble(state));
     this.waveform.show(place, loop);
     if (state === "playing") this.#move();

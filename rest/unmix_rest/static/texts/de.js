@@ -1,6 +1,6 @@
 // What the page says, in German.
 export default {
-  "page.lead": "Ein Lied hineinwerfen. Stimme, Schlagzeug, Bass und den Rest einzeln hören.",
+  "page.lead": "Ein Lied in seine Teile zerlegen: Gesang, Schlagzeug, Bass und den Rest für sich hören.",
   "page.offline": "Der Server antwortet nicht. Diese Seite versucht es von selbst weiter.",
   "page.api": "Für Programme: die API",
   "page.about": "Auf diesem Server gemacht. Nichts wird woandershin geschickt.",

@@ -1,6 +1,6 @@
 // What the page says, in English.
 export default {
-  "page.lead": "Drop a song. Hear its voice, drums, bass and the rest by themselves.",
+  "page.lead": "Take a song apart: hear its voice, drums, bass and the rest by themselves.",
   "page.offline": "The server does not answer. This page tries again by itself.",
   "page.api": "For programs: the API",
   "page.about": "Made on this server. Nothing is sent anywhere else.",
