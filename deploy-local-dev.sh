@@ -216,10 +216,18 @@ make_secrets() {
 
 # --- manifests
 
-# Sets `namespaces`: without a store of its own, an overlay has only one.
+# Sets `namespaces`: without a store of its own, an overlay has only one. Sets `needs_key`, and goes no further where
+# REST would be there for strangers and nobody has written that it is meant to.
 look_into_overlay() {
     local rendered
-    rendered=$(ask "name: object-store" kubectl kustomize "$overlay") || fail "$overlay does not render, see above"
+    rendered=$(ask "UNMIX_OPEN: yes" kubectl kustomize "$overlay") || fail "$overlay does not render, see above"
+    needs_key=false
+    if grep -q -E '^ *UNMIX_AUTH: "?keys"?$' <<<"$rendered"; then
+        needs_key=true
+    elif ! grep -q -E '^ *UNMIX_OPEN: "?yes"?$' <<<"$rendered"; then
+        fail "with $overlay REST would ask nobody for a key: merge UNMIX_AUTH=keys into its ConfigMap settings," \
+            "or UNMIX_OPEN=yes to let everybody in who reaches it"
+    fi
     in_cluster_store=false namespaces=track-unmix
     if grep -q '^ *namespace: minio-ns$' <<<"$rendered" || $dry_run; then
         in_cluster_store=true namespaces="track-unmix minio-ns"
@@ -447,6 +455,11 @@ deploy() {
     fi
     set_namespace track-unmix
     forward_ports
+    if $needs_key && [ -z "${UNMIX_KEY:-}" ]; then
+        say "REST is at http://localhost:$rest_port and wants a key, so that no song was sent. This makes one:"
+        say "kubectl --context $context --namespace track-unmix exec deployment/rest -- unmix keys create NAME"
+        return
+    fi
     run env "REST=localhost:$rest_port" $python sample-requests.py src/unmix/local/demo_song/demo-song.mp3 \
         --wait --timeout "$timeout_seconds" || {
         diagnose track-unmix

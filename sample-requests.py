@@ -4,6 +4,7 @@
     ./sample-requests.py                      sends every data/*.mp3
     ./sample-requests.py song.mp3 --wait      waits for the song and saves its stems in stems/song/
     REST=host:port ./sample-requests.py …     asks another server than localhost:5000
+    REST=key@host:port ./sample-requests.py   asks one that wants a key; UNMIX_KEY=key does the same
 
 It needs nothing of Track-Unmix: copy it, `pip install requests jsonpickle`, and start from here.
 """
@@ -17,12 +18,18 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonpickle
 import requests
 
-REST = os.getenv("REST") or "localhost:5000"
-API = (REST if "://" in REST else f"http://{REST}").rstrip("/") + "/apiv1"
+URL = os.getenv("REST") or "localhost:5000"
+SERVER = urlsplit(URL if "://" in URL else f"http://{URL}")
+REST = SERVER.netloc.rpartition("@")[2]
+API = f"{SERVER.scheme}://{REST}{SERVER.path.rstrip('/')}/apiv1"
+#: What a server wants that knows its clients: before the @ of its address, or in UNMIX_KEY.
+KEY = SERVER.username or SERVER.password or os.getenv("UNMIX_KEY")
+HEADERS = {"Authorization": f"Bearer {KEY}"} if KEY else {}
 #: Seconds to wait for one answer; a large song takes a while to be checked.
 ANSWER_SECONDS = 120
 
@@ -72,7 +79,7 @@ def separate(song: Path, model: str | None) -> str:
     answer = requests.post(
         f"{API}/separate",
         data=jsonpickle.encode(request, unpicklable=False, keys=True),
-        headers={"Content-Type": "application/json"},
+        headers={**HEADERS, "Content-Type": "application/json"},
         timeout=ANSWER_SECONDS,
     )
     print(f"Answer to {song.name}:")
@@ -82,7 +89,7 @@ def separate(song: Path, model: str | None) -> str:
 def show_queue() -> None:
     """Print what waits at the server."""
     print("Queue:")
-    show(requests.get(f"{API}/queue", timeout=ANSWER_SECONDS))
+    show(requests.get(f"{API}/queue", headers=HEADERS, timeout=ANSWER_SECONDS))
 
 
 def fetch(job: str, folder: Path, *, label: str, patience_seconds: float) -> bool:
@@ -95,7 +102,7 @@ def fetch(job: str, folder: Path, *, label: str, patience_seconds: float) -> boo
             return False
         if status:
             time.sleep(0.5)
-        status = parse(requests.get(f"{API}/jobs/{job}", timeout=ANSWER_SECONDS))
+        status = parse(requests.get(f"{API}/jobs/{job}", headers=HEADERS, timeout=ANSWER_SECONDS))
         show_progress(label, status)
     if status["status"] != "done":
         print(f"{label}: {status['status']}: {status.get('error')}", file=sys.stderr)
@@ -103,7 +110,8 @@ def fetch(job: str, folder: Path, *, label: str, patience_seconds: float) -> boo
     folder.mkdir(parents=True, exist_ok=True)
     for stem in status["stems"]:
         target = folder / f"{stem}.mp3"
-        with requests.get(f"{API}/track/{job}/{stem}.mp3", stream=True, timeout=ANSWER_SECONDS) as answer:
+        url = f"{API}/track/{job}/{stem}.mp3"
+        with requests.get(url, headers=HEADERS, stream=True, timeout=ANSWER_SECONDS) as answer:
             answer.raise_for_status()
             with target.open("wb") as file:
                 for chunk in answer.iter_content(1 << 16):

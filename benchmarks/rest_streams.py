@@ -64,7 +64,7 @@ class Streams:
     def open(self, path: str) -> int:
         """Open one more stream, and return its number."""
         connection = socket.create_connection(("127.0.0.1", self._port), 60)
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: benchmark\r\n\r\n".encode())
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         self._connections.append(connection)
         self._received.append([])
         self._selector.register(connection, selectors.EVENT_READ, self._received[-1])
@@ -171,7 +171,7 @@ def _sending(port: int) -> Iterator[None]:
         OSError: REST has closed one of the connections.
     """
     piece = bytes(round(SENT_PER_SECOND * _SEND_PAUSE_SECONDS))
-    head = f"POST /apiv1/jobs HTTP/1.1\r\nHost: benchmark\r\nContent-Type: audio/wav\r\nContent-Length: {_SONG_BYTES}"
+    head = f"POST /apiv1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: audio/wav\r\nContent-Length: {_SONG_BYTES}"
     left = threading.Event()
     failures: list[OSError] = []
 

@@ -160,6 +160,7 @@ def _checked(paths: Sequence[Path]) -> float:
         min_seconds=settings.min_song_seconds,
         max_seconds=settings.max_song_seconds,
         limit_seconds=settings.probe_seconds,
+        cpu_seconds=settings.probe_cpu_seconds,
         memory_mb=settings.probe_memory_mb,
     )
     return _at_once(probe.check, paths)[0]

@@ -86,7 +86,7 @@ start store 2g 2 10001:10001 --tmpfs /data:mode=1777 --entrypoint /usr/bin/weed 
     --env AWS_ACCESS_KEY_ID=try --env AWS_SECRET_ACCESS_KEY="$store_key" \
     docker.io/chrislusf/seaweedfs:4.48 server -dir=/data -ip=127.0.0.1 -ip.bind=127.0.0.1 \
     -s3 -s3.ip.bind=0.0.0.0 -s3.port=9000 -s3.iam=false -master.volumeSizeLimitMB=64 -master.telemetry=false
-service rest 2304m 2 --publish "127.0.0.1:$port:5000" "track-unmix-rest:$tag"
+service rest 2304m 2 --env UNMIX_OPEN=yes --publish "127.0.0.1:$port:5000" "track-unmix-rest:$tag"
 # REST waits for the store, whose start is in this time too.
 ready rest curl --fail --silent "http://localhost:$port/readyz"
 service janitor 512m 1 --env UNMIX_JANITOR_HEARTBEAT=/tmp/heartbeat "track-unmix-rest:$tag" unmix janitor

@@ -58,7 +58,7 @@ def document() -> Mapping[str, Any]:
 
 @cache
 def _description() -> Description:
-    return Description(ROUTES, "0")
+    return Description(ROUTES, "0", needs_key=False)
 
 
 @cache

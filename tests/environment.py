@@ -30,6 +30,7 @@ KEPT: Final = {
 KEPT_PREFIXES: Final = ("PYTEST_", "LD_", "DYLD_", "NIX_")
 #: A worker of pytest-xdist has the home of the process that started it.
 XDIST_WORKER: Final = "PYTEST_XDIST_WORKER"
+UMASK: Final = 0o022
 LOCALES: Final = ("C.UTF-8", "en_US.UTF-8")  # macOS may lack the first
 #: A parent that ignores these lets all that it starts ignore them. SIGHUP is not among them: nohup means it.
 SIGNALS: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD)
@@ -37,7 +38,7 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD)
 
 def settle() -> None:
     """Change this process, and so all that it starts. To be called once, from the main thread."""
-    os.umask(0o022)
+    os.umask(UMASK)
     inherited = dict(os.environ)
     os.environ.clear()
     os.environ.update(

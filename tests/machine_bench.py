@@ -107,7 +107,7 @@ class Engine:
         actor = Actor.current()
         assert actor is not None
         child = PartsChild(task.separation, parts, parts.asked.job_id, parts.asked.generation)
-        while not parts.is_idle:
+        while not (parts.is_idle or parts.is_of_no_use):
             if shutdown.requested:
                 raise Released
             child.go_on(actor)

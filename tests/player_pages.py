@@ -41,6 +41,8 @@ Decoded = NDArray[np.float32]
 STATIC: Final = Path(__file__).parents[1] / "rest" / "unmix_rest" / "static"
 _PAGE: Final = Path(__file__).parent / "browser" / "player_page"
 _TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+#: Its period is no whole number of samples: so each sample is found again.
+TONE_HZ: Final = 440.3
 #: As the page has it; WebAssembly is for another speed or pitch.
 POLICY: Final = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; "
@@ -235,7 +237,7 @@ class PlayerPage:
 
     def open_more(self) -> None:
         """Show what few need."""
-        self.page.get_by_text("Speed, pitch, save the mix").click()
+        self.page.get_by_text("Speed and pitch").click()
 
     def forget(self) -> None:
         """Begin to listen anew."""
@@ -319,6 +321,20 @@ def noise(seconds: float, seed: int, *, least: int = -6000, most: int = -1) -> P
     """
     values = np.random.default_rng(seed).integers(least, most, (round(seconds * SAMPLE_RATE), 2), endpoint=True)
     return values.astype(np.int16)
+
+
+def tone(seconds: float) -> MadeJob:
+    """Return a song of one stem, a sine, as parts."""
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    wave = np.rint(12_000 * np.sin(2 * np.pi * TONE_HZ * time)).astype(np.int16)
+    return MadeJob({"other": np.stack([wave, wave], axis=1)}, part_samples=60_000).finish()
+
+
+def pitch_of(heard: Heard | Pcm) -> float:
+    """Return the strongest frequency of the second second, in Hz."""
+    piece = heard[SAMPLE_RATE : 2 * SAMPLE_RATE, 0]
+    strength = np.abs(np.fft.rfft(piece * np.hanning(len(piece)), 4 * len(piece)))
+    return float(np.argmax(strength)) / 4
 
 
 def as_decoded(pcm: NDArray[Any]) -> Decoded:

@@ -39,11 +39,11 @@ server.create_server = lambda app, **options: create_server(app, **options | {"c
 HOLD = """
 import os, pathlib, threading, time, unmix.audio.probe
 folder, check = pathlib.Path(os.environ["TMPDIR"]), unmix.audio.probe.Probe.check
-def held(*args):
+def held(*args, **options):
     (folder / f"checking-{threading.get_ident()}").touch()
     while (folder / "hold").exists():
         time.sleep(0.02)
-    return check(*args)
+    return check(*args, **options)
 unmix.audio.probe.Probe.check = held
 """
 
@@ -160,7 +160,7 @@ def form_head(length: int, boundary: str = "b0undary") -> tuple[bytes, bytes]:
     before = (f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="song.wav"\r\n\r\n').encode()
     after = f"\r\n--{boundary}--\r\n".encode()
     head = (
-        "POST /apiv1/separate HTTP/1.1\r\nHost: rest\r\n"
+        "POST /apiv1/separate HTTP/1.1\r\nHost: localhost\r\n"
         f"Content-Type: multipart/form-data; boundary={boundary}\r\n"
         f"Content-Length: {len(before) + length + len(after)}\r\n\r\n"
     ).encode()

@@ -7,10 +7,18 @@ from pathlib import Path
 import pytest
 import redis
 
+import environment
 from support import RedisServer, free_port
 from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue, QueuePolicy
 from unmix.store.file import FileStore
+
+
+@pytest.fixture(autouse=True)
+def same_umask() -> Iterator[None]:
+    """Have files of tests made in the same way: what runs in their own process changes that for the service's."""
+    yield
+    os.umask(environment.UMASK)
 
 
 @pytest.fixture(scope="session", autouse=True)

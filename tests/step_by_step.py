@@ -108,8 +108,10 @@ class Stepwise:
         return call
 
 
-def store_point(operation: str, args: tuple[Any, ...]) -> str:
+def store_point(operation: str, args: tuple[Any, ...]) -> str | None:
     """Name a call to a store by what it does to which kind of object: `put outcome`, `read request`, `list queue`."""
+    if operation == "room":
+        return None
     if operation == "list":
         return f"list {args[0]}"
     verb = {"put_file": "put", "put_if": "put", "copy": "put", "remove": "remove"}.get(operation, operation)

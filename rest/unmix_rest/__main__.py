@@ -6,6 +6,8 @@ from functools import partial
 import structlog
 from pydantic import ValidationError
 
+from unmix.access.exposure import check_exposure
+from unmix.confinement import in_force
 from unmix.errors import UnmixError
 from unmix.runtime.connect import connect_queue, connect_store, wait_for_services
 from unmix.runtime.logs import configure_logs
@@ -13,6 +15,7 @@ from unmix.settings import Settings
 from unmix_rest.app import create_app
 from unmix_rest.http.cors import Cors
 from unmix_rest.http.server import serve
+from unmix_rest.http.temporary import sweep_leftovers
 from unmix_rest.live import Live
 from unmix_rest.routes.table import lanes_of
 
@@ -21,20 +24,37 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT; the exit status is 1 if a setting is wrong or a service stays away."""
     try:
         settings = Settings()
+        walls = in_force(settings.decoder_sandbox)
+        check_exposure(
+            settings.host,
+            behind_proxy=bool(settings.trusted_proxy),
+            needs_key=settings.auth == "keys",
+            is_open=settings.open,
+        )
         queue, store = connect_queue(settings), connect_store(settings)
     except (ValidationError, UnmixError) as error:
         print(error, file=sys.stderr)
         return 1
     configure_logs("rest", settings, queue)
     log = structlog.get_logger()
+    sweep_leftovers()
     try:
         wait_for_services(queue, store)
     except UnmixError as error:
         log.error("a service stays away", code=error.code, error=error.message)
         return 1
-    log.info("rest ready", host=settings.host, port=settings.port, models=list(settings.allowed_models))
+    if settings.open and settings.auth != "keys":
+        log.warning("rest lets everybody in: whoever reaches it may fetch and remove all songs", host=settings.host)
+    log.info(
+        "rest ready",
+        host=settings.host,
+        port=settings.port,
+        models=list(settings.allowed_models),
+        decoder_sandbox=walls,
+    )
+    log.info("retention", kept=settings.retention)
     live = Live(queue)
-    app = create_app(settings, queue, store, live)
+    app = create_app(settings, queue, store, live, decoder_sandbox=walls)
     serve(
         app,
         lanes_of=partial(lanes_of, app.url_map),
@@ -42,6 +62,7 @@ def main() -> int:
         host=settings.host,
         port=settings.port,
         trusted_proxy=settings.trusted_proxy,
+        admin=None if settings.admin_port is None else (settings.admin_host or settings.host, settings.admin_port),
         threads=settings.rest_threads,
         streams=settings.rest_streams,
         max_upload_mb=settings.max_upload_mb,

@@ -50,6 +50,26 @@ class Redelivery(View):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionView(View):
+    """Whether a key is wanted here, and what is known of the one that the browser has signed in with, null if none."""
+
+    needs_key: bool
+    name: str | None
+    tenant: str | None
+    scopes: tuple[str, ...]
+    expires_at: str | None  # of the key; the session may end before
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView(View):
+    """A link: whoever has it may see and hear the job, without a key."""
+
+    url: str  # of the job; `link` opens the URLs in its answer too
+    link: str
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting(View):
     """What waits, how much that is in all, and what runs."""
 
@@ -202,6 +222,7 @@ class Ready(View):
 
     status: str
     checks: dict[str, str]
+    decoder_sandbox: tuple[str, ...]  # what shuts the check of songs in; none: only limits do
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,19 @@
 answer. The flow of a song begins in `unmix_rest.routes.separate`.
 """
 
-import threading
-
 from flask import Flask, Response, request
 
 from unmix.audio.probe import Probe
+from unmix.audio.turns import Turns
 from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
-from unmix_rest.http import cors, problems
+from unmix_rest import access
+from unmix_rest.admission import Admission
+from unmix_rest.http import cors, operators, problems
+from unmix_rest.http.lanes import UPLOADS_OF_A_CLIENT
+from unmix_rest.http.temporary import Temporary
 from unmix_rest.http.uploads import body_limit_bytes
 from unmix_rest.live import Live
 from unmix_rest.metrics import Metrics
@@ -22,16 +25,26 @@ from unmix_rest.routes import ops, table
 from unmix_rest.services import Services
 
 
-def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, live: Live | None = None) -> Flask:
+def create_app(
+    settings: Settings,
+    queue: JobQueue,
+    store: ObjectStore,
+    live: Live | None = None,
+    *,
+    decoder_sandbox: tuple[str, ...] = (),
+) -> Flask:
     """Return the service over a queue and a store, whose buckets are there already.
 
-    Whoever wants to end the streams of events before the process ends brings what tells them.
+    Whoever wants to end the streams of events before the process ends brings what tells them. `decoder_sandbox` is what
+    was found to shut the check of songs in.
     """
     probe = Probe(
         min_seconds=settings.min_song_seconds,
         max_seconds=settings.max_song_seconds,
         limit_seconds=settings.probe_seconds,
+        cpu_seconds=settings.probe_cpu_seconds,
         memory_mb=settings.probe_memory_mb,
+        sandbox=settings.decoder_sandbox,
     )
     services = Services(
         settings,
@@ -41,14 +54,21 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, live: Li
         probe,
         Metrics(),
         live or Live(queue),
-        Description(table.ROUTES, ops.VERSION),
-        threading.Semaphore(max(1, settings.rest_threads // 2)),
+        Description(table.ROUTES, ops.VERSION, needs_key=settings.auth == "keys"),
+        access.Access(settings, store),
+        Temporary(most_bytes=settings.temporary_mb << 20, min_free_gb=settings.min_free_gb),
+        Admission(settings, queue, store),
+        Turns(max(1, settings.rest_threads // 2), each=UPLOADS_OF_A_CLIENT),
+        decoder_sandbox,
     )
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = body_limit_bytes(settings.max_upload_mb << 20)
     table.register(app, services)
+    access.register(app, services.access, table.ROUTES)
     problems.register(app, services.metrics, table.ROUTES)
+    if settings.admin_port is not None:
+        operators.register(app, table.ROUTES)
     cors.register(app, cors.Cors(settings.allowed_origins))
 
     @app.after_request

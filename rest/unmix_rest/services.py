@@ -1,13 +1,16 @@
 """What the endpoints work with, put together once by the factory and handed to each of them."""
 
-import threading
 from dataclasses import dataclass
 
 from unmix.audio.probe import Probe
+from unmix.audio.turns import Turns
 from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
+from unmix_rest.access import Access
+from unmix_rest.admission import Admission
+from unmix_rest.http.temporary import Temporary
 from unmix_rest.live import Live
 from unmix_rest.metrics import Metrics
 from unmix_rest.openapi import Description
@@ -25,4 +28,8 @@ class Services:
     metrics: Metrics
     live: Live
     description: Description
-    intake: threading.Semaphore  # held by whoever takes a song in, on whatever thread
+    access: Access
+    temporary: Temporary
+    admission: Admission
+    intake: Turns  # one is held by whoever takes a song in, on whatever thread
+    decoder_sandbox: tuple[str, ...]  # what shuts the check of songs in

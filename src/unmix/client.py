@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import requests
 
@@ -34,12 +34,16 @@ class Failure:
 class Client:
     """One REST server, named by its URL. Every method raises `UnmixError` when it refuses or does not answer.
 
-    As a context it closes its connections when it is left.
+    A server that wants a key gets the one in the URL (`http://key@host`), or else `key`. As a context it closes its
+    connections when it is left.
     """
 
-    def __init__(self, url: str) -> None:
-        self._api = (url if "://" in url else f"http://{url}").rstrip("/") + "/apiv1"
+    def __init__(self, url: str, *, key: str = "") -> None:
+        base, in_url = _without_key(url if "://" in url else f"http://{url}")
+        self._api = base.rstrip("/") + "/apiv1"
         self._session = requests.Session()
+        if in_url or key:
+            self._session.auth = _Bearer(in_url or key)
 
     def submit(
         self,
@@ -149,6 +153,27 @@ class Client:
         if not answer.ok:
             raise _refusal(answer)
         return answer
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Says the key; what the machine's `.netrc` has for the server does not count then."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+def _without_key(url: str) -> tuple[str, str]:
+    """Return a URL without its user part, so that no message has it, and the key that it was; empty if it was none."""
+    parts = urlsplit(url)
+    said, separator, host = parts.netloc.rpartition("@")
+    if not separator:
+        return url, ""
+    user, _, password = said.partition(":")
+    return parts._replace(netloc=host).geturl(), unquote(user or password)
 
 
 def _json(answer: requests.Response) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
     UnmixError
     ├── InputError            the caller sent something that cannot be served
-    ├── NotFoundError         no such job, song, stem or upload
+    ├── NotFoundError         no such job, song, stem, upload or key
+    ├── AccessError           whoever asks may not
     ├── QueueError            Redis is away or refused
     │   └── LeaseLostError    another worker, a cancel or a new submission owns the job now
     ├── SupersededError       the job was removed or submitted anew: this outcome of it counts no more
@@ -58,9 +59,15 @@ class InputError(UnmixError):
 
 
 class NotFoundError(UnmixError):
-    """No such job, song, stem or upload."""
+    """No such job, song, stem, upload or key."""
 
     code = "not_found"
+
+
+class AccessError(UnmixError):
+    """Whoever asks may not, or not in this way; the code says why."""
+
+    code = "key_required"
 
 
 class QueueError(UnmixError):

@@ -24,6 +24,9 @@ OPEN_PREFIX: Final = "open/"
 #: What the key of everything begins with that is sent before it is a song.
 UPLOADS_PREFIX: Final = "uploads/"
 
+#: What the key of the document of every key of a client begins with.
+KEYS_PREFIX: Final = "access/keys/"
+
 _JOB_ID: Final = re.compile(r"(?P<song_hash>[0-9a-f]{64})(?:\.[0-9a-f]{8})?")
 _OWNER: Final = re.compile(r"(?P<job_id>[0-9a-f]{64}(?:\.[0-9a-f]{8})?)(?:\.mp3(?:\.retired\.[0-9]+)?|\.json|/.+|-.+)")
 #: When it ends, in seconds since the epoch, so that keys sort by it; and what nobody can guess.
@@ -66,6 +69,10 @@ class ObjectName:
 
     def __str__(self) -> str:
         return f"{self.bucket}/{self.key}"
+
+
+#: What is written to see whether writing works.
+PROBE: Final = ObjectName(QUEUE_BUCKET, ".probe/readyz")
 
 
 def hash_song(data: bytes) -> str:
@@ -210,6 +217,16 @@ def start_and_total_of(piece: ObjectName) -> tuple[int, int] | None:
     """Return where a piece of an upload begins, and how long the upload is; None if it is no piece."""
     match = _PIECE.fullmatch(piece.key.rpartition("/")[2])
     return (int(match["start"]), int(match["total"])) if match else None
+
+
+def key_object(key_hash: str) -> ObjectName:
+    """Name what is kept of a client's key."""
+    return ObjectName(QUEUE_BUCKET, f"{KEYS_PREFIX}{key_hash}")
+
+
+def access_secret() -> ObjectName:
+    """Name the secret that signs what clients get who have a key."""
+    return ObjectName(QUEUE_BUCKET, "access/secret")
 
 
 def attempt_prefix(job_id: str) -> str:

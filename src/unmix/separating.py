@@ -3,6 +3,7 @@
 The engine itself reads no settings; whoever wants others than those of the environment passes a changed copy.
 """
 
+from unmix.audio.confined_reader import reader_of
 from unmix.engine.faults import faults_named
 from unmix.engine.models import load_model
 from unmix.engine.separator import Separator
@@ -14,6 +15,8 @@ from unmix.settings import Settings
 @faults_named()
 def make_separator(model: str, settings: Settings, *, at_once: int = 1) -> Separator:
     """Load `model`, and convert it if its backend wants that; for so many songs at once.
+
+    What decodes songs is shut in as the settings say, unless several are separated at once.
 
     Raises:
         ModelUnavailableError: the weights cannot be had, or may not be used by the settings (`weights_not_open`).
@@ -32,4 +35,5 @@ def make_separator(model: str, settings: Settings, *, at_once: int = 1) -> Separ
         threads=settings.threads or usable_processors(),
         cache_dir=settings.cache_dir,
         at_once=at_once,
+        open_song=reader_of(settings.decoder_sandbox),
     )

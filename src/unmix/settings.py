@@ -149,6 +149,14 @@ class Settings(BaseSettings):
     trusted_proxy: str = Field(
         "", description="Address of the proxy before REST, whose `X-Forwarded-*` say who the client is; none: nobody's."
     )
+    admin_host: str = Field("", description="Address of `UNMIX_ADMIN_PORT`; empty: `UNMIX_HOST`.")
+    admin_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of REST for those who run it, which alone answers `/metrics`, `/readyz` and `/apiv1/failed`; "
+        "empty: `UNMIX_PORT` does.",
+    )
     rest_shutdown_seconds: float = Field(
         60, ge=0, description="Time that SIGTERM leaves the requests that are under way to end."
     )
@@ -157,6 +165,17 @@ class Settings(BaseSettings):
         256,
         ge=0,
         description="Most clients at once that are told of jobs as they go, wait for their end, or fetch all stems.",
+    )
+    auth: Literal["none", "keys"] = Field(
+        "none", description="`keys`: whoever asks REST needs a key (`unmix keys create`); `none`: nobody does."
+    )
+    open: bool = Field(
+        False, description="Without keys, let everybody in who reaches REST; else it listens on loopback only."
+    )
+    hosts: str = Field(
+        "",
+        description="Names by which REST is asked while it wants no keys, beside `localhost`, separated by commas; "
+        "`*`: any.",
     )
     cors_origins: str = Field(
         "",
@@ -177,6 +196,14 @@ class Settings(BaseSettings):
     min_song_seconds: float = Field(0.1, ge=0, description="Shortest accepted song.")
     max_song_seconds: float = Field(3600, gt=0, description="Longest accepted song, by decoded samples.")
     probe_seconds: float = Field(60, gt=0, description="Longest time that the decode check of an upload may take.")
+    decoder_sandbox: Literal["auto", "require", "off"] = Field(
+        "auto",
+        description="Shut in what decodes songs, without files or network; `auto`: as far as the kernel can; "
+        "`require`: or do not start; `off`: not at all.",
+    )
+    probe_cpu_seconds: float = Field(
+        30, gt=0, description="Most processor time that the check of one song may take; small files get less."
+    )
     probe_memory_mb: int = Field(1024, ge=256, description="Address space of the decode check in MiB.")
 
     gate_host: str = Field("0.0.0.0", description="Address that the gate before REST listens on.")
@@ -217,6 +244,20 @@ class Settings(BaseSettings):
         0, ge=0, description="How long stems and documents stay after a job was over; 0: for ever."
     )
 
+    key: SecretStr = Field(
+        SecretStr(""), description="Key with which the command line asks a server, unless the server's URL has one."
+    )
+
+    min_free_gb: float = Field(
+        1,
+        ge=0,
+        description="Room that songs leave free on the disks of a store in a folder and of temporary files, in GB; "
+        "of a small disk no more than a tenth.",
+    )
+    temporary_mb: int = Field(
+        4096, ge=1, description="Most MiB of songs on their way in that one REST process keeps as temporary files."
+    )
+    log_list_mb: float = Field(16, gt=0, description="Most MiB of the `logging` list in Redis, whoever writes there.")
     log_list_max: int = Field(10_000, ge=0, description="Longest `logging` list in Redis; 0: do not log there.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
@@ -231,6 +272,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the old names speak only where neither the caller nor `UNMIX_*` does."""
         return init_settings, env_settings, _OldNames(settings_cls)
+
+    @field_validator("admin_port", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: Any) -> Any:
+        return None if value == "" else value
 
     @field_validator("webhook_secrets")
     @classmethod
@@ -268,6 +314,15 @@ class Settings(BaseSettings):
         return replace(self.default_options, bitrate_kbps=self.mp3_bitrate_kbps, precision=self.precision)
 
     @property
+    def retention(self) -> str:
+        """How long things are kept, for people."""
+        songs = f"songs go {_spelled(self.keep_songs_hours, 'hour')} after their last job"
+        stems = f"stems {_spelled(self.keep_stems_days, 'day')} after theirs"
+        kept = ", ".join([songs] * bool(self.keep_songs_hours) + [stems] * bool(self.keep_stems_days))
+        forever = " and ".join(["songs"] * (not self.keep_songs_hours) + ["stems"] * (not self.keep_stems_days))
+        return "; ".join(filter(None, (kept, forever and f"{forever} stay until they are removed")))
+
+    @property
     def allowed_models(self) -> tuple[str, ...]:
         """Every model that a client may name, the default first."""
         return tuple(dict.fromkeys([self.model, *_listed(self.models)]))
@@ -282,9 +337,18 @@ class Settings(BaseSettings):
         return frozenset(_listed(self.cors_origins))
 
     @property
+    def known_hosts(self) -> frozenset[str]:
+        """The names in `hosts`."""
+        return frozenset(_listed(self.hosts.lower()))
+
+    @property
     def trusted_sums(self) -> frozenset[str]:
         """The sums in `trusted_weights`."""
         return frozenset(_listed(self.trusted_weights.lower()))
+
+
+def _spelled(count: float, unit: str) -> str:
+    return f"{count:g} {unit}{'' if count == 1 else 's'}"
 
 
 def _listed(text: str) -> list[str]:

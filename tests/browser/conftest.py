@@ -73,7 +73,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMode]:
 
 @pytest.fixture
 def open_page(browser: Browser, local: LocalMode) -> Iterator[Callable[..., Page]]:
-    """Open the page as somebody who was never there; options are those of a browser's context."""
+    """Open the page as somebody who was never there, with the player or without; options are of a browser's context."""
     pages: list[Page] = []
     wrong: list[str] = []
 
@@ -82,7 +82,7 @@ def open_page(browser: Browser, local: LocalMode) -> Iterator[Callable[..., Page
         if message.type == "error" and not message.text.startswith("Failed to load resource"):
             wrong.append(message.text)
 
-    def open_it(**options: Any) -> Page:
+    def open_it(*, has_player: bool = False, **options: Any) -> Page:
         page = browser.new_context(
             **{"locale": "en-US", "viewport": {"width": 1100, "height": 900}, **options}
         ).new_page()
@@ -91,12 +91,8 @@ def open_page(browser: Browser, local: LocalMode) -> Iterator[Callable[..., Page
         page.on("console", note)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.add_init_script(NOTES)
-        page.route("**/player/player.js", lambda route: route.fulfill(body=PLAYER, content_type="text/javascript"))
-        page.route("**/player/player.css", lambda route: route.fulfill(body="", content_type="text/css"))
-        page.route(
-            "**/texts/player.*.js",
-            lambda route: route.fulfill(body="export default {}", content_type="text/javascript"),
-        )
+        if not has_player:
+            put_in_place_of_player(page)
         page.goto(local.url)
         return page
 
@@ -105,6 +101,14 @@ def open_page(browser: Browser, local: LocalMode) -> Iterator[Callable[..., Page
         wrong += page.evaluate("violations")
         page.context.close()
     assert wrong == []
+
+
+def put_in_place_of_player(page: Page) -> None:
+    """Have the page load what only shows what a player is told."""
+    script, style = "text/javascript", "text/css"
+    page.route("**/player/player.js", lambda route: route.fulfill(body=PLAYER, content_type=script))
+    page.route("**/player/player.css", lambda route: route.fulfill(body="", content_type=style))
+    page.route("**/texts/player.*.js", lambda route: route.fulfill(body="export default {}", content_type=script))
 
 
 @pytest.fixture

@@ -74,6 +74,34 @@ def test_every_preset_does_what_it_says(open_player: OpenPlayer) -> None:
     expect(player.page.get_by_text("100 %", exact=True)).to_have_count(1)
 
 
+def test_the_preset_that_is_heard_is_shown_as_long_as_it_is(open_player: OpenPlayer) -> None:
+    player = open_player(whole())
+    presets = ("Everything", "Karaoke", "A cappella", "Drums off", "Practice")
+
+    def shown() -> list[str]:
+        return [name for name in presets if pressed(player, name)]
+
+    assert shown() == ["Everything"]
+    for name in presets[1:]:
+        player.press(name)
+        assert shown() == [name]
+    player.press("Everything")
+    player.press("Mute Vocals")
+    assert shown() == ["Karaoke"]
+    player.press("Mute Bass")
+    assert shown() == []
+
+
+def test_what_the_waveform_does_is_said_and_what_is_repeated(open_player: OpenPlayer) -> None:
+    player = open_player(whole())
+    hint = player.page.get_by_text("drag over it to repeat a stretch")
+    expect(hint).to_be_visible()
+    player.page.get_by_role("button", name="Loop", exact=True).click()
+    expect(player.page.get_by_text("From 0:00 to 0:08, again and again.")).to_be_visible()
+    player.press("Loop")
+    expect(hint).to_be_visible()
+
+
 def test_all_of_it_can_be_done_with_the_keyboard(open_player: OpenPlayer) -> None:
     player = open_player(whole())
     player.page.get_by_role("button", name="Play", exact=True).wait_for()

@@ -7,36 +7,19 @@ import numpy as np
 
 from player_pages import (
     STATIC,
-    Heard,
-    MadeJob,
+    TONE_HZ,
     OpenPlayer,
     PlayerPage,
     Studio,
     open_player,
+    pitch_of,
     place_of,
     sounding,
     studio,
+    tone,
 )
-from unmix.audio.samples import SAMPLE_RATE
 
 __all__ = ["open_player", "studio"]
-
-#: Its period is no whole number of samples: so each sample is found again.
-TONE_HZ = 440.3
-
-
-def tone(seconds: float) -> MadeJob:
-    """A song of one stem, a sine, as parts."""
-    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    wave = np.rint(12_000 * np.sin(2 * np.pi * TONE_HZ * time)).astype(np.int16)
-    return MadeJob({"other": np.stack([wave, wave], axis=1)}, part_samples=60_000).finish()
-
-
-def pitch_of(heard: Heard) -> float:
-    """The strongest frequency of the second second, in Hz."""
-    piece = heard[SAMPLE_RATE : 2 * SAMPLE_RATE, 0]
-    strength = np.abs(np.fft.rfft(piece * np.hanning(len(piece)), 4 * len(piece)))
-    return float(np.argmax(strength)) / 4
 
 
 def set_slider(player: PlayerPage, name: str, value: int) -> None:

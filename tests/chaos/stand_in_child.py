@@ -8,10 +8,8 @@ a song in parts: each takes `segment_seconds`, and half of that more if the one 
 import hashlib
 import json
 import os
-import queue
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,8 @@ from unmix.job import SongLevel
 from unmix.outcome import Ran
 from unmix.queue.records import ModelCard
 from unmix_worker.messages import (
+    Abandon,
+    Abandoned,
     Done,
     Event,
     Loaded,
@@ -36,9 +36,9 @@ from unmix_worker.messages import (
     RunWanted,
     SeparationTask,
     UsePart,
-    decode_order,
     encode,
 )
+from unmix_worker.orders import AbandonedError, Orders
 
 SOURCES = ("other", "vocals")
 WEIGHTS_SHA256 = "5d" * 32
@@ -50,34 +50,46 @@ Content = dict[str, Any]
 
 
 def main(model: str) -> None:
-    orders = _read_orders()
+    orders = Orders.of_parent()
     card = ModelCard(model, WEIGHTS_SHA256, SOURCES, 44_100)
     emit(Ready(card, backend="stand-in", precision="exact", parts_kind=PARTS_KIND))
     while True:
-        order = orders.get()
+        order = orders.next()
+        if isinstance(order, Abandon):
+            emit(Abandoned())
         if not isinstance(order, SeparationTask | PartsTask):
             continue  # of a song that is over
-        emit(Loaded())
-        task = order.separation if isinstance(order, PartsTask) else order
-        says = orders_in(Path(task.song).read_bytes())
-        if not isinstance(order, PartsTask) or "parts" not in says:
-            emit(separate(task))
-        elif order.join:
-            emit(join(task, Parts(task, says), orders.get))
-        else:
-            help_with(Parts(task, says), orders.get)
+        try:
+            work_on(order, orders)
+        except AbandonedError:
+            orders.pass_over()
+            emit(Abandoned())
 
 
-def separate(task: SeparationTask) -> Done:
+def work_on(order: SeparationTask | PartsTask, orders: Orders) -> None:
+    emit(Loaded())
+    task = order.separation if isinstance(order, PartsTask) else order
+    says = orders_in(Path(task.song).read_bytes())
+    if not isinstance(order, PartsTask) or "parts" not in says:
+        emit(separate(task, orders))
+    elif order.join:
+        emit(join(task, Parts(task, says, orders), orders.next_of_song))
+    else:
+        help_with(Parts(task, says, orders), orders.next_of_song)
+
+
+def separate(task: SeparationTask, orders: Orders) -> Done:
     says = orders_in(Path(task.song).read_bytes())
     segments = says.get("segments", 2)
     for done in range(1, segments + 1):
         time.sleep(says.get("segment_seconds", 0.005))
+        orders.check()
         emit(Progress(done, segments + 1))
         if says.get("poison"):
             os.kill(os.getpid(), signal.SIGKILL)
     while "gate" in says and not Path(says["gate"]).exists():
         time.sleep(says.get("segment_seconds", 0.005))
+        orders.check()
         emit(Progress(segments, segments + 1))
     return _done(task, {})
 
@@ -85,7 +97,8 @@ def separate(task: SeparationTask) -> Done:
 class Parts:
     """Makes the parts of one song."""
 
-    def __init__(self, task: SeparationTask, says: dict[str, Any]) -> None:
+    def __init__(self, task: SeparationTask, says: dict[str, Any], orders: Orders) -> None:
+        self._orders = orders
         self.count: int = says["parts"]
         self.stems = task.stems or SOURCES
         self._seconds: float = says.get("segment_seconds", 0.005)
@@ -104,6 +117,7 @@ class Parts:
             time.sleep(self._seconds / 2)
         for index in range(run.first, run.stop):
             time.sleep(self._seconds)
+            self._orders.check()
             joined[index] = {"song": self._song, "generation": self._generation, "part": index}
             files = {stem: self._folder / f"{index}.{stem}" for stem in self.stems}
             for stem, path in files.items():
@@ -172,18 +186,3 @@ def orders_in(data: bytes) -> dict[str, Any]:
 def emit(event: Event) -> None:
     sys.stdout.write(encode(event))
     sys.stdout.flush()
-
-
-def _read_orders() -> "queue.SimpleQueue[Order]":
-    """Read orders in a thread, and end as soon as the parent is gone."""
-    orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
-
-    def read() -> None:
-        try:
-            for line in sys.stdin:
-                orders.put(decode_order(line))
-        finally:
-            os._exit(0)
-
-    threading.Thread(target=read, daemon=True).start()
-    return orders

@@ -117,6 +117,18 @@ def test_the_death_of_a_helper_costs_the_song_nothing(make_stack: MakeStack, who
     assert stems_of(stack, job_id) == whole
 
 
+def test_a_song_that_is_cancelled_costs_neither_its_worker_nor_its_helper_the_model(make_stack: MakeStack) -> None:
+    stack = make_stack(**PARTS).start(workers=1)
+    worker, child, job_id = stack.half_way(make_song(240, seed=8))
+    helper = stack.start_worker()
+    stack.wait_for(lambda: "event='helping'" in stack.logs(), "the second worker helps")
+    helping = stack.child_of(helper)
+    assert requests.post(f"{stack.url}/apiv1/jobs/{job_id}/cancel", timeout=30).status_code == 200
+    later = [stack.post(make_song(3, seed=seed)) for seed in range(4)]
+    assert {stack.wait_until_over(job_id)["status"] for job_id in later} == {"done"}
+    assert (stack.child_of(worker), stack.child_of(helper)) == (child, helping)
+
+
 @pytest.mark.slow
 def test_parts_go_with_their_job(make_stack: MakeStack) -> None:
     stack = make_stack(**PARTS, UNMIX_RECONCILE_SECONDS="1").start()

@@ -171,7 +171,7 @@ def test_local_mode_ends_when_a_slow_upload_has_been_answered(own_local: LocalMo
     assert own_local.process is not None
     song = make_song(2, seed=22)
     body = json.dumps({"mp3": base64.b64encode(song).decode()}).encode()
-    head = f"POST /apiv1/separate HTTP/1.1\r\nHost: rest\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /apiv1/separate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", own_local.port), timeout=PATIENCE_SECONDS) as peer:
         peer.sendall(head.encode() + body[:1000])
         assert requests.get(f"{own_local.url}/healthz", timeout=30).status_code == 200  # and those bytes were read

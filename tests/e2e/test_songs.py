@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import jsonpickle
+import psutil
 import pytest
 import redis
 import requests
@@ -55,15 +56,17 @@ def test_an_old_client_gets_its_stems(service: Stack) -> None:
 
 
 def test_a_running_song_can_be_cancelled_and_the_next_one_is_served(service: Stack) -> None:
-    job_id = service.post(make_song(60, seed=12), format="flac")
-    service.wait_until_half_way(job_id)
+    _, child, job_id = service.half_way(make_song(60, seed=12))
     answer = requests.post(f"{service.url}/apiv1/jobs/{job_id}/cancel", timeout=30)
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
     job = service.job(job_id)
     assert (job["status"], job["stems"]) == ("cancelled", {})
     assert service.wait_until_over(service.post(make_song(2, seed=13)))["status"] == "done"
     assert service.job(job_id)["status"] == "cancelled"
-    assert not list(service.objects.list(names.OUTPUT_BUCKET, names.attempt_prefix(job_id)))
+    assert [service.child_of(worker) for worker in service.living_workers()] == [child]  # with its model
+    assert not psutil.Process(child).children()  # the decoder of the cancelled song is gone
+    left = [info.name.key for info in service.objects.list(names.OUTPUT_BUCKET, names.attempt_prefix(job_id))]
+    assert not [key for key in left if not key.startswith(names.parts_prefix(job_id))]  # parts are the janitor's
 
 
 def test_the_bundled_song_comes_back_as_its_own_stems_and_as_long_as_it_was(service: Stack, tmp_path: Path) -> None:
@@ -109,9 +112,13 @@ def test_junk_in_the_list_is_given_up_and_leaves_nothing_behind(service: Stack) 
     for junk in ("../../etc/passwd", "x" * 10_000_000, "{", '{"hash": "../x"}', '{"hash": 5}', "[]", "\x00\x01"):
         _push(service, junk)
     _push(service, json.dumps({"hash": hash_song(song), "mp3": "QUJD"}))
+    callback = '{"url": "http://93.184.215.14/", "data": ' + 900 * '{"a":' + "NaN" + 901 * "}"
+    _push(service, f'{{"hash": "{hash_song(song)}", "callback": {callback}}}')
+    (worker,) = service.living_workers()
     job_id = service.post(song)
     assert service.wait_until_over(job_id)["status"] == "done"
     assert _queue_bucket(service) - before == {f"{job_id}.mp3", f"{job_id}.json"}
+    assert service.living_workers() == [worker]
 
 
 def test_a_pushed_hash_without_a_song_fails_and_says_so(service: Stack) -> None:

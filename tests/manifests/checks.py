@@ -29,6 +29,7 @@ CHECKS: tuple[Callable[[Manifests], Iterator[str]], ...] = (
     references.settings_are_understood,
     running.pods_are_restricted,
     running.pods_are_watched_and_end_in_peace,
+    running.strangers_are_let_in_on_purpose,
 )
 
 

@@ -71,7 +71,7 @@ class Machine:
         for name in TOOLS:
             (self._bin / name).symlink_to(STAND_INS / "tool.sh")
         self.tell(contexts="gke_prod\nkind-unmix\n", context="kind-unmix\n", version="Server Version: v1.32.2\n")
-        self.tell(**{"overlay": "  namespace: minio-ns\n", "image-ids": "sha256:1\n"})
+        self.tell(**{"overlay": '  UNMIX_OPEN: "yes"\n  namespace: minio-ns\n', "image-ids": "sha256:1\n"})
         self.ports = {name: free_port() for name in ("rest", "redis", "store")}
         self.environment = {"PATH": str(self._bin), "WORLD": str(self.world), "HOME": str(folder)}
 
@@ -293,7 +293,7 @@ def test_keys_of_the_store_that_one_namespace_has_are_copied_to_the_other(machin
 
 
 def test_an_overlay_without_a_store_uses_the_keys_that_were_made_for_it(machine: Machine) -> None:
-    machine.tell(overlay="  namespace: track-unmix\n")
+    machine.tell(overlay='  UNMIX_OPEN: "yes"\n  namespace: track-unmix\n')
     done = machine.deploy("--overlay", "k8s/overlays/mine")
     assert done.returncode == 1
     assert "no Secret object-store in track-unmix" in done.stderr
@@ -301,6 +301,26 @@ def test_an_overlay_without_a_store_uses_the_keys_that_were_made_for_it(machine:
     machine.tell(**{"secret-track-unmix-object-store": f"metadata: {{namespace: track-unmix, name: x}}\n{keys}"})
     assert machine.deploy("--overlay", "k8s/overlays/mine").returncode == 0
     assert "minio" not in "\n".join(machine.ran)
+
+
+def test_an_overlay_that_would_serve_strangers_by_accident_is_not_applied(machine: Machine) -> None:
+    machine.tell(overlay="  UNMIX_AUTH: none\n  namespace: minio-ns\n  type: LoadBalancer\n")
+    done = machine.deploy()
+    assert done.returncode == 1
+    assert "UNMIX_AUTH=keys" in done.stderr
+    assert "UNMIX_OPEN=yes" in done.stderr
+    assert not [command for command in machine.ran if " apply " in command]
+
+
+def test_where_keys_are_wanted_it_says_how_to_make_one_or_tries_the_service_with_one(machine: Machine) -> None:
+    machine.tell(overlay="  UNMIX_AUTH: keys\n  namespace: minio-ns\n")
+    done = machine.deploy()
+    assert done.returncode == 0, done.stderr
+    assert "unmix keys create" in done.stdout
+    assert not [command for command in machine.ran if "sample-requests.py" in command]
+    machine.environment["UNMIX_KEY"] = "unmix_key"
+    assert machine.deploy().returncode == 0
+    assert [command for command in machine.ran if "sample-requests.py" in command]
 
 
 def test_down_ends_the_forwards_and_removes_everything(machine: Machine) -> None:

@@ -1,9 +1,6 @@
 """The gate in REST's pods: it leads to REST and nobody else does, has room for what it keeps, and ends before REST."""
 
 import subprocess
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,7 @@ import pytest
 from manifests.form import quantity
 from manifests.rendering import combination
 from manifests.workloads import Manifests, Workload
-from support import eventually, free_port
+from support import eventually
 from unmix.settings import Settings
 from unmix_rest.gate import ADDRESSES, render
 from unmix_rest.http.uploads import body_limit_bytes
@@ -34,16 +31,15 @@ def test_the_gate_of_a_pod_leads_to_its_rest_which_nobody_else_reaches() -> None
     assert (rest.host, rest.trusted_proxy) == ("127.0.0.1", "127.0.0.1")
     assert f"server {rest.host}:{rest.port};" in config
     assert f"listen 0.0.0.0:{GATE['ports'][0]['containerPort']};" in config
-    assert "ports" not in REST
+    assert [port["name"] for port in REST["ports"]] == ["metrics"]
     folder = INIT["args"][-1]
     assert f"{folder}/nginx.conf" in GATE["command"]
     assert folder in [mount["mountPath"] for mount in GATE["volumeMounts"]]
 
 
 def test_rest_and_the_gate_are_told_the_same() -> None:
-    assert settings_of(REST).model_copy(update={"redis_url": "", "gate_port": 0}) == settings_of(INIT).model_copy(
-        update={"redis_url": "", "gate_port": 0}
-    )
+    own = {"redis_url": "", "gate_port": 0, "admin_host": "", "admin_port": None}
+    assert settings_of(REST).model_copy(update=own) == settings_of(INIT).model_copy(update=own)
 
 
 def test_the_volumes_have_room_for_what_is_kept_and_the_pod_is_not_evicted_for_it() -> None:
@@ -57,30 +53,10 @@ def test_the_volumes_have_room_for_what_is_kept_and_the_pod_is_not_evicted_for_i
         assert (quantity(container["resources"]["limits"]["ephemeral-storage"]) or 0) >= sizes[name]
 
 
-class Healthy(BaseHTTPRequestHandler):
-    """Answers as REST does when it is asked how it is."""
-
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/healthz" else 404)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.mark.parametrize("probe", ["startupProbe", "readinessProbe", "livenessProbe"])
-def test_rest_is_asked_inside_of_its_pod(probe: str) -> None:
-    def asked(port: int) -> int:
-        _, option, code = REST[probe]["exec"]["command"]
-        assert str(settings_of(REST).port) in code
-        command = [sys.executable, option, code.replace(str(settings_of(REST).port), str(port))]
-        return subprocess.run(command, capture_output=True, check=False).returncode
-
-    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        assert asked(server.server_port) == 0
-        server.shutdown()
-    assert asked(free_port()) != 0
+def test_rest_is_asked_where_those_ask_who_run_it(probe: str) -> None:
+    assert (REST[probe]["httpGet"]["path"], REST[probe]["httpGet"]["port"]) == ("/healthz", "metrics")
+    assert REST["ports"][0]["containerPort"] == settings_of(REST).admin_port
 
 
 def test_rest_waits_with_its_end_until_the_gate_has_ended(tmp_path: Path) -> None:

@@ -65,6 +65,10 @@ MISTAKES: dict[str, tuple[Callable[[list[Object]], None], str]] = {
     "a field in the wrong place": (put(REST_CONTAINER, "replicas", 2), "not valid"),
     "a number as text": (put(("Deployment rest", "spec"), "replicas", "2"), "not valid"),
     "a text as number": (extend(REST_CONTAINER, "env", {"name": "UNMIX_PORT", "value": 5000}), "not valid"),
+    "a REST that asks nobody for keys": (
+        extend(REST_CONTAINER, "env", {"name": "UNMIX_AUTH", "value": "none"}),
+        "asks nobody for a key",
+    ),
     "an old version of the API": (put(("PodDisruptionBudget rest", ""), "apiVersion", "policy/v1beta1"), "has no"),
     "a misspelt kind": (put(("Deployment logs", ""), "kind", "Deploiment"), "has no"),
     "a misspelt field of KEDA": (put(("ScaledObject worker", "spec"), "minReplicas", 0), "not valid"),

@@ -35,7 +35,7 @@ def version(services):
 version.__module__, version.__name__, version.__doc__ = "unmix_rest.routes.ops", "show_version", "Tell."
 ops.show_version = version
 """
-BEHIND_GATE = {"UNMIX_TRUSTED_PROXY": "127.0.0.1"}
+BEHIND_GATE = {"UNMIX_TRUSTED_PROXY": "127.0.0.1", "UNMIX_OPEN": "yes", "UNMIX_HOSTS": "gate,a,songs.test"}
 
 
 @pytest.fixture(scope="module")
@@ -373,7 +373,7 @@ def test_nginx_accepts_what_any_settings_make(tmp_path: Path, settings: dict[str
 def test_the_commands_of_the_page_do_what_it_says(tmp_path: Path) -> None:
     (section,) = re.findall(r"^## The gate$(.*?)^## ", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     commands = re.findall(r"^    (\S.*)$", section, re.MULTILINE)
-    assert commands[0] == "UNMIX_TRUSTED_PROXY=127.0.0.1 .venv/bin/unmix local"
+    assert commands[0] == "UNMIX_AUTH=keys UNMIX_TRUSTED_PROXY=127.0.0.1 .venv/bin/unmix local"
     for command in commands[1:]:
         line = command.replace(".venv/bin/python", sys.executable).replace("nginx -e", f"{need_nginx()} -t -e")
         done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)

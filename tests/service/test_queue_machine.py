@@ -585,7 +585,7 @@ class QueueMachine(RuleBasedStateMachine):
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A server and a store in memory where the system has a place for that: nothing here dies for real."""
-    probe = SimpleNamespace(check=lambda path: ProbedSong(1.0, ()))
+    probe = SimpleNamespace(check=lambda path, **_: ProbedSong(1.0, ()))
     monkeypatch.setattr("unmix_rest.app.Probe", lambda **_: probe)
     monkeypatch.setattr(worker_parts, "_LOOK_SECONDS", 0)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

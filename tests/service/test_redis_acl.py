@@ -107,6 +107,8 @@ def work_of_rest(logins: Logins) -> None:
     rest.forget(JOB_ID)
     assert rest.models.get("demo") is None
     assert rest.runs.known(JOB_ID) is None
+    rest.room.refuse_if_full()
+    rest.room.check_writing()
     rest.log_list.push("node.rest.info:done", max_lines=10)
 
 
@@ -192,6 +194,7 @@ def work_of_the_janitor(logins: Logins) -> None:
     janitor.outbox.end(JOB_ID, 0)
     janitor.forget(JOB_ID)
     janitor.log_list.push("node.janitor.info:done", max_lines=10)
+    janitor.log_list.trim(max_lines=10, max_bytes=1)
 
 
 def _claim(logins: Logins, generation: str = "g1") -> Claim:

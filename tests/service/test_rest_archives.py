@@ -29,7 +29,7 @@ def begin(rest: RestProcess, path: str) -> socket:
     """Ask for an archive, and read its beginning."""
     peer = rest.connect()
     peer.setsockopt(SOL_SOCKET, SO_RCVBUF, 64 * 1024)
-    peer.sendall(f"GET {path} HTTP/1.1\r\nHost: rest\r\n\r\n".encode())
+    peer.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     assert peer.recv(12) == b"HTTP/1.1 200"
     return peer
 

@@ -21,7 +21,7 @@ from unmix import names
 def test_a_signal_ends_it_in_good_order(start: Callable[..., RestProcess], number: int) -> None:
     rest = start()
     with rest.connect(), rest.connect() as used:  # idle connections do not hold it up
-        used.sendall(b"GET /healthz HTTP/1.1\r\nHost: rest\r\n\r\n")
+        used.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert answer_on(used)[0] == 200
         rest.process.send_signal(number)
         assert rest.process.wait(timeout=30) == 0
@@ -67,7 +67,7 @@ def test_requests_that_were_read_before_the_end_are_all_answered(start: Callable
     rest.hold_checks()
     song = make_song(0.2, 1)
     before, after = form_head(len(song))
-    more = b"GET /healthz HTTP/1.1\r\nHost: rest\r\n\r\n"
+    more = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with rest.connect() as peer:
         rest.pause()  # it will read all at once
         peer.sendall(before + song + after + 2 * more)
@@ -87,7 +87,7 @@ def test_who_has_connected_before_the_end_is_answered(start: Callable[..., RestP
     rest.pause()
     peers = [rest.connect() for _ in range(5)]  # by the kernel alone
     for peer in peers:
-        peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: rest\r\n\r\n")
+        peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     rest.process.send_signal(signal.SIGTERM)
     rest.process.send_signal(signal.SIGCONT)
     for peer in peers:
@@ -110,7 +110,7 @@ def start_download(rest: RestProcess, vocals: bytes, *, half_way: Callable[[], N
     peer.sendall(f"GET /apiv1/track/{job_id}/vocals HTTP/1.1\r\n".encode())
     health_seconds(rest)  # once this is answered, the line above was read too
     half_way()
-    peer.sendall(b"Host: rest\r\n\r\n")
+    peer.sendall(b"Host: localhost\r\n\r\n")
     response = HTTPResponse(peer)
     response.begin()
     peer.close()  # the response keeps the connection

@@ -52,7 +52,7 @@ def lazy_connection(rest: RestProcess) -> socket.socket:
 
 
 def request_of(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: rest\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 def temporary_bytes(rest: RestProcess) -> int:
@@ -175,7 +175,7 @@ def test_bodies_that_come_in_take_so_much_of_the_disk_and_no_more(
     start: Callable[..., RestProcess], held: ExitStack
 ) -> None:
     rest = start(UNMIX_UPLOAD_ROOM_MB="8")
-    head = b"POST /apiv1/jobs HTTP/1.1\r\nHost: rest\r\nContent-Length: 6000000\r\n\r\n"
+    head = b"POST /apiv1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6000000\r\n\r\n"
     first = held.enter_context(rest.connect())
     first.sendall(head + bytes(5_000_000))
     rest.wait_for(lambda: temporary_bytes(rest) > 4_000_000, "the body comes in")
@@ -183,7 +183,7 @@ def test_bodies_that_come_in_take_so_much_of_the_disk_and_no_more(
     refused.sendall(head)
     assert refused_with(refused) == (503, "no_room", "5")
     chunked = held.enter_context(rest.connect())
-    chunked.sendall(b"POST /apiv1/jobs HTTP/1.1\r\nHost: rest\r\nTransfer-Encoding: chunked\r\n\r\n400000\r\n")
+    chunked.sendall(b"POST /apiv1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n400000\r\n")
     chunked.sendall(bytes(0x400000))
     assert refused_with(chunked) == (503, "no_room", "5")
     assert send(rest, make_song(0.2, 3)).status_code == 200
@@ -218,10 +218,12 @@ def test_a_body_for_which_the_disk_has_no_room_is_refused(start: Callable[..., R
         pytest.skip("no file system may be mounted here")
     try:
         with rest.connect() as peer:
-            peer.sendall(b"POST /apiv1/jobs HTTP/1.1\r\nHost: rest\r\nContent-Length: 30000000\r\n\r\n")
+            peer.sendall(b"POST /apiv1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000000\r\n\r\n")
             assert refused_with(peer) == (503, "no_room", "5")
         with rest.connect() as peer:
-            peer.sendall(b"POST /apiv1/jobs HTTP/1.1\r\nHost: rest\r\nTransfer-Encoding: chunked\r\n\r\nB00000\r\n")
+            peer.sendall(
+                b"POST /apiv1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nB00000\r\n"
+            )
             peer.sendall(bytes(0xB00000))
             assert refused_with(peer) == (503, "no_room", "5")
         health_seconds(rest)
@@ -248,7 +250,7 @@ def test_a_body_that_is_more_frames_than_song_is_refused_after_some_kilobytes(
     rest = start()
     sent = 0
     with rest.connect() as peer:
-        peer.sendall(b"POST /apiv1/jobs HTTP/1.1\r\nHost: rest\r\nTransfer-Encoding: chunked\r\n\r\n" + beginning)
+        peer.sendall(b"POST /apiv1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + beginning)
         try:
             while sent < 16 << 20:
                 peer.sendall(piece)
@@ -278,6 +280,6 @@ def test_what_a_client_says_of_itself_is_believed_of_the_trusted_proxy_only(star
 
 
 def test_who_the_client_is_says_the_trusted_proxy(start: Callable[..., RestProcess]) -> None:
-    rest = start(patch=SHOW_CLIENT, UNMIX_TRUSTED_PROXY="127.0.0.1")
+    rest = start(patch=SHOW_CLIENT, UNMIX_TRUSTED_PROXY="127.0.0.1", UNMIX_OPEN="yes", UNMIX_HOSTS="songs.test")
     answer = requests.get(f"{rest.url}/version", headers=FORWARDED, timeout=PATIENCE_SECONDS)
     assert answer.json()["name"] == "192.0.2.9 https songs.test"

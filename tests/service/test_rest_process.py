@@ -151,7 +151,7 @@ def test_slow_readers_block_nobody(start: Callable[..., RestProcess]) -> None:
     finish(rest, job_id, bytes(40 << 20))
     readers = [rest.connect() for _ in range(8)]
     for peer in readers:
-        peer.sendall(f"GET /apiv1/track/{job_id}/vocals HTTP/1.1\r\nHost: rest\r\n\r\n".encode())
+        peer.sendall(f"GET /apiv1/track/{job_id}/vocals HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         peer.recv(1)
     health_seconds(rest)
     for peer in readers:
@@ -162,7 +162,7 @@ def test_slow_readers_block_nobody(start: Callable[..., RestProcess]) -> None:
 
 @pytest.mark.parametrize("more", ["", "Expect: 100-continue\r\n"])
 def test_ten_gigabytes_are_refused_by_the_headers(shared: RestProcess, more: str) -> None:
-    head = f"POST /apiv1/separate HTTP/1.1\r\nHost: rest\r\nContent-Length: 10000000000\r\n{more}\r\n"
+    head = f"POST /apiv1/separate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000000\r\n{more}\r\n"
     with shared.connect() as peer:
         peer.sendall(head.encode())
         status, problem = answer_on(peer)
@@ -184,7 +184,7 @@ def test_a_page_of_another_origin_sees_that_its_song_is_too_large(start: Callabl
 def test_a_body_without_end_is_cut_off_at_the_limit(start: Callable[..., RestProcess]) -> None:
     rest = start(UNMIX_MAX_UPLOAD_MB="1")
     with rest.connect() as peer:
-        peer.sendall(b"POST /apiv1/separate HTTP/1.1\r\nHost: rest\r\nTransfer-Encoding: chunked\r\n\r\n")
+        peer.sendall(b"POST /apiv1/separate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         sent = 0
         try:
             while sent < 100 << 20:

@@ -91,7 +91,7 @@ def test_a_client_that_sleeps_is_told_how_things_stand_when_it_reads_on(start: C
     claims = [rest.queue.claim(rest.queue.take(block_seconds=1) or "", job_id, "worker-1") for job_id in jobs]
     rounds = 20
     with rest.connect() as sleeper, watching(rest, "/apiv1/events?batch=b") as kinds:
-        sleeper.sendall(b"GET /apiv1/events?batch=b HTTP/1.1\r\nHost: rest\r\n\r\n")
+        sleeper.sendall(b"GET /apiv1/events?batch=b HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert [next(kinds) for _ in jobs] == ["started"] * len(jobs)
         for step in range(rounds):
             for claim in claims:

@@ -173,6 +173,8 @@ def test_a_server_that_stays_busy_is_quoted(proxy: FaultyProxy, store: MinioStor
     [
         (403, "AccessDenied", "store_denied", False),
         (507, "XMinioStorageFull", "store_full", True),
+        (400, "XMinioAdminBucketQuotaExceeded", "store_full", True),
+        (403, "QuotaExceeded", "store_full", True),
         (404, "NoSuchBucket", "bucket_missing", True),
         (400, "EntityTooLarge", "store_refused", True),
         (409, "OperationAborted", "store_refused", True),

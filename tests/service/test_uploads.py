@@ -246,7 +246,7 @@ def test_a_song_comes_in_pieces_behind_a_real_port(start: Callable[..., RestProc
     url = urljoin(rest.url, ticket["url"])
     half = len(SONG) // 2
     with rest.connect() as peer:
-        head = f"PUT {ticket['url']} HTTP/1.1\r\nHost: rest\r\nContent-Length: {len(SONG)}\r\n\r\n"
+        head = f"PUT {ticket['url']} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(SONG)}\r\n\r\n"
         peer.sendall(head.encode() + SONG[:half])
     for begin, end in ((0, half), (half, len(SONG))):
         assert requests.head(url, timeout=30).headers["Upload-Offset"] == str(begin)

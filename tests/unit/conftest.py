@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,21 +23,21 @@ def converting_here() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def check_once() -> Callable[[Probe, Path], ProbedSong]:
+def check_once() -> Callable[..., ProbedSong]:
     """The check of an upload, which remembers the songs that it has found good: its process takes a second to start."""
     check, known = Probe.check, dict[tuple[bytes, str], ProbedSong]()
 
-    def check_once(probe: Probe, path: Path) -> ProbedSong:
+    def check_once(probe: Probe, path: Path, **options: Any) -> ProbedSong:
         asked = (path.read_bytes(), str(vars(probe)["_arguments"]))
         if asked not in known:
-            known[asked] = check(probe, path)
+            known[asked] = check(probe, path, **options)
         return known[asked]
 
     return check_once
 
 
 @pytest.fixture(autouse=True)
-def songs_are_checked_once(check_once: Callable[[Probe, Path], ProbedSong], monkeypatch: pytest.MonkeyPatch) -> None:
+def songs_are_checked_once(check_once: Callable[..., ProbedSong], monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests of the check itself have a fixture of this name that does nothing."""
     monkeypatch.setattr(Probe, "check", check_once)
 

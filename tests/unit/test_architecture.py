@@ -17,19 +17,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.names": set(),
     "unmix.document": set(),
     "unmix.resources": set(),
+    "unmix.strict_json": {"unmix.errors"},
+    "unmix.confinement": {"unmix.errors"},
     "unmix.job": {"unmix.names", "unmix.document"},
     "unmix.outcome": {"unmix.names", "unmix.document", "unmix.job"},
     "unmix.job_view": {"unmix.document", "unmix.job", "unmix.outcome"},
     "unmix.settings": {"unmix.job", "unmix.callbacks"},
-    "unmix.audio": {"unmix.errors"},
+    "unmix.audio": {"unmix.errors", "unmix.confinement"},
     "unmix.engine": {"unmix.errors", "unmix.names", "unmix.resources", "unmix.audio"},
     "unmix.store": {"unmix.errors", "unmix.names"},
+    "unmix.access": {"unmix.errors", "unmix.names", "unmix.document", "unmix.store"},
     "unmix.queue": {"unmix.errors", "unmix.job", "unmix.outcome", "unmix.job_view"},
     "unmix.ledger": {"unmix.errors", "unmix.names", "unmix.document", "unmix.job", "unmix.outcome", "unmix.store"},
     "unmix.outbound": {"unmix.errors"},
     "unmix.callbacks": {"unmix.errors", "unmix.job", "unmix.outbound"},
     "unmix.runtime": {"unmix.errors", "unmix.settings", "unmix.queue", "unmix.store"},
-    "unmix.separating": {"unmix.errors", "unmix.settings", "unmix.engine", "unmix.resources"},
+    "unmix.separating": {"unmix.errors", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.resources"},
     "unmix.client": {"unmix.errors", "unmix.job_view"},
     "unmix.janitor": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.outcome", "unmix.settings", "unmix.queue", "unmix.ledger"),
@@ -37,11 +40,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "unmix.local": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.runtime"),
-        "unmix.resources",
+        *("unmix.resources", "unmix.access"),
     },
     "unmix.cli": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.separating"),
         *("unmix.client", "unmix.janitor", "unmix.local", "unmix.runtime", "unmix.callbacks"),
+        "unmix.access",
     },
     "unmix_rest": {
         *(
@@ -55,11 +59,13 @@ MAY_IMPORT: dict[str, set[str]] = {
             "unmix.queue",
         ),
         *("unmix.ledger", "unmix.callbacks", "unmix.outbound", "unmix.runtime", "unmix.job_view"),
+        *("unmix.strict_json", "unmix.confinement"),
+        *("unmix.access", "unmix.document"),
     },
     "unmix_worker": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.outcome", "unmix.settings", "unmix.audio", "unmix.engine"),
         *("unmix.separating", "unmix.store", "unmix.queue", "unmix.ledger", "unmix.callbacks", "unmix.runtime"),
-        *("unmix.outbound", "unmix.resources"),
+        *("unmix.outbound", "unmix.resources", "unmix.strict_json", "unmix.confinement"),
     },
 }
 
@@ -71,6 +77,7 @@ SOLE_IMPORTERS = {
     "torchaudio": {"unmix.engine.resample"},
     "lameenc": {"unmix.audio.mp3"},
     "openapi_pydantic": {"unmix_rest.openapi.document"},
+    "itsdangerous": {"unmix.access.seals"},
 }
 
 
@@ -154,7 +161,8 @@ def test_services_do_not_import_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["unmix_rest.app", "unmix.janitor.janitor", "unmix.audio.probe", "unmix_worker.worker"]
+    "module",
+    ["unmix_rest.app", "unmix.janitor.janitor", "unmix.audio.probe", "unmix.audio.decoder", "unmix_worker.worker"],
 )
 def test_only_the_child_loads_torch(module: str) -> None:
     child_only = {"torch", "demucs", "lameenc", "unmix.engine"}
@@ -184,6 +192,7 @@ def test_only_settings_reads_the_environment() -> None:
             "unmix_worker.environment",
             "unmix.local.local",
             "unmix.audio.probe",
+            "unmix.audio.confined_reader",
             "unmix.local.demo",
         ):
             assert not reads, f"{name} reads the environment"

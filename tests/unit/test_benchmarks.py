@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import past, report, rest_streams, rest_table, tables
+from benchmarks import page_table, past, report, rest_streams, rest_table, tables
 from benchmarks.load import at_rate, in_turn
 from benchmarks.machine import conditions
 from benchmarks.measure import run_command
@@ -32,6 +33,11 @@ def run(*arguments: str, scratch: Path, **environment: str) -> "subprocess.Compl
     command = [sys.executable, "-m", *arguments]
     environment = os.environ | {"TMPDIR": str(scratch)} | environment
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def with_tests() -> str:
+    """Return where modules are found, with those of the tests before."""
+    return os.pathsep.join(filter(None, ["tests", os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +282,31 @@ def test_a_quick_run_of_rest_measures_every_kind_of_request_and_upload(tmp_path:
     for table in (rest_table.views(record), rest_table.others(record)):
         assert table in page
         assert table in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_quick_run_of_the_page_hears_a_song_weighs_the_page_and_plays_on(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if not (shutil.which("chromium") or os.environ.get("TESTS_NEED_BROWSER")):
+        pytest.skip("there is no browser to measure the page with: apt-get install chromium")
+    output, scratch = (
+        tmp_path / "published",
+        tmp_path_factory.mktemp("s"),
+    )  # a browser's sockets have to have short names
+    done = run("benchmarks.page", "--quick", "--output", str(output), scratch=scratch, PYTHONPATH=with_tests())
+    assert done.returncode == 0, done.stderr
+    record = record_in(output, "page")
+    assert record["actions"] == 2
+    assert record["apart"]["samples"] == 0
+    assert 0 < record["weight"]["before"] <= 100_000
+    assert record["weight"]["before"] < record["weight"]["all"] <= 300_000
+    assert {"page", "ordinary"} == record["sound_s"].keys()
+    assert all(math.isfinite(figure) and figure >= 0 for figure in figures_in(record))
+    table = page_table.figures(record)
+    assert table in (output / "benchmarks.md").read_text()
+    assert table in done.stdout
 
 
 def test_a_progress_is_told_by_the_event_that_says_it_or_a_later_one() -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks import gpu_table, music_table, rest_table, tables, targets
+from benchmarks import gpu_table, music_table, page_table, rest_table, tables, targets
 
 ROOT = Path(__file__).parents[2]
 
@@ -162,6 +162,32 @@ def test_the_page_says_how_fast_songs_come_in_beside_the_store_alone_and_without
         "| file: put into the store alone | stated | 4.0 s, 100 MB/s |",
         "| file: the decode check alone | stated | 3.0 s, 133 MB/s |",
         "| file: jobs of the songs that came by ticket | stated | 6.0 s |",
+    ]
+
+
+def test_the_page_says_how_soon_a_song_is_heard_what_that_weighs_and_what_a_tab_takes() -> None:
+    record = {
+        "browser": "150.0",
+        "song_s": 240.0,
+        "sound_s": {"page": [4.0, 3.0, 5.0], "ordinary": [20.0, 21.0, 20.0]},
+        "actions": 2,
+        "interactive_s": [0.126, 0.1, 0.3],
+        "weight": {"before": 29_400, "before_files": 20, "all": 122_400, "all_files": 55},
+        "apart": {"samples": 0, "places": 12},
+        "long": {"song_s": 3600.0, "seeks": 30, "peak_pss_mb": 188.4},
+    }
+    text, table = page_table.section(record)
+    assert "Chromium 150.0" in text
+    assert "; 3 rounds" in text
+    assert table.splitlines()[2:] == [
+        "| drop → sound, 4 minutes of song | ≤ 6 s | 4.0 (3.0–5.0) s |",
+        "| the same in an ordinary player of finished stems | stated | 20.0 (20.0–21.0) s, 5.0 × |",
+        "| weight before a song is sent | ≤ 100 kB | 29 kB, 20 files |",
+        "| weight of all | ≤ 300 kB | 122 kB, 55 files |",
+        "| interactive on loopback | ≤ 0.5 s | 0.13 (0.10–0.30) s |",
+        "| memory of a tab, 60 minutes of song, 4 stems, playing and seeking | ≤ 300 MB | 188 MB |",
+        "| stems apart from each other | 0 samples | 0 samples |",
+        "| actions from the open page to a karaoke version playing | 2 | 2 |",
     ]
 
 

@@ -273,6 +273,18 @@ def test_an_impossible_sample_rate_is_refused(sample_rate: int) -> None:
     assert code_of(wav(SONG[:, :8_000], sample_rate=sample_rate)) == "bad_sample_rate"
 
 
+def test_the_highest_sample_rates_are_those_of_studios() -> None:
+    assert accepted(wav(music(384_000), sample_rate=384_000)).duration_seconds == pytest.approx(1, abs=0.001)
+    assert code_of(wav(SONG[:, :8_000], sample_rate=384_001)) == "bad_sample_rate"
+    assert accepted(encode("flac", music(192_000), sample_rate=192_000)).samples == SAMPLE_RATE
+    assert code_of(encode("flac", music(192_000), sample_rate=384_000)) == "bad_sample_rate"
+
+
+def test_eight_channels_are_a_song_and_nine_are_none() -> None:
+    assert accepted(wav(music(SAMPLE_RATE, channels=8), places=0x63F)).channels == 8
+    assert code_of(wav(music(SAMPLE_RATE, channels=10), places=0xF3F)) == "bad_channels"
+
+
 @pytest.mark.parametrize("kind", ["flac", "au"])
 def test_a_few_bytes_do_not_make_an_hour_of_song_by_a_low_sample_rate(kind: str) -> None:
     assert code_of(encode(kind, SONG[:, :8_000], sample_rate=2_000)) == "bad_sample_rate"
@@ -285,7 +297,7 @@ def test_a_low_sample_rate_does_not_hide_behind_frames_of_another() -> None:
     assert code_of(header + frames) == "bad_sample_rate"
 
 
-@pytest.mark.parametrize("channels", [0, 33, 65_535])
+@pytest.mark.parametrize("channels", [0, 9, 33, 65_535])
 def test_an_impossible_number_of_channels_is_refused(channels: int) -> None:
     assert code_of(wav(SONG, claimed_channels=channels)) == "bad_channels"
 

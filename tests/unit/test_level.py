@@ -51,7 +51,7 @@ def song(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_the_check_of_an_upload_measures_the_very_bits_of_the_engine(song: Path) -> None:
-    probe = Probe(min_seconds=0.1, max_seconds=60, limit_seconds=30, memory_mb=1024)
+    probe = Probe(min_seconds=0.1, max_seconds=60, limit_seconds=30, cpu_seconds=30, memory_mb=1024)
     assert probe.check(song).level == Level.of(SongReader(song))
 
 

@@ -179,6 +179,7 @@ def test_every_code_that_a_request_can_meet_has_a_status() -> None:
         "bad_object_name",
         "callback_gone",
         "codec_died",
+        "decoder_died",
         "part_damaged",
         "unknown_store",
         "unreadable",

@@ -1,5 +1,6 @@
 """The page's files: who gets them and how, that nothing comes from elsewhere, and that every text is there."""
 
+import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from unmix_rest.routes.page import CONTENT_SECURITY_POLICY, FILES, TYPES
 
 STATIC = Path(__file__).parents[2] / "rest" / "unmix_rest" / "static"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
-#: Bytes that one browser may fetch before somebody listens, and in all.
+#: Bytes that one browser may fetch before somebody listens, and in all; each file as browsers get it.
 MOST_BEFORE, MOST_IN_ALL = 100_000, 300_000
 LANGUAGES = sorted(path.stem for path in (STATIC / "texts").glob("??.js"))
 
@@ -100,6 +101,22 @@ def test_a_client_that_has_a_file_is_told_so_and_asks_each_time(rest: Rest) -> N
     assert rest.client.get("/static/app.js", headers={"If-None-Match": '"another"'}).status_code == 200
 
 
+def test_a_client_that_takes_gzip_gets_less_and_the_same(rest: Rest) -> None:
+    for path in ("/static/app.js", "/ui"):
+        plain = rest.client.get(path, headers={"Accept-Encoding": "identity, gzip;q=0"})
+        small = rest.client.get(path, headers={"Accept-Encoding": "gzip, deflate, br"})
+        assert "Content-Encoding" not in plain.headers
+        assert small.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(small.data) == plain.data
+        assert len(small.data) < len(plain.data) / 1.5
+        assert small.mimetype == plain.mimetype
+        assert small.headers["ETag"] != plain.headers["ETag"]
+        for answer in (plain, small):
+            assert "Accept-Encoding" in answer.vary
+        again = {"Accept-Encoding": "gzip", "If-None-Match": small.headers["ETag"]}
+        assert rest.client.get(path, headers=again).status_code == 304
+
+
 def test_head_tells_what_get_would(rest: Rest) -> None:
     answer = rest.client.head("/static/app.js")
     assert (answer.status_code, answer.data) == (200, b"")
@@ -143,7 +160,7 @@ def test_data_never_becomes_html() -> None:
 
 def test_the_page_is_light() -> None:
     others = tuple(f"{language}.js" for language in LANGUAGES if language != "en")
-    sizes = {file: len(read.content) for file, read in FILES.items() if not file.endswith(others)}
+    sizes = {file: len(read.gzipped) for file, read in FILES.items() if not file.endswith(others)}
     later = ("player/", "texts/player.")  # when a song is sent
     assert sum(size for file, size in sizes.items() if not file.startswith(later)) <= MOST_BEFORE
     assert sum(sizes.values()) <= MOST_IN_ALL

@@ -7,7 +7,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import psutil
 import pytest
@@ -31,17 +31,18 @@ def song_file(tmp_path: Path) -> Path:
 
 
 def probe(**limits: float) -> Probe:
-    return Probe(**{"min_seconds": 0.1, "max_seconds": 60, "limit_seconds": 30, "memory_mb": 1024, **limits})  # type: ignore[arg-type]
+    usual = {"min_seconds": 0.1, "max_seconds": 60, "limit_seconds": 30, "cpu_seconds": 30, "memory_mb": 1024}
+    return Probe(**{**usual, **limits})  # type: ignore[arg-type]
 
 
 def impostor(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Let `code` run in the place of the check."""
-    run = subprocess.run
+    popen = subprocess.Popen
 
     def run_code(command: list[str], **options: object) -> object:
-        return run([sys.executable, "-c", f"print('ready', flush=True)\n{code}"], **options)  # type: ignore[call-overload]
+        return popen([sys.executable, "-c", f"print('ready', flush=True)\n{code}"], **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr("unmix.audio.probe.subprocess.run", run_code)
+    monkeypatch.setattr("unmix.audio.probe.subprocess.Popen", run_code)
 
 
 def test_a_song_is_measured_by_its_samples(song_file: Path) -> None:
@@ -70,8 +71,12 @@ def test_the_code_of_a_refusal_is_the_decoder_s(song_file: Path) -> None:
         "raise MemoryError",
         "print()",
         """print('{"duration_seconds": 1, "warnings": [], "notes": []}'); raise MemoryError""",
+        "print('la la la')",
+        "print('[]')",
+        """print('{"code": "x"}')""",
+        """print('{"duration_seconds": 1, "warnings": 5, "notes": []}')""",
     ],
-    ids=["crash", "exit", "error", "silence", "report before an error"],
+    ids=["crash", "exit", "error", "silence", "report before an error", "nonsense", "list", "half", "wrong"],
 )
 def test_a_check_that_dies_says_undecodable(song_file: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     impostor(monkeypatch, code)
@@ -103,7 +108,7 @@ def test_a_check_does_not_outlive_rest(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from unmix.audio.probe import Probe
-Probe(min_seconds=0.1, max_seconds=60, limit_seconds=600, memory_mb=1024).check(Path({str(song)!r}))
+Probe(min_seconds=0.1, max_seconds=60, limit_seconds=600, cpu_seconds=600, memory_mb=1024).check(Path({str(song)!r}))
 """
     with subprocess.Popen([sys.executable, "-c", code]) as rest:
         try:
@@ -115,6 +120,110 @@ Probe(min_seconds=0.1, max_seconds=60, limit_seconds=600, memory_mb=1024).check(
                 eventually(lambda: not is_alive(check.pid), "the check is gone too")
         finally:
             rest.kill()
+
+
+class GoneError(Exception):
+    """Whoever sent a song has gone."""
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> Path:
+    """A song that never comes, over which no CPU time is spent."""
+    path = tmp_path / "endless"
+    os.mkfifo(path)
+    return path
+
+
+def checks_of(song: Path) -> list[int]:
+    """The pids of the processes that check it."""
+    children = psutil.Process().children()
+    return [child.pid for child in children if is_alive(child.pid) and str(song) in child.cmdline()]
+
+
+def test_the_check_of_a_song_ends_when_its_sender_goes(endless: Path) -> None:
+    began = threading.Event()
+
+    def go_on() -> None:
+        if checks_of(endless):
+            began.set()
+            raise GoneError
+
+    with pytest.raises(GoneError):
+        probe().check(endless, go_on=go_on)
+    assert began.is_set()
+    assert checks_of(endless) == []
+
+
+def test_a_song_whose_sender_goes_while_it_waits_is_not_checked(endless: Path, song_file: Path) -> None:
+    shared, is_over = probe(), threading.Event()
+
+    def stop() -> None:
+        if is_over.is_set():
+            raise GoneError
+
+    def check() -> None:
+        with suppress(GoneError):
+            shared.check(endless, client="a", go_on=stop)
+
+    threads = [threading.Thread(target=check) for _ in range(AT_ONCE)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: len(checks_of(endless)) == AT_ONCE, "no turn is left")
+
+    def gone() -> None:
+        raise GoneError
+
+    with pytest.raises(GoneError):
+        shared.check(song_file, client="a", go_on=gone)
+    is_over.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_songs_of_one_client_that_take_long_do_not_hold_up_another_client(endless: Path, song_file: Path) -> None:
+    shared, is_over = probe(), threading.Event()
+
+    def stop() -> None:
+        if is_over.is_set():
+            raise GoneError
+
+    def check() -> None:
+        with suppress(GoneError):
+            shared.check(endless, client="a", go_on=stop)
+
+    threads = [threading.Thread(target=check) for _ in range(3 * AT_ONCE)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: len(checks_of(endless)) == AT_ONCE, "no turn is left")
+    for _ in range(3):
+        assert shared.check(song_file, client="b").duration_seconds == pytest.approx(2.0)
+    eventually(lambda: len(checks_of(endless)) == AT_ONCE, "what had to make room goes on")
+    is_over.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_song_that_costs_too_much_is_refused_with_a_code_of_its_own(song_file: Path) -> None:
+    song_file.write_bytes(encoded(10, "mp3", "libmp3lame") * 360)
+    with pytest.raises(AudioError) as caught:
+        probe(cpu_seconds=1, max_seconds=9999).check(song_file)
+    assert caught.value.code == "too_costly"
+
+
+def test_small_files_may_cost_less_than_large_ones(song_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    popen = subprocess.Popen
+
+    def look(command: list[str], **options: object) -> object:
+        asked.append(int(command[command.index(str(song_file)) + 1]))
+        return popen(["echo", ""], **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("unmix.audio.probe.subprocess.Popen", look)
+    for size_bytes in (1, 4 << 20, 100 << 20):
+        os.truncate(song_file, size_bytes)
+        with pytest.raises(UnmixError):
+            probe(cpu_seconds=30).check(song_file)
+    assert asked == [7, 18, 30]
 
 
 def open_for_writing(pipe: Path) -> BinaryIO | None:
@@ -150,22 +259,27 @@ unmix.audio.song_reader.measure = spy
 unmix.audio.probe.main()
 """
     )
-    command = [sys.executable, str(tmp_path / "spy.py"), "song", "0.1", "60", "7", "512"]
+    # Not shut in, as the spy could not even ask then.
+    song = str(tmp_path / "spy.py")
+    command = [sys.executable, song, song, "7", "0.1", "60", "512", "off"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     limits = json.loads(json.loads(run.stdout.splitlines()[1])["message"])
-    assert limits == [[512 << 20] * 2, [7, 7], [0, 0], [0, 0]]
+    cpu_seconds, hard = limits[1]
+    assert cpu_seconds > 7  # and what was spent before, which is not the song's
+    assert hard == cpu_seconds + 1
+    assert [limits[0], *limits[2:]] == [[512 << 20] * 2, [0, 0], [0, 0]]
 
 
 def test_the_check_knows_no_secrets(song_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNMIX_STORE_SECRET_KEY", "secret")
     seen: dict[str, str] = {}
-    run = subprocess.run
+    popen = subprocess.Popen
 
     def look(command: list[str], *, env: dict[str, str], **options: object) -> object:
         seen.update(env)
-        return run(command, env=env, **options)  # type: ignore[call-overload]
+        return popen(command, env=env, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr("unmix.audio.probe.subprocess.run", look)
+    monkeypatch.setattr("unmix.audio.probe.subprocess.Popen", look)
     probe().check(song_file)
     assert "PATH" in seen
     assert not [name for name in seen if name.startswith(("UNMIX_", "AWS_", "MINIO_"))]
@@ -176,21 +290,21 @@ def test_only_so_many_checks_run_at_once(song_file: Path, monkeypatch: pytest.Mo
     most = 0
     lock = threading.Lock()
     several = threading.Barrier(AT_ONCE, timeout=30)
-    run = subprocess.run
+    run = Probe._run
 
-    def count(*args: object, **options: object) -> object:
+    def count(*args: Any) -> object:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
         several.wait()
         try:
-            return run(*args, **options)  # type: ignore[call-overload]
+            return run(*args)
         finally:
             with lock:
                 running -= 1
 
-    monkeypatch.setattr("unmix.audio.probe.subprocess.run", count)
+    monkeypatch.setattr(Probe, "_run", count)
     shared = probe()
     threads = [threading.Thread(target=shared.check, args=(song_file,)) for _ in range(3 * AT_ONCE)]
     for thread in threads:

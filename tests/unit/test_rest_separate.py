@@ -204,9 +204,9 @@ def test_nothing_is_stored_when_redis_goes_while_the_song_is_checked(
 ) -> None:
     check = Probe.check
 
-    def check_and_lose_redis(probe: Probe, path: Path) -> ProbedSong:
+    def check_and_lose_redis(probe: Probe, path: Path, **options: Any) -> ProbedSong:
         own_redis.kill()
-        return check(probe, path)
+        return check(probe, path, **options)
 
     rest = Rest(tmp_path, own_redis.url)
     monkeypatch.setattr(Probe, "check", check_and_lose_redis)

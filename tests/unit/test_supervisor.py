@@ -89,6 +89,36 @@ def test_what_dies_is_started_again_after_pauses_that_double_up_to_a_limit(stage
     assert pauses == ["0.05", "0.1", "0.2", "0.2"]
 
 
+#: Writes lines and then stays.
+WRITES = """
+for number in range(3000):
+    print(number, flush=True)
+open(folder + "/written", "w").write("")
+while not os.path.exists(folder + "/more"):
+    time.sleep(0.02)
+print("the end", flush=True)
+open(folder + "/ended", "w").write("")
+time.sleep(600)
+"""
+
+
+def test_a_long_log_is_begun_anew_and_the_one_before_is_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "MOST_LOG_BYTES", 1000)
+    monkeypatch.setattr(supervisor, "LOG_LOOK_SECONDS", 0)
+    with stage.supervise(stage.plan("rest", WRITES, shutdown_seconds=0)) as supervisor_:
+        supervisor_.start()
+        eventually(lambda: (stage.folder / "written").exists(), "it has written")
+        supervisor_.check()
+        assert stage.read("rest.log") == ""
+        assert stage.read("rest.log.1").splitlines()[-1] == "2999"
+        (stage.folder / "more").touch()
+        eventually(lambda: (stage.folder / "ended").exists(), "it has written more")
+        supervisor_.check()
+        assert stage.read("rest.log") == "the end\n"
+        assert {path.stat().st_mode & 0o077 for path in stage.folder.glob("rest.log*")} == {0}
+        assert (stage.folder / "written").stat().st_mode & 0o077 == 0, "what its processes make is private too"
+
+
 @pytest.mark.usefixtures("short_pauses")
 def test_a_long_life_resets_the_pause(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "LONG_LIFE_SECONDS", 0)

@@ -15,6 +15,11 @@ SETTINGS = Settings(model="demo", models="htdemucs")
 SONG = hash_song(b"a song")
 
 
+def pushed(callback: str) -> str:
+    """Return an element with a callback in JSON of one's own."""
+    return f'{{"hash": "{SONG}", "callback": {callback}}}'
+
+
 def test_a_plain_hash_asks_for_the_default_options() -> None:
     push = parse_element(SONG, SETTINGS)
     assert (push.job_id, push.options) == (SONG, SETTINGS.default_options)
@@ -65,10 +70,31 @@ def test_audio_inside_an_element_is_refused() -> None:
 @pytest.mark.parametrize(
     "element",
     ["", "x", SONG.upper(), "../" + SONG, "[]", "{}", '{"hash": 5}', '{"hash": "../x"}', "[" * 10_000, "x" * 10_000_000,
-     json.dumps({"hash": SONG, "data": "x" * 20_000}), "\udcff\udcfe"],
+     json.dumps({"hash": SONG, "data": "x" * 20_000}), "\udcff\udcfe",
+     pushed('{"url": "http://93.184.215.14/", "data": ' + 900 * '{"a":' + "1" + 901 * "}"),
+     pushed(900 * "[" + 900 * "]"), pushed("NaN"), pushed("1e999"), pushed("1" * 5_000), pushed('"\\ud800"'),
+     f'{{"hash": "{SONG}", "hash": "{SONG}"}}', f'{{"hash": "{SONG}"}}x'],
     ids=lambda element: element[:12].encode(errors="replace").decode(),
 )  # fmt: skip
 def test_everything_else_is_refused_by_its_form(element: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_element(element, SETTINGS)
     assert caught.value.code == "bad_hash"
+
+
+#: What is no callback in one way or another.
+ODD: tuple[Any, ...] = (
+    *(True, 1.5, [], [[]], {}, {"url": []}, {"url": ""}, {"url": "http://[v1.a]/"}, {"url": "x", "events": [{}]}),
+    {"url": "http://93.184.215.14/", "data": [1], "events": {}},
+    {"url": "http://93.184.215.14:99999/"},
+)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_whatever_else_stands_in_an_element_no_other_error_comes_of_it(odd: Any) -> None:
+    for field in ("callback", "data"):
+        assert parse_element(json.dumps({"hash": SONG, field: odd}), SETTINGS).job_id == SONG
+    if odd:
+        with pytest.raises(InputError) as caught:
+            parse_element(json.dumps({"hash": SONG, "model": odd}), SETTINGS)
+        assert caught.value.code == "unknown_model"

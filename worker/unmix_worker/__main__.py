@@ -8,6 +8,7 @@ import sys
 import structlog
 from pydantic import ValidationError
 
+from unmix.confinement import in_force
 from unmix.errors import UnmixError
 from unmix.runtime.connect import connect_queue, connect_store, wait_for_services
 from unmix.runtime.heartbeat import Heartbeat
@@ -35,6 +36,7 @@ def main() -> int:
     process = SeparationProcess(settings)
     worker_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(2)}"
     try:
+        log.info("decoders are shut in as far as they can", decoder_sandbox=in_force(settings.decoder_sandbox))
         store = connect_store(settings)
         wait_for_services(queue, store)
         with Scratch(settings.scratch_dir) as scratch:

@@ -1,14 +1,13 @@
 """The separating child: holds torch and one loaded model, and separates the songs that its parent names.
 
-It reads one task per line on standard input and answers with events on standard output; `messages` says which. It ends
-when its parent does, or when the device on which it computes has failed. It knows files only: no Redis, no store, no
-lease.
+It reads one task per line on standard input (`orders`) and answers with events on standard output; `messages` says
+which. It ends when its parent does, or when the device on which it computes has failed. It knows files only: no Redis,
+no store, no lease. It does not decode songs itself: a process does that which is shut in (`unmix.audio.decoder`).
 """
 
+import gc
 import os
-import queue
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,8 @@ from unmix.separating import make_separator
 from unmix.settings import Settings
 from unmix_worker.messages import (
     KNOWN,
+    Abandon,
+    Abandoned,
     Done,
     Event,
     Failed,
@@ -38,9 +39,9 @@ from unmix_worker.messages import (
     Progress,
     Ready,
     SeparationTask,
-    decode_order,
     encode,
 )
+from unmix_worker.orders import AbandonedError, Orders
 from unmix_worker.part_work import part_work, parts_kind
 
 Emit = Callable[[Event], None]
@@ -49,7 +50,7 @@ Emit = Callable[[Event], None]
 def main() -> None:
     """Load the default model, then separate until the parent closes the pipe."""
     emit = _take_over_stdout()
-    lines = _read_lines()
+    orders = Orders.of_parent()
     settings = Settings()
     separator: Separator | None
     precision: str = settings.precision  # that the separator was made for; what really runs may be more exact
@@ -61,9 +62,16 @@ def main() -> None:
         return
     kind = parts_kind(separator, Passes())
     emit(Ready(_card(separator), separator.backend, separator.precision, separator.needed_mb, kind, KNOWN))
+
+    def emit_of_song(event: Event) -> None:
+        orders.check()
+        emit(event)
+
     while True:
         try:
-            order = _order(lines.get())
+            order = orders.next()
+            if isinstance(order, Abandon):
+                emit(Abandoned())  # it came too late
             if not isinstance(order, SeparationTask | PartsTask):
                 continue  # of a song that is over
             task = order.separation if isinstance(order, PartsTask) else order
@@ -73,14 +81,18 @@ def main() -> None:
                 give_back()
                 separator = make_separator(task.model, settings.model_copy(update={"precision": asked}))
                 precision = asked
-            emit(Loaded())
+            emit_of_song(Loaded())
             _refuse_other_weights(task, separator)
             if isinstance(order, PartsTask):
-                done = _in_parts(order, separator, settings, emit, lambda: _order(lines.get()))
+                done = _in_parts(order, separator, settings, emit_of_song, orders.next_of_song)
             else:
-                done = _as_a_whole(task, separator, settings, emit)
+                done = _as_a_whole(task, separator, settings, emit_of_song)
             if done is not None:
                 emit(done)
+        except AbandonedError:
+            gc.collect()  # of what was made, nothing may hold a file or a decoder
+            orders.pass_over()
+            emit(Abandoned())
         except UnmixError as error:
             emit(_failed(error))
             _end_after(error)
@@ -90,13 +102,6 @@ def _end_after(error: UnmixError) -> None:
     """End at once if the device has failed: its context is lost, and tidying up would hang over it."""
     if isinstance(error, DeviceError):
         os._exit(1)
-
-
-def _order(line: str) -> Order:
-    try:
-        return decode_order(line)
-    except ValueError as error:
-        raise EngineError(f"the worker is of another version: {error}", code="bad_task", retryable=True) from error
 
 
 def _precision(task: SeparationTask, settings: Settings) -> str:
@@ -220,21 +225,6 @@ def _take_over_stdout() -> Emit:
         events.write(encode(event))
 
     return emit
-
-
-def _read_lines() -> "queue.SimpleQueue[str]":
-    """Read tasks in a thread, so that the end of the parent is noticed in the middle of a song."""
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def read() -> None:
-        try:
-            for line in sys.stdin:
-                lines.put(line)
-        finally:
-            os._exit(0)  # the parent is gone, or nothing of it can be read any more; torch does not listen
-
-    threading.Thread(target=read, daemon=True).start()
-    return lines
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """Reads what stands in `toWorker`: our own job ids, and what foreign producers of the contract push.
 
 A foreign element is a bare song hash, or JSON such as `{"hash": …, "model": …, "callback": …}`. Everything else is
-refused here, by its form alone, before any store or key is touched.
+refused here, by its form alone, before any store or key is touched. JSON is read as strictly as REST reads it.
 """
 
-import json
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from unmix.errors import InputError
 from unmix.job import Callback, SeparationOptions
 from unmix.outbound.address import Guard
 from unmix.settings import Settings
+from unmix.strict_json import parse_object
 
 #: No element of the contract is longer; one with audio inside is.
 MAX_ELEMENT_CHARACTERS: Final = 16_384
@@ -56,15 +56,15 @@ def parse_element(element: str, settings: Settings) -> PushedJob:
 
 
 def _json_fields(element: str) -> dict[str, Any]:
+    reason = "it is too long"
     if len(element) <= MAX_ELEMENT_CHARACTERS:
         try:
-            fields = json.loads(element)
-        except (ValueError, RecursionError):
-            pass
-        else:
-            if isinstance(fields, dict):
-                return fields
-    raise InputError("an element must be a song hash or JSON with one", code="bad_hash")
+            return parse_object(element.encode())
+        except UnicodeEncodeError:
+            reason = "it is no text"
+        except InputError as error:
+            reason = error.message
+    raise InputError(f"an element must be a song hash or JSON with one: {reason}", code="bad_hash")
 
 
 def _callbacks(given: Any, settings: Settings) -> tuple[tuple[Callback, ...], tuple[str, ...]]:

@@ -19,7 +19,9 @@ SETTINGS: Final = (
     "precision",
     "threads",
     "cache_dir",
+    "min_song_seconds",
     "max_song_seconds",
+    "decoder_sandbox",
 )
 _NAMES: Final = {
     *(f"UNMIX_{name.upper()}" for name in SETTINGS),

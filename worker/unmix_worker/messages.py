@@ -7,6 +7,9 @@ A song in parts begins with a `PartsTask`. After `PartsBegun` the child asks for
 each part (`PartMade`) and how far it has joined them (`PartsJoined`). The parent answers with `MakeRun`, hands over
 parts that others made (`UsePart`), or says that no more is wanted (`NoMoreRuns`).
 
+At any time the parent may say `Abandon`. The child leaves its song, whatever it is at, and answers `Abandoned`: what it
+says from then on is of the next task.
+
 Where a package is replaced under a running worker, the next child that it starts is of another version. So a field or
 an event that the reader does not know is ignored, and a task that lacks something is answered with `Failed`. That a
 child does not ignore what changes the stems is seen to by the parent: `Ready` says which fields of a task it knows.
@@ -121,6 +124,11 @@ class NoMoreRuns:
 
 
 @dataclass(frozen=True, slots=True)
+class Abandon:
+    """Nobody wants anything of this song; its files go as soon as the child has answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class PartsBegun:
     """The song has so many parts; only those of this kind can be joined with them."""
 
@@ -207,14 +215,21 @@ class Failed:
     retryable: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The child is at no song, and its model is loaded."""
+
+
 #: The fields of a task that this version knows, for `Ready`.
 KNOWN: Final = tuple(each.name for each in fields(SeparationTask))
 
-Order: TypeAlias = SeparationTask | PartsTask | MakeRun | UsePart | NoMoreRuns
-Event: TypeAlias = Ready | Loaded | Progress | PartsBegun | PartsJoined | RunWanted | PartMade | Done | Failed
+Order: TypeAlias = SeparationTask | PartsTask | MakeRun | UsePart | NoMoreRuns | Abandon
+Event: TypeAlias = (
+    Ready | Loaded | Progress | PartsBegun | PartsJoined | RunWanted | PartMade | Done | Failed | Abandoned
+)
 
-_ORDERS: Final = (SeparationTask, PartsTask, MakeRun, UsePart, NoMoreRuns)
-_EVENTS: Final = (Ready, Loaded, Progress, PartsBegun, PartsJoined, RunWanted, PartMade, Done, Failed)
+_ORDERS: Final = (SeparationTask, PartsTask, MakeRun, UsePart, NoMoreRuns, Abandon)
+_EVENTS: Final = (Ready, Loaded, Progress, PartsBegun, PartsJoined, RunWanted, PartMade, Done, Failed, Abandoned)
 _KINDS: Final = {kind.__name__: kind for kind in (*_ORDERS, *_EVENTS)}
 #: Fields that are values of classes themselves.
 _NESTED: Final = {"card": ModelCard, "ran": Ran, "music": Music, "level": SongLevel, "separation": SeparationTask}

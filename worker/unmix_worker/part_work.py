@@ -21,7 +21,7 @@ from unmix.audio.joining import Joiner
 from unmix.audio.level import Level, measuring
 from unmix.audio.passes import OVERLAP
 from unmix.audio.samples import SAMPLE_RATE
-from unmix.audio.song_reader import AudioInfo, measure
+from unmix.audio.song_reader import AudioInfo, measured
 from unmix.engine.parts import PART_STRIDES, MadePart, PartGrid, PartMaker
 from unmix.engine.passes import Passes
 from unmix.engine.separator import Separator, clip_warnings
@@ -57,7 +57,7 @@ def part_work(
     """
     song = None
     if level is None or not level.is_of_this_version:
-        song = measure(Path(task.song), max_seconds=max_seconds)
+        song = measured(separator.open_song(Path(task.song), max_seconds=max_seconds))
         level = song.level
     grid = PartGrid.of(separator, level.samples)
     if grid is None or level.samples < least_seconds * SAMPLE_RATE:

@@ -330,6 +330,7 @@ class PartsHelp:
     ) -> None:
         self._queue = queue
         self.is_idle = False  # the child has been told that there is no more
+        self.is_of_no_use = False  # nobody wants what the child is making
         self._is_over = False
         self.asked = asked
         self._maker = _Maker(queue, parts, asked, worker_id, renew_seconds, run)
@@ -342,7 +343,8 @@ class PartsHelp:
         if isinstance(event, PartMade):
             self._maker.keep(event)
         if not self._maker.renew():
-            self._is_over = True  # after this run
+            self.is_of_no_use = True
+            return
         if isinstance(event, RunWanted):
             run = self._first or self._another(event.wished)
             self._first = None

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import structlog
 
-from unmix.errors import DeviceError, EngineError, ModelUnavailableError, OutOfMemoryError
+from unmix.errors import DeviceError, EngineError, LeaseLostError, ModelUnavailableError, OutOfMemoryError
 from unmix.outcome import Music, Ran
 from unmix.queue.records import ModelCard
 from unmix.resources import memory_limit_bytes
@@ -30,6 +30,8 @@ from unmix_worker.environment import child_environment
 from unmix_worker.lease import Lease, Released
 from unmix_worker.memory import MemoryWatch, peak_bytes, room_for_child_bytes
 from unmix_worker.messages import (
+    Abandon,
+    Abandoned,
     Done,
     Event,
     Failed,
@@ -42,14 +44,16 @@ from unmix_worker.messages import (
     decode_event,
     encode,
 )
+from unmix_worker.pace import Pace
 from unmix_worker.parts import PartsExchange, PartsHelp
 
 log = structlog.get_logger()
 
 #: How often the parent looks at its lease and the clock while the child computes, in seconds.
 TICK_SECONDS: Final = 0.2
-#: What must be left of the grace after the expected end, in seconds: for upload, commit and finish.
-DRAIN_RESERVE_SECONDS: Final = 10
+#: How long a child has to leave a song that is not wanted any more, in seconds, or two segments if that is longer; to
+#: load its model anew would take about as long.
+ABANDON_SECONDS: Final = 10
 #: Errors that the child names by their codes, and that are told apart here.
 _KINDS: Final = {kind.code: kind for kind in (ModelUnavailableError, OutOfMemoryError, DeviceError)}
 
@@ -125,14 +129,14 @@ class SeparationProcess:
             EngineError: the engine refused the song or failed, or the model was not loaded in time.
             CrashedError: the child died, or was killed as it made no progress for too long or took too much memory.
             DeviceError: the device failed; the child has ended.
-            LeaseLostError: somebody else owns the job now; the child was stopped.
+            LeaseLostError: somebody else owns the job now, or nobody; the child has left it, or was stopped.
             Released: there is not enough time left before the shutdown; the child was stopped.
         """
         self.ensure_ready(shutdown)
         self._refuse_what_is_unknown(task)
         self._send(task)
         asked_at = time.monotonic()
-        pace: _Pace | None = None
+        pace: Pace | None = None
         try:
             while True:
                 event = self._next_event()
@@ -143,7 +147,7 @@ class SeparationProcess:
                     stems = {stem: Path(path) for stem, path in event.stems.items()}
                     return Separated(stems, event.ran, event.warnings, event.notes, event.peaks, event.music)
                 if isinstance(event, Loaded):
-                    pace = _Pace()
+                    pace = Pace()
                 elif isinstance(event, Progress) and pace:
                     pace.advance(event.done, event.total)
                     lease.progress = event.done / event.total
@@ -164,6 +168,9 @@ class SeparationProcess:
             if parts is not None:
                 parts.failed(error)
             raise
+        except LeaseLostError:
+            self._abandon(pace, shutdown)  # the next song needs the model
+            raise
         except BaseException:
             self.close()  # the child would go on with a song that is not ours any more
             raise
@@ -178,7 +185,7 @@ class SeparationProcess:
         self.ensure_ready(shutdown)
         self._refuse_what_is_unknown(task)
         self._send(task)
-        pace = _Pace()
+        pace = Pace()
         try:
             while not parts.is_idle:
                 event = self._next_event()
@@ -189,6 +196,9 @@ class SeparationProcess:
                     self._send(order)
                 if shutdown.requested:
                     raise Released
+                if parts.is_of_no_use:
+                    self._abandon(pace, shutdown)
+                    return
                 if pace.stalled(max(self._settings.stall_seconds, self._settings.load_seconds)):
                     raise CrashedError("no part was finished for too long", code="stalled")
         except EngineError as error:
@@ -199,7 +209,23 @@ class SeparationProcess:
             self.close()
             raise
 
-    def _order(self, parts: PartsExchange, event: Event | None, pace: "_Pace | None") -> None:
+    def _abandon(self, pace: Pace | None, shutdown: Shutdown) -> None:
+        """Have the child leave its song, or end it if it does not soon."""
+        patience_seconds = max(ABANDON_SECONDS, 2 * pace.segment_seconds if pace else 0)
+        deadline = time.monotonic() + min(patience_seconds, self._settings.stall_seconds)
+        with suppress(CrashedError):
+            self._send(Abandon())
+        while not shutdown.requested and time.monotonic() < deadline:
+            try:
+                if isinstance(self._next_event(), Abandoned):
+                    return
+            except EngineError as error:
+                if isinstance(error, CrashedError | DeviceError):
+                    break
+        log.info("the child is ended, as it does not leave its song")
+        self.close()
+
+    def _order(self, parts: PartsExchange, event: Event | None, pace: Pace | None) -> None:
         """Hand the event of a child that makes parts on, and tell it what to do next."""
         began = time.monotonic()
         for order in parts.orders(event):
@@ -323,41 +349,6 @@ class SeparationProcess:
             message = f"the separating process took more than {self._room_bytes >> 20} MiB of memory and was ended"
             return CrashedError(message, code="memory_exceeded")
         return CrashedError(f"the separating process ended with status {self._child.wait()}")
-
-
-class _Pace:
-    """How fast segments come, measured from the start of the separation."""
-
-    def __init__(self) -> None:
-        self._started = self._last = time.monotonic()
-        self._done = 0
-        self._total: int | None = None
-
-    def advance(self, done: int, total: int) -> None:
-        self._last = time.monotonic()
-        self._done, self._total = done, total
-
-    def go_on(self) -> None:
-        """Note a sign of progress that is no segment."""
-        self._last = time.monotonic()
-
-    def pass_over(self, seconds: float) -> None:
-        """Do not count time in which nobody looked."""
-        self._last = min(time.monotonic(), self._last + seconds)
-
-    @property
-    def _segment_seconds(self) -> float:
-        return (self._last - self._started) / self._done if self._done else 0.0
-
-    def stalled(self, least_seconds: float) -> bool:
-        """Whether the last segment is longer ago than ten usual ones."""
-        return time.monotonic() - self._last > max(least_seconds, 10 * self._segment_seconds)
-
-    def ends_within(self, seconds: float) -> bool:
-        """Whether the song will be separated and delivered within `seconds`, as far as one can tell."""
-        if self._total is None:
-            return False
-        return (self._total - self._done) * self._segment_seconds <= seconds - DRAIN_RESERVE_SECONDS
 
 
 def _read_lines(child: subprocess.Popen[str], lines: "queue.SimpleQueue[str | None]") -> None:

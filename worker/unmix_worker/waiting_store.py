@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unmix.names import ObjectName
-from unmix.store.protocol import ObjectInfo, ObjectStore
+from unmix.store.protocol import ObjectInfo, ObjectStore, Room
 from unmix_worker.patience import Patience
 
 
@@ -64,6 +64,10 @@ class WaitingStore:
     def remove(self, name: ObjectName) -> None:
         """Remove an object."""
         self._call(partial(self._store.remove, name))
+
+    def room(self) -> Room | None:
+        """Return how much room there is."""
+        return self._call(self._store.room)
 
     def presigned_put(self, name: ObjectName, *, seconds: int) -> str | None:
         """Return a URL at which a client may put the object."""

@@ -28,6 +28,7 @@ from unmix.errors import (
 )
 from unmix.job import DamagedRequest, JobRequest, JobStatus
 from unmix.ledger.ledger import Ledger, utc_now
+from unmix.ledger.room import SHARE_OF_RESULTS, refuse_if_full, result_bytes, room_at
 from unmix.outcome import Outcome, Ran, StemFile
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim
@@ -52,6 +53,8 @@ log = structlog.get_logger()
 INPUT_MISSING_ATTEMPTS: Final = 4
 #: Pause after Redis failed, in seconds.
 QUEUE_PAUSE_SECONDS: Final = 2
+#: Pause after a disk was too full for the stems of a song, in seconds; the song waits at the head of the queue.
+FULL_PAUSE_SECONDS: Final = 5
 #: After so many attempts in a row that failed for the device or for want of memory, and not for their songs, the worker
 #: ends: it would use up the tries of one song after the other, and faster than workers whose devices work.
 MOST_DEVICE_FAILURES: Final = 3
@@ -81,6 +84,7 @@ class Worker:
         # Whoever has nothing to do looks every second whether help is wanted.
         self._block_seconds = min(settings.take_seconds, 1) if settings.parts else settings.take_seconds
         self._device_failures = 0  # in a row
+        self._is_full = False
 
     def run(self, shutdown: Shutdown) -> None:
         """Serve the queue until `shutdown` is requested. Redis being away is waited out.
@@ -99,6 +103,9 @@ class Worker:
                     self._serve(element, shutdown)
                 elif self._settings.parts:
                     self._helper.help(shutdown)
+                if self._is_full:
+                    self._is_full = False
+                    shutdown.wait(FULL_PAUSE_SECONDS)
             except QueueError as error:
                 log.warning("queue away", error=error.message)
                 shutdown.wait(QUEUE_PAUSE_SECONDS)
@@ -130,8 +137,26 @@ class Worker:
             except (LeaseLostError, SupersededError) as error:
                 log.warning("job lost", job_id=claim.job_id, reason=error.message)
             except (EngineError, StoreError, QueueError) as error:
-                self._fail(request, claim, error)
-                self._count_device_failure(error)
+                if error.code == "store_full":
+                    self._give_back(claim, error)
+                else:
+                    self._fail(request, claim, error)
+                    self._count_device_failure(error)
+
+    def _give_back(self, claim: Claim, error: UnmixError) -> None:
+        """Let a job wait until somebody has made room: nothing is wrong with it, and no try is used up."""
+        log.warning("no room for the stems", job_id=claim.job_id, error=error.message)
+        self._is_full = True
+        with suppress(StoreError):
+            Ledger(self._store).removal.remove_attempt(claim.job_id, claim.token)
+        self._queue.release(claim)
+
+    def _refuse_if_full(self, request: JobRequest, scratch: Path) -> None:
+        """Begin nothing whose stems there is no room for, on the store's disk or here."""
+        settings = self._settings
+        wanted = result_bytes(request, usual_bitrate_kbps=settings.mp3_bitrate_kbps, parts=settings.parts)
+        for room in (self._store.room(), room_at(scratch)):
+            refuse_if_full(room, settings.min_free_gb, more_bytes=wanted, share=SHARE_OF_RESULTS)
 
     def _count_device_failure(self, error: UnmixError) -> None:
         """Raise if this was one too many: whoever starts the worker again may give it another device, or more time."""
@@ -167,6 +192,7 @@ class Worker:
             if isinstance(request, DamagedRequest):
                 raise EngineError("the document that says what to do is damaged", code="bad_document")
             with self._scratch.song() as scratch:
+                self._refuse_if_full(request, scratch)
                 song_path = song_of(
                     request, ledger, scratch, self._settings, go_on=partial(self._go_on, lease, shutdown)
                 )

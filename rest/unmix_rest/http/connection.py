@@ -19,6 +19,7 @@ from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import RequestEntityTooLarge
 
 from unmix_rest.http.bodies import BodyRoom
+from unmix_rest.http.clients import IS_GONE, has_left
 from unmix_rest.http.cors import Cors
 from unmix_rest.http.lanes import HAS_ROOM, MAY_STAY, WAIT_TO_SEND
 from unmix_rest.http.problems import RETRY_AFTER_SECONDS, http_problem_json
@@ -37,16 +38,22 @@ _BUFFER_BYTES: Final = 1 << 20
 MOST_KEPT_BYTES: Final = 512 << 20
 
 
+#: Where the environment of a request says whether it came in where those who run the service ask.
+FOR_OPERATORS: Final = "unmix.for_operators"
+
+
 class _AnswerTask(WSGITask):
     """Answers by the application."""
 
     def get_environment(self) -> dict[str, Any]:
-        """Add what only the server knows: whether the request may keep its thread, and how its answer goes out."""
+        """Add what only the server knows: where it came in, whether it may keep its thread, how its answer goes out."""
         environment = super().get_environment()
         environment[MAY_STAY] = getattr(self.request, "may_stay", False)
         channel: Any = self.channel
+        environment[FOR_OPERATORS] = channel.for_operators
         environment[WAIT_TO_SEND] = channel.wait_to_send
         environment[HAS_ROOM] = channel.has_room
+        environment[IS_GONE] = channel.is_gone
         return environment
 
     def build_response_header(self) -> bytes:
@@ -77,7 +84,9 @@ class _ProblemTask(ErrorTask):
 
 
 class Connection(HTTPChannel):
-    """One connection; `cors` says what its errors tell pages of other origins, `room` how much bodies may take."""
+    """One connection; `cors` says what its errors tell pages of other origins, `room` how much bodies may take, and
+    `for_operators` who connects there.
+    """
 
     task_class = _AnswerTask
     error_task_class = _ProblemTask
@@ -90,10 +99,11 @@ class Connection(HTTPChannel):
     _seen_at: float | None = None  # when the client was last seen to read enough; None: nothing waits for it
     _seen_bytes = 0  # and how much it had got by then
 
-    def __init__(self, *args: Any, cors: Cors, room: BodyRoom, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, cors: Cors, room: BodyRoom, for_operators: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cors = cors
         self._room = room
+        self.for_operators = for_operators
         self.parser_class = cast(Any, self._next_parser)
 
     def readable(self) -> bool:
@@ -204,6 +214,10 @@ class Connection(HTTPChannel):
                     raise ClientDisconnected
             if not self.connected:
                 raise ClientDisconnected
+
+    def is_gone(self) -> bool:
+        """Tell whether the client has closed the connection; nobody reads from it while a request is answered."""
+        return not self.connected or self.socket is None or has_left(self.socket)
 
     def send_continue(self) -> None:
         """Invite the body, unless the headers alone were refused: waitress would read all of it first."""

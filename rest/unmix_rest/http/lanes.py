@@ -1,8 +1,10 @@
 """Lanes of threads: what takes long waits for its like, so that the rest is answered at once.
 
+Uploads wait in a line in which no client is ahead of the others, however many it has sent at once.
 `unmix_rest.routes.table` says which route has which lane.
 """
 
+import sys
 import threading
 from collections.abc import Callable
 from enum import Enum, auto
@@ -10,12 +12,19 @@ from typing import Any, Final
 
 from waitress.task import Task, ThreadedTaskDispatcher
 
+from unmix.audio.turns import Line
+from unmix_rest.http.clients import client_of
+
 #: In the environment of a request: whether it may hold its thread for as long as it likes. Other servers say nothing.
 MAY_STAY: Final = "unmix.may_stay"
 #: Likewise: a function that returns when at most so many bytes wait, and raises as writing does if they never will.
 WAIT_TO_SEND: Final = "unmix.wait_to_send"
 #: Likewise: a function that tells whether an answer of so many bytes may be kept for its client, if it may not stay.
 HAS_ROOM: Final = "unmix.has_room"
+
+
+#: Uploads of one client that may hold threads at once: two are checked while the next one is read.
+UPLOADS_OF_A_CLIENT: Final = 3
 
 
 class Lane(Enum):
@@ -39,7 +48,7 @@ class Lanes(ThreadedTaskDispatcher):
         """
         super().__init__()
         self._lanes_of = lanes_of
-        self._uploads = ThreadedTaskDispatcher()
+        self._uploads = _FairThreads()
         self._uploads.set_thread_count(max(1, threads // 2))
         self.set_thread_count(max(1, threads - threads // 2))
         self._staying = ThreadedTaskDispatcher()
@@ -55,7 +64,7 @@ class Lanes(ThreadedTaskDispatcher):
             request.may_stay = True
             self._staying.add_task(_Staying(task, self._has_left))
         elif Lane.UPLOADS in lanes:
-            self._uploads.add_task(task)
+            self._uploads.add_task(_Upload(task, client_of(task, request), self._uploads))
         else:
             super().add_task(task)
 
@@ -82,6 +91,68 @@ class Lanes(ThreadedTaskDispatcher):
     def _has_left(self) -> None:
         with self._counting:
             self._count_staying -= 1
+
+
+class _FairThreads(ThreadedTaskDispatcher):
+    """A group of threads whose tasks are taken in the order of a `Line`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue: Any = _FairQueue()  # waitress uses four methods of its deque
+
+    def has_ended(self, task: "_Upload") -> None:
+        """Note that a client may have another thread."""
+        with self.lock:
+            self.queue.end(task)
+
+    def shutdown(self, cancel_pending: bool = True, timeout: int = 5) -> bool:
+        """End the threads, and cancel what waits, whoever's it is."""
+        with self.lock:
+            self.queue.give_up_order()
+        return super().shutdown(cancel_pending, timeout)
+
+
+class _FairQueue:
+    """What waits for threads, so much of it as may begin now."""
+
+    def __init__(self) -> None:
+        self._line: Line[_Upload] = Line(UPLOADS_OF_A_CLIENT)
+
+    def __len__(self) -> int:
+        return len(self._line.may_begin())
+
+    def append(self, task: "_Upload") -> None:
+        self._line.add(task.client, task)
+
+    def popleft(self) -> "_Upload":
+        task = self._line.next()
+        if task is None:
+            raise IndexError("nothing may begin")
+        return task
+
+    def end(self, task: "_Upload") -> None:
+        self._line.end(task.client)
+
+    def give_up_order(self) -> None:
+        self._line.each = sys.maxsize
+
+
+class _Upload(Task):
+    """A connection whose request brings a song, and whose it is."""
+
+    def __init__(self, task: Any, client: str, threads: _FairThreads) -> None:  # of a task only this much is used
+        self._task = task
+        self.client = client
+        self._threads = threads
+
+    def service(self) -> None:
+        try:
+            self._task.service()
+        finally:
+            self._threads.has_ended(self)
+
+    def cancel(self) -> None:
+        self._task.cancel()
 
 
 class _Staying(Task):

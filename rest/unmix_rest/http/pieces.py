@@ -5,7 +5,6 @@ for `unmix.ledger.uploads` to say.
 """
 
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Final
 from flask import Request
 
 from unmix.errors import InputError
+from unmix_rest.http.temporary import Temporary
 from unmix_rest.http.uploads import CHUNK_BYTES, refuse_encoding, too_large
 
 #: What clients are advised to send at once: little is lost when it breaks off, and few requests are made.
@@ -33,31 +33,30 @@ class Piece:
 
 
 @contextmanager
-def receive_piece(request: Request, *, max_song_bytes: int) -> Iterator[Piece]:
+def receive_piece(request: Request, temporary: Temporary, *, max_song_bytes: int) -> Iterator[Piece]:
     """Read the body of `request` to its end; the file is gone when the context is left.
 
     Raises:
         InputError: the body is empty, too large, or not what its `Content-Range` says.
+        UnmixError: there is no room for it now (`no_room`).
     """
     refuse_encoding(request)
     said = _range_in(request)
     if said and said[2] > max_song_bytes:
         raise too_large(max_song_bytes)
-    with tempfile.NamedTemporaryFile(prefix="unmix-piece-") as file:
-        size_bytes = 0
+    with temporary.file(min(request.content_length or 0, max_song_bytes)) as file:
         while chunk := request.stream.read(CHUNK_BYTES):
-            size_bytes += len(chunk)
-            if size_bytes > max_song_bytes:
+            if file.size_bytes + len(chunk) > max_song_bytes:
                 raise too_large(max_song_bytes)
             file.write(chunk)
-        file.flush()
+        size_bytes = file.size_bytes
         if size_bytes == 0:
             raise InputError("there is nothing in this piece", code="empty_audio")
         start, end, total = said or (0, size_bytes, size_bytes)
         if end - start != size_bytes:
             text = f"the body has {size_bytes} bytes, its Content-Range {end - start}"
             raise InputError(text, code="bad_content_range")
-        yield Piece(Path(file.name), start, total)
+        yield Piece(file.path, start, total)
 
 
 def _range_in(request: Request) -> tuple[int, int, int] | None:

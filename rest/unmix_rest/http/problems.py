@@ -31,7 +31,15 @@ STATUS: Final[Mapping[str, int]] = {
     "invalid_json_shape": 400,
     "duplicate_key": 400,
     "incomplete_body": 400,
+    "client_gone": 400,
     "bad_content_range": 400,
+    "key_required": 401,
+    "bad_key": 401,
+    "scope_missing": 403,
+    "bad_link": 403,
+    "no_keys": 409,
+    "foreign_page": 403,
+    "unknown_host": 421,
     "not_found": 404,
     "unknown_upload": 404,
     "method_not_allowed": 405,
@@ -77,6 +85,7 @@ STATUS: Final[Mapping[str, int]] = {
     "not_audio": 415,
     "unsupported_container": 415,
     "undecodable": 422,
+    "too_costly": 422,
     "no_audio_frames": 422,
     "too_short": 422,
     "too_long": 422,
@@ -94,11 +103,12 @@ STATUS: Final[Mapping[str, int]] = {
     "too_many_downloads": 503,
     "no_room": 503,
     "probe_unavailable": 503,
+    "queue_full": 503,
     "queue_unavailable": 503,
     "queue_denied": 503,
     "store_unavailable": 503,
     "store_denied": 503,
-    "store_full": 503,
+    "store_full": 507,
     "store_read_only": 503,
     "store_refused": 503,
     "bucket_missing": 503,
@@ -114,6 +124,9 @@ NEW_STATUS: Final[Mapping[str, int]] = {
 }
 
 RETRY_AFTER_SECONDS: Final = 5
+
+#: How to say a key. Not `Basic` too, though it is understood: browsers would ask people for a user and a password.
+_CHALLENGE: Final = 'Bearer realm="track-unmix"'
 
 _HTTP_CODES: Final = {
     400: "bad_request",
@@ -144,7 +157,8 @@ _DETAILS: Final = {
     "probe_unavailable": "songs cannot be checked at the moment; try again",
     "queue_unavailable": "the queue is away; nothing was accepted, try again",
     "store_unavailable": "the object store is away; nothing was accepted, try again",
-    "store_full": "the object store is full; nothing was accepted",
+    "queue_full": "the queue has no room for another song; nothing was accepted, try again later",
+    "store_full": "there is no room for another song; nothing was accepted, and what is removed makes room",
 }
 _DETAIL_OF_OURS: Final = "this service cannot do its work at the moment; its operator must look"
 
@@ -176,6 +190,8 @@ def problem(code: str, detail: str, *, status: int, request_id: str = "", **more
     response.mimetype = "application/problem+json"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = _CHALLENGE
     return response
 
 
@@ -219,8 +235,8 @@ def register(app: Flask, metrics: Metrics, routes: Sequence[Route]) -> None:
         if isinstance(error, RoutingException):
             return error  # a redirect to the same route in its canonical spelling
         code = "incomplete_body" if isinstance(error, ClientDisconnected) else _HTTP_CODES.get(error.code or 0)
-        if code is None:
-            return rejected("bad_request", _DETAILS["bad_request"], error)
+        if code is None:  # whatever it is, it is not the request's fault: a handler of errors may have failed
+            return answer_unknown(error)
         response = rejected(code, _DETAILS[code], error)
         for name, value in error.get_headers():
             if name in ("Allow", "Content-Range"):

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from flask import Response
 
+from unmix.access.keys import Scope
 from unmix_rest.http.lanes import Lane
 
 #: A JSON Schema, or a dataclass that stands for one.
@@ -18,13 +19,12 @@ Shape = Mapping[str, Any] | type
 JSON: Final = "application/json"
 
 
-class Scope(StrEnum):
-    """What a client has to be allowed. Nothing asks for keys yet: today everybody is allowed everything."""
+class Audience(StrEnum):
+    """Who asks for a route, where those who run the service have a port of their own."""
 
-    PUBLIC = "public"  # tells nothing of anybody's songs
-    READ = "read"  # jobs and their stems
-    WRITE = "write"  # songs may be sent, jobs changed and removed
-    OPERATE = "operate"  # for those who run the service
+    CLIENTS = "clients"
+    OPERATORS = "operators"
+    EVERYBODY = "everybody"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Route:
     is_new: bool = False  # a wrong field is answered with 422, not with 400 as older clients expect
     may_wait: bool = False  # for the end of its job, if the client would
     takes_songs: bool = False  # what is refused here counts as a song that was turned away
+    audience: Audience = Audience.CLIENTS
     scope: Scope = field(kw_only=True)
     answers: tuple[Answer, ...] = field(kw_only=True)
     parameters: tuple[Parameter, ...] = ()
@@ -81,6 +82,11 @@ class Route:
     def endpoint(self) -> str:
         """What Flask calls the route, such as `separate.submit`."""
         return f"{self.view.__module__.rpartition('.')[2]}.{self.view.__name__}"
+
+    @property
+    def takes_links(self) -> bool:
+        """Whether a link to a job opens it: it reads that one job."""
+        return self.scope is Scope.READ and "<job_id>" in self.rule and self.methods == ("GET",)
 
     @property
     def summary(self) -> str:

@@ -57,6 +57,7 @@ def serve(
     host: str,
     port: int,
     trusted_proxy: str,
+    admin: tuple[str, int] | None,
     threads: int,
     streams: int,
     max_upload_mb: int,
@@ -69,34 +70,38 @@ def serve(
     What is refused before the application sees it tells other origins of it, by `cors`, as the application does.
     Who the client is says `trusted_proxy`, if it is who asks; what others say of that is taken away. Bodies may take
     `upload_room_mb` in all until they are answered. `threads` answer, and up to `streams` more wait with their clients;
-    `on_stop` is called to have these end.
+    `on_stop` is called to have these end. What comes in at `admin`, a host and a port, is said to in its environment.
     """
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that uploads wait for each other is meant
     sockets: dict[int, Any] = {}
     lanes = Lanes(threads, streams, lanes_of)
     places = Places()
-    create_server(
-        app,
-        map=sockets,
-        _dispatcher=lanes,
-        host=host,
-        port=port,
-        max_request_body_size=body_limit_bytes(max_upload_mb << 20) + 1,
-        channel_timeout=IDLE_SECONDS,
-        cleanup_interval=5,
-        connection_limit=places.most_sockets,
-        recv_bytes=64 * 1024,
-        outbuf_high_watermark=1 << 30,  # what need not wait for its client in a thread does so on the disk
-        ident="",
-        trusted_proxy=trusted_proxy or None,
-        trusted_proxy_headers=_FORWARDED if trusted_proxy else (),
-        clear_untrusted_proxy_headers=True,
-    )
-    listeners = [socket for socket in sockets.values() if isinstance(socket, BaseWSGIServer)]
     room = BodyRoom(upload_room_mb << 20)
-    channel_class: Any = partial(places.seat, partial(Connection, cors=cors, room=room))
-    for listener in listeners:
-        listener.channel_class = channel_class
+    options: dict[str, Any] = {
+        "map": sockets,
+        "_dispatcher": lanes,
+        "max_request_body_size": body_limit_bytes(max_upload_mb << 20) + 1,
+        "channel_timeout": IDLE_SECONDS,
+        "cleanup_interval": 5,
+        "connection_limit": places.most_sockets,
+        "recv_bytes": 64 * 1024,
+        "outbuf_high_watermark": 1 << 30,  # what need not wait for its client in a thread does so on the disk
+        "ident": "",
+        "clear_untrusted_proxy_headers": True,
+    }
+    forwarded: dict[str, Any] = {"trusted_proxy": trusted_proxy, "trusted_proxy_headers": _FORWARDED}
+    listeners: list[BaseWSGIServer] = []
+    for place, for_operators in ((host, port), False), (admin, True):
+        if place is None:
+            continue
+        believed = forwarded if trusted_proxy and not for_operators else {}
+        create_server(app, host=place[0], port=place[1], **options, **believed)
+        make = partial(Connection, cors=cors, room=room, for_operators=for_operators)
+        for listener in sockets.values():
+            if isinstance(listener, BaseWSGIServer) and listener not in listeners:
+                channel_class: Any = partial(places.seat, make)
+                listener.channel_class = channel_class
+                listeners.append(listener)
     shutdown = _Shutdown(shutdown_seconds, wake=listeners[0].pull_trigger)
     shutdown.listen()
     while not shutdown.requested:

@@ -1,45 +1,26 @@
-"""JSON from strangers: read strictly, and a song inside it without ever holding the song in memory.
+"""JSON with a song inside it, read strictly and without ever holding the song in memory.
 
 Base64 in JSON costs about five times the song when it is parsed in one go. `JsonWithSong` takes the text chunk by
-chunk, sends the one long string onwards as it comes, and keeps the rest, which is small and then parsed as a whole:
-whatever the scanner believed, only what that strict parse accepts counts.
+chunk, sends the one long string onwards as it comes, and keeps the rest, which is small and then parsed as a whole by
+`unmix.strict_json`: whatever the scanner believed, only what that accepts counts.
 """
 
 import binascii
 import json
-import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from unmix.errors import InputError
+from unmix.strict_json import parse_object
 
 #: Longest JSON beside the song.
 MAX_REST_BYTES: Final = 64 * 1024
-MAX_DEPTH: Final = 32
 
 _IN_STRING: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _DATA_URL: Final = re.compile(r"data:[^,]{0,100};base64,")
 _LONGEST_DATA_URL: Final = 120
 _LONGEST_ESCAPE: Final = len(r"\u0000")
-
-
-def parse_object(text: bytes) -> dict[str, Any]:
-    """Parse a JSON object as RFC 8259 has it: no NaN, no repeated names, nothing that cannot be written back.
-
-    Raises:
-        InputError: `invalid_json`, `duplicate_key`, or `invalid_json_shape` for anything but an object.
-    """
-    try:
-        value = json.loads(
-            text.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
-        )
-        _check(value, MAX_DEPTH)
-    except (ValueError, RecursionError) as error:
-        raise _invalid("the body is not valid JSON") from error
-    if not isinstance(value, dict):
-        raise InputError("the body is JSON, but not an object", code="invalid_json_shape")
-    return value
 
 
 class JsonWithSong:
@@ -176,39 +157,6 @@ class _Base64:
         except ValueError as error:
             raise InputError("the song is not valid base64", code="invalid_base64") from error
         self._ended = text[whole - 1] == "="
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise InputError("a name stands twice in a JSON object", code="duplicate_key")
-    return fields
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("a number beyond all bounds")
-    return number
-
-
-def _check(value: Any, depth: int) -> None:
-    """Refuse lone surrogates, which cannot be written as UTF-8, and deep nesting, which others recurse into."""
-    if depth == 0:
-        raise ValueError("nested too deeply")
-    if isinstance(value, str):
-        value.encode()
-    elif isinstance(value, dict):
-        for name, member in value.items():
-            name.encode()
-            _check(member, depth - 1)
-    elif isinstance(value, list):
-        for member in value:
-            _check(member, depth - 1)
 
 
 def _invalid(message: str) -> InputError:

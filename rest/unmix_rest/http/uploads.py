@@ -6,8 +6,6 @@ Memory stays constant whatever the size. What the fields mean is for `unmix_rest
 
 import hashlib
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +20,9 @@ from werkzeug.http import parse_options_header
 from unmix import names
 from unmix.errors import InputError
 from unmix.ledger.uploads import Progress, Uploads
-from unmix_rest.http.strict_json import MAX_REST_BYTES, JsonWithSong, parse_object
+from unmix.strict_json import parse_object
+from unmix_rest.http.strict_json import MAX_REST_BYTES, JsonWithSong
+from unmix_rest.http.temporary import Temporary, TemporaryFile
 
 CHUNK_BYTES: Final = 64 * 1024
 MAX_FORM_FIELDS: Final = 32
@@ -72,6 +72,7 @@ def too_large(max_song_bytes: int) -> InputError:
 @contextmanager
 def receive(
     request: Request,
+    temporary: Temporary,
     *,
     max_song_bytes: int,
     song_field: str,
@@ -86,9 +87,10 @@ def receive(
     Raises:
         InputError: the body holds no song in one of the forms, or too large a one.
         NotFoundError: there is no such upload.
+        UnmixError: there is no room for the song now (`no_room`).
     """
     refuse_encoding(request)
-    with tempfile.NamedTemporaryFile(prefix="unmix-upload-") as file:
+    with temporary.file(min(request.content_length or 0, max_song_bytes)) as file:
         song = _SongFile(file, max_song_bytes)
         is_form = request.mimetype == "multipart/form-data"
         fields: dict[str, Any] = {}
@@ -100,7 +102,8 @@ def receive(
             begin = request.stream.read(CHUNK_BYTES)
             if takes_raw and not _is_json(request, begin):
                 song.write(begin)
-                shutil.copyfileobj(request.stream, song, CHUNK_BYTES)
+                while chunk := request.stream.read(CHUNK_BYTES):
+                    song.write(chunk)
             else:
                 instead = (UPLOAD_FIELD, URL_FIELD) if uploads else ()
                 fields = _read_json(request, begin, song, song_field, instead=instead)
@@ -109,7 +112,6 @@ def receive(
                     sent_before = uploads.complete(upload_id)
                     for data in uploads.read(sent_before):
                         song.write(data)
-        song.flush()
         if song.size_bytes == 0 and url is None:
             raise InputError("the song is empty", code="empty_audio")
         song_hash = song.sha256.hexdigest()
@@ -121,26 +123,26 @@ def receive(
 class _SongFile:
     """A temporary file that hashes and counts what is written to it."""
 
-    def __init__(self, file: "tempfile._TemporaryFileWrapper[bytes]", max_bytes: int) -> None:
+    def __init__(self, file: TemporaryFile, max_bytes: int) -> None:
         self._file = file
         self._max_bytes = max_bytes
-        self.path = Path(file.name)
+        self.path = file.path
         self.sha256 = hashlib.sha256()
-        self.size_bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        return self._file.size_bytes
 
     def write(self, data: bytes) -> int:
-        self.size_bytes += len(data)
-        if self.size_bytes > self._max_bytes:
+        if self.size_bytes + len(data) > self._max_bytes:
             raise too_large(self._max_bytes)
         self.sha256.update(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
+        self._file.write(data)
+        return len(data)
 
     def seek(self, offset: int) -> int:
-        """Do what the form parser asks of a part's file at its end; nobody reads here."""
-        return self._file.seek(offset)
+        """Do nothing: the form parser asks for it at the end of a part's file, and nobody reads here."""
+        return offset
 
 
 def _read_form(request: Request, song: _SongFile) -> tuple[dict[str, Any], str | None]:

@@ -13,16 +13,17 @@ from unmix_rest.http.route import Route
 class Description:
     """What these routes are, in each form that somebody may ask for; made when they do."""
 
-    def __init__(self, routes: Sequence[Route], version: str) -> None:
+    def __init__(self, routes: Sequence[Route], version: str, *, needs_key: bool) -> None:
         self._routes = routes
         self._version = version
+        self._needs_key = needs_key
 
     @cached_property
     def document(self) -> Mapping[str, Any]:
         """The document as plain JSON values."""
         from unmix_rest.openapi.document import document_of  # here, as its library takes its time to load
 
-        return document_of(self._routes, self._version)
+        return document_of(self._routes, self._version, needs_key=self._needs_key)
 
     @cached_property
     def json(self) -> bytes:

@@ -19,9 +19,12 @@ from openapi_pydantic import (
     RequestBody,
     Response,
     Schema,
+    SecurityScheme,
     Tag,
 )
 
+from unmix.access.keys import Scope
+from unmix_rest.http.credentials import COOKIE
 from unmix_rest.http.problems import Problem, statuses
 from unmix_rest.http.route import Answer, Route, Shape
 from unmix_rest.openapi.schemas import reference_to, schemas_of
@@ -33,23 +36,52 @@ _ABOUT: Final = """Music separation as a service: send a song, get its stems bac
 stems are. Every error is `application/problem+json` with a stable `code`. HEAD works wherever GET does, and a slash at
 the end of a path changes nothing. Answers grow: ignore fields that you do not know.
 
-`x-scope` of an operation is what a client will have to be allowed once there are keys. There are none yet."""
+Where the operator wants keys, an operation needs one of its `x-scope`, said in any of the ways that its `security`
+names; where an empty way is among them, nobody is asked for a key here."""
+
+#: How a key can be said.
+_SECURITY: Final[Mapping[str, Mapping[str, str]]] = {
+    "key": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer` and the key"},
+    "key_in_url": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "the key as user or as password, as clients make it of `https://key@host` or `https://key:@host`",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "what a browser gets for a key at `POST /apiv1/session`",
+    },
+}
+#: How somebody says that he was let in by the owner of a key.
+_LINK: Final = {
+    "type": "apiKey",
+    "in": "query",
+    "name": "link",
+    "description": "what `POST /apiv1/jobs/{job_id}/links` has made for this job",
+}
 
 _VARIABLE: Final = re.compile(r"<(?:int:|path:)?(\w+)>")
 
 
-def document_of(routes: Sequence[Route], version: str) -> dict[str, Any]:
-    """Return the document of these routes as plain JSON values."""
+def document_of(routes: Sequence[Route], version: str, *, needs_key: bool) -> dict[str, Any]:
+    """Return the document of these routes as plain JSON values; `needs_key` says whether there are keys here."""
     paths: defaultdict[str, dict[str, Operation]] = defaultdict(dict)
     for route in routes:
         for method in route.methods:
-            paths[_VARIABLE.sub(r"{\1}", route.rule)][method.lower()] = _operation(route, method, routes)
+            paths[_VARIABLE.sub(r"{\1}", route.rule)][method.lower()] = _operation(
+                route, method, routes, needs_key=needs_key
+            )
     kinds = [answer.shape for route in routes for answer in route.answers if isinstance(answer.shape, type)]
     document = OpenAPI(
         info=Info(title="Track-Unmix", version=version, description=_ABOUT),
         paths={path: PathItem.model_validate(operations) for path, operations in paths.items()},
         components=Components(
-            schemas={name: Schema.model_validate(schema) for name, schema in schemas_of(kinds).items()}
+            schemas={name: Schema.model_validate(schema) for name, schema in schemas_of(kinds).items()},
+            securitySchemes={
+                name: SecurityScheme.model_validate(scheme) for name, scheme in {**_SECURITY, "link": _LINK}.items()
+            },
         ),
         tags=[Tag(name=name) for name in dict.fromkeys(map(_tag, routes))],
     )
@@ -57,13 +89,14 @@ def document_of(routes: Sequence[Route], version: str) -> dict[str, Any]:
     return {"openapi": document.openapi, **plain}
 
 
-def _operation(route: Route, method: str, routes: Sequence[Route]) -> Operation:
+def _operation(route: Route, method: str, routes: Sequence[Route], *, needs_key: bool) -> Operation:
     responses = {str(answer.status): _response(answer, routes) for answer in route.answers}
     fields: dict[str, Any] = {
         "operationId": _operation_id(route, method),
         "summary": route.summary,
         "tags": [_tag(route)],
         "responses": responses | {str(status): answer for status, answer in _errors(route)},
+        "security": _security(route, needs_key=needs_key),
         "x-scope": route.scope.value,
     }
     if parameters := [*_variables(route), *_parameters(route)]:
@@ -72,6 +105,15 @@ def _operation(route: Route, method: str, routes: Sequence[Route]) -> Operation:
         content = {body.media_type: _media(body.shape) for body in route.bodies}
         fields["requestBody"] = RequestBody(content=content, required=route.needs_body)
     return Operation.model_validate(fields)
+
+
+def _security(route: Route, *, needs_key: bool) -> list[dict[str, list[str]]]:
+    """Return the ways to say who may do this, one of which is enough."""
+    if route.scope is Scope.PUBLIC:
+        return []
+    names = [*_SECURITY, "link"] if route.takes_links else [*_SECURITY]
+    ways: list[dict[str, list[str]]] = [{name: [route.scope.value]} for name in names]
+    return ways if needs_key else [{}, *ways]
 
 
 def _operation_id(route: Route, method: str) -> str:
@@ -136,7 +178,10 @@ def _errors(route: Route) -> Iterator[tuple[int, Response]]:
     """Yield an answer for each status that errors of a route have; it names the codes that there are with it."""
     takes_forms = any(body.media_type == parameters.FORM for body in route.bodies)
     codes: defaultdict[int, list[str]] = defaultdict(list)
-    for code in dict.fromkeys((*route.errors, *errors.ALWAYS)):
+    of_key = () if route.scope is Scope.PUBLIC else errors.KEY
+    if route.takes_links:
+        of_key = (*of_key, "bad_link")
+    for code in dict.fromkeys((*route.errors, *of_key, *errors.ALWAYS)):
         for status in statuses(code, is_new=route.is_new or takes_forms, is_old=not route.is_new):
             codes[status].append(code)
     for status in sorted(codes):
@@ -147,4 +192,6 @@ def _errors(route: Route) -> Iterator[tuple[int, Response]]:
         }
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             fields["headers"] = {"Retry-After": _header("try again after so many seconds")}
+        if status == HTTPStatus.UNAUTHORIZED:
+            fields["headers"] = {"WWW-Authenticate": _header("`Bearer`")}
         yield status, Response.model_validate(fields)

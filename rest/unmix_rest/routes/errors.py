@@ -6,6 +6,13 @@ from typing import Final
 ALWAYS: Final = (
     *("bad_request", "payload_too_large", "headers_too_large", "not_implemented", "no_room", "internal_error"),
     *("too_many_requests", "rest_unavailable", "rest_timeout"),  # what the gate before REST says
+    *("foreign_page", "unknown_host"),
+)
+
+#: What any request can be refused with where a key is needed, which lies in the store.
+KEY: Final = (
+    *("key_required", "bad_key", "scope_missing"),
+    *("store_unavailable", "store_denied", "store_refused", "bucket_missing"),
 )
 
 QUEUE: Final = ("queue_unavailable", "queue_denied")
@@ -23,9 +30,12 @@ SONG: Final = (
     *("unsupported_media_type", "invalid_base64", "empty_audio"),
     *("unknown_model", "unknown_format", "unknown_bits", "unknown_bitrate", "unknown_precision", "unknown_stem"),
     *("weights_not_open", "out_of_range", "bad_region", "callback_scheme", "callback_forbidden", "too_many_callbacks"),
-    *("not_audio", "unsupported_container", "undecodable", "no_audio_frames", "too_short", "too_long"),
+    *("not_audio", "unsupported_container", "undecodable", "too_costly", "no_audio_frames", "too_short", "too_long"),
     *("bad_sample_rate", "bad_channels", "bad_samples", "too_many_streams", "external_reference"),
     "probe_unavailable",
+    "client_gone",
+    "queue_full",
+    "no_room",
     *QUEUE,
     *STORE_WRITTEN,
 )
@@ -34,5 +44,6 @@ UPLOAD: Final = ("unknown_upload", "upload_used")
 PIECE: Final = (
     *UPLOAD,
     *("bad_content_range", "wrong_offset", "empty_audio", "piece_too_small", "incomplete_body", "unsupported_encoding"),
+    "no_room",
     *STORE_WRITTEN,
 )

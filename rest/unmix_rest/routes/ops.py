@@ -34,12 +34,17 @@ def healthz(services: Services) -> Response:
 
 
 def readyz(services: Services) -> Response:
-    """Tell whether Redis and the object store answer."""
+    """Tell whether Redis and the object store answer, take what is written, and have room for songs.
+
+    And what shuts the check of songs in.
+    """
     checks = {"redis": _check_queue(services), "store": _check_store(services)}
+    if set(checks.values()) == {"ok"}:
+        checks |= _check_room(services)
     away = [name for name, state in checks.items() if state != "ok"]
     if away:
         return problem("not_ready", f"away: {', '.join(away)}", status=STATUS["not_ready"], checks=checks)
-    return json_answer(Ready("ok", checks))
+    return json_answer(Ready("ok", checks, services.decoder_sandbox))
 
 
 def metrics(services: Services) -> Response:
@@ -58,7 +63,7 @@ def show_version(services: Services) -> Response:
 
 def _check_queue(services: Services) -> str:
     try:
-        services.queue.ping()
+        services.queue.room.check_writing()
     except QueueError as error:
         return error.code
     return "ok"
@@ -66,7 +71,20 @@ def _check_queue(services: Services) -> str:
 
 def _check_store(services: Services) -> str:
     try:
-        services.store.stat(names.song_object("0" * 64))  # whether there is such a song does not matter
+        services.store.stat(names.PROBE)  # tells a missing bucket, which a put might make
+        services.store.put(names.PROBE, b"written by /readyz")
+        services.store.remove(names.PROBE)
     except StoreError as error:
         return error.code
     return "ok"
+
+
+def _check_room(services: Services) -> dict[str, str]:
+    """Return what has no room for songs, though it takes what is small."""
+    try:
+        services.admission.refuse_all()
+    except QueueError as error:
+        return {"redis": error.code}
+    except StoreError as error:
+        return {"store": error.code}
+    return {}

@@ -4,6 +4,7 @@ Those are all files of the folder `static` with a type that is named here, read 
 can be asked for. What the page does is written there; it uses the same API as everybody.
 """
 
+import gzip
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class _File:
     content: bytes
     media_type: str
     etag: str
+    gzipped: bytes
 
 
 def home(services: Services) -> Response:
@@ -76,9 +78,16 @@ def static_file(services: Services, file: str) -> Response:
 
 def _answer(file: _File) -> Response:
     """Answer with a file; a client that has it already is told so, and asks each time: a new version counts at once."""
-    has_it = request.if_none_match.contains(file.etag)
-    response = Response(status=HTTPStatus.NOT_MODIFIED) if has_it else Response(file.content, mimetype=file.media_type)
-    response.set_etag(file.etag)
+    is_gzipped = request.accept_encodings.quality("gzip") > 0
+    etag = f"{file.etag}-gzip" if is_gzipped else file.etag
+    if request.if_none_match.contains(etag):
+        response = Response(status=HTTPStatus.NOT_MODIFIED)
+    else:
+        response = Response(file.gzipped if is_gzipped else file.content, mimetype=file.media_type)
+        if is_gzipped:
+            response.content_encoding = "gzip"
+    response.set_etag(etag)
+    response.vary.add("Accept-Encoding")
     response.headers["Cache-Control"] = "no-cache"
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response.headers["Referrer-Policy"] = "no-referrer"
@@ -92,7 +101,8 @@ def _read(folder: Traversable, before: str = "") -> Iterator[tuple[str, _File]]:
             yield from _read(entry, f"{before}{entry.name}/")
         elif media_type := TYPES.get(entry.name.rpartition(".")[2]):
             content = entry.read_bytes()
-            yield before + entry.name, _File(content, media_type, hashlib.sha256(content).hexdigest())
+            etag = hashlib.sha256(content).hexdigest()
+            yield before + entry.name, _File(content, media_type, etag, gzip.compress(content, mtime=0))
 
 
 FILES: Final = dict(_read(files("unmix_rest").joinpath("static")))

@@ -195,6 +195,23 @@ SONG_IN_QUERY: Final = tuple(
     Parameter(name, _spelled(schema), schema["description"]) for name, schema in {**_OPTIONS, **_OF_JOBS}.items()
 )
 PIECE: Final = (Body("application/octet-stream"), Body("audio/*"))
+KEY: Final = (Body(JSON, {"type": "object", "properties": {"key": {"type": ["string", "null"]}}}),)
+HOURS: Final = (
+    Body(
+        JSON,
+        {
+            "type": "object",
+            "properties": {
+                "hours": {
+                    "type": ["number", "null"],
+                    "exclusiveMinimum": 0,
+                    "maximum": 8760,
+                    "description": "how long it holds; 168 if nothing is said",
+                }
+            },
+        },
+    ),
+)
 SIZE: Final = (
     Body(
         JSON,

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
-from flask import Response, request
+from flask import Request, Response, request
 
 from unmix.audio.formats import SAMPLE_RATE
 from unmix.audio.probe import ProbedSong
@@ -25,6 +25,7 @@ from unmix.outbound.address import Guard
 from unmix.outcome import Outcome
 from unmix_rest.answer_shapes import Accepted
 from unmix_rest.http.answers import json_answer, old_answer
+from unmix_rest.http.clients import client, refuse_if_gone
 from unmix_rest.http.fields import list_field, text_field
 from unmix_rest.http.uploads import MAX_NAME_CHARACTERS, Upload, read_spelled, receive
 from unmix_rest.routes.events import wait_for_end, wait_seconds
@@ -62,9 +63,10 @@ def submit_job(services: Services) -> Response:
     wait = wait_seconds()
     settings, uploads = services.settings, services.ledger.uploads
     with (
-        services.intake,
+        services.intake.take(client(), refuse_if_gone),
         receive(
-            request,
+            _admitted(services),
+            services.temporary,
             max_song_bytes=settings.max_upload_mb << 20,
             song_field="file",
             takes_raw=True,
@@ -92,7 +94,11 @@ def submit_job(services: Services) -> Response:
 def submit(services: Services) -> Response:
     """Take a song in, and answer as the contract has it."""
     max_song_bytes = services.settings.max_upload_mb << 20
-    with services.intake, receive(request, max_song_bytes=max_song_bytes, song_field="mp3") as upload:
+    intake = services.intake.take(client(), refuse_if_gone)
+    with (
+        intake,
+        receive(_admitted(services), services.temporary, max_song_bytes=max_song_bytes, song_field="mp3") as upload,
+    ):
         wish = _old_wish(upload, services.settings.callback_allow)
         accepted, outcome = _accept(upload, upload.fields, wish, services)
     return old_answer(
@@ -105,6 +111,12 @@ def submit(services: Services) -> Response:
             accepted.notes,
         )
     )
+
+
+def _admitted(services: Services) -> Request:
+    """Return the present request, if there is room for the song that comes with it."""
+    services.admission.refuse_early(request.content_length or 0)
+    return request
 
 
 def _accept(
@@ -122,8 +134,11 @@ def _accept(
         batches=wish.batches,
         url=None if upload.url is None else _fetchable(upload.url, services),
     )
-    wanted = asked if asked.url else _with_song(asked, services.probe.check(upload.path))
-    services.queue.ping()  # nothing is stored that could not be queued, unless Redis goes at this very moment
+    refuse_if_gone()  # it may have waited long for its thread
+    wanted = asked if asked.url else _with_song(asked, _probed(upload, services))
+    refuse_if_gone()
+    # Nothing is stored that could not be queued, unless Redis goes at this very moment.
+    services.admission.refuse(wanted, upload.size_bytes)
     if not wanted.url:
         services.ledger.put_song(upload.song_hash, upload.path)
     accepted, is_new = services.ledger.accept(wanted)
@@ -131,6 +146,7 @@ def _accept(
         # Once more: a retirement that did not know of this job may have removed it meanwhile.
         services.ledger.put_song(upload.song_hash, upload.path)
     outcome = _queue_job(accepted, services, wish.callback)
+    services.admission.note(accepted)
     services.metrics.accepted()
     log.info(
         "accepted",
@@ -149,6 +165,11 @@ def _fetchable(url: str, services: Services) -> str:
         text = "this service fetches no songs; its operator can let it by UNMIX_SONG_URLS, or send the song itself"
         raise InputError(text, code="song_urls_off")
     return Guard("song_url", services.settings.song_url_allow).check(url)
+
+
+def _probed(upload: Upload, services: Services) -> ProbedSong:
+    """Return what the check of the song finds out."""
+    return services.probe.check(upload.path, client=client(), go_on=refuse_if_gone)
 
 
 def _with_song(asked: JobRequest, probed: ProbedSong) -> JobRequest:

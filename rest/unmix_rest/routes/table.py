@@ -11,6 +11,7 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map
 
+from unmix.access.keys import Scope
 from unmix.audio.formats import MEDIA_TYPES
 from unmix.job_view import JobView
 from unmix_rest.answer_shapes import (
@@ -19,12 +20,14 @@ from unmix_rest.answer_shapes import (
     Failures,
     Health,
     JobPage,
+    LinkView,
     Models,
     Parts,
     Peaks,
     Ready,
     Redelivery,
     Removed,
+    SessionView,
     StemRemoved,
     Ticket,
     UploadView,
@@ -32,19 +35,21 @@ from unmix_rest.answer_shapes import (
     Waiting,
 )
 from unmix_rest.http.lanes import Lane
-from unmix_rest.http.route import Answer, Route, Scope
+from unmix_rest.http.route import Answer, Audience, Route
 from unmix_rest.routes import (
     callbacks,
     description,
     errors,
     events,
     jobs,
+    links,
     models,
     ops,
     page,
     parameters,
     parts,
     separate,
+    session,
     tracks,
     uploads,
 )
@@ -86,12 +91,12 @@ _STEM_TYPES = (*MEDIA_TYPES.values(), tracks.UNKNOWN_TYPE)
 ROUTES: Final = (
     Route(
         "/apiv1/separate", ("POST",), separate.submit, Lane.UPLOADS, takes_songs=True,
-        scope=Scope.WRITE, bodies=parameters.OLD_SONG, errors=errors.SONG,
+        scope=Scope.SUBMIT, bodies=parameters.OLD_SONG, errors=errors.SONG,
         answers=(Answer("the song is owed", Accepted, names=_JOB),),
     ),
     Route(
         "/apiv1/jobs", ("POST",), separate.submit_job, Lane.UPLOADS, is_new=True, takes_songs=True, may_wait=True,
-        scope=Scope.WRITE,
+        scope=Scope.SUBMIT,
         parameters=(parameters.WAIT, parameters.PREFER, *parameters.SONG_IN_QUERY), bodies=parameters.SONG,
         errors=(*errors.SONG, *errors.UPLOAD, "upload_incomplete", *errors.SONG_URL),
         answers=(Answer("the job", JobView, status=202, headers={"Location": "its URL"}, names=_JOB),),
@@ -121,22 +126,22 @@ ROUTES: Final = (
     ),
     Route(
         "/apiv1/jobs/<job_id>", ("DELETE",), tracks.delete_job,
-        scope=Scope.WRITE, errors=("not_found", *errors.QUEUE, *errors.STORE_WRITTEN),
+        scope=Scope.DELETE, errors=("not_found", *errors.QUEUE, *errors.STORE_WRITTEN),
         answers=(Answer("it is gone", None, (), 204),),
     ),
     Route(
         "/apiv1/jobs/<job_id>/cancel", ("POST",), jobs.cancel,
-        scope=Scope.WRITE, errors=("not_found", "job_over", *errors.QUEUE, *errors.STORE_WRITTEN),
+        scope=Scope.SUBMIT, errors=("not_found", "job_over", *errors.QUEUE, *errors.STORE_WRITTEN),
         answers=(Answer("it is cancelled", Changed),),
     ),
     Route(
         "/apiv1/jobs/<job_id>/retry", ("POST",), jobs.retry,
-        scope=Scope.WRITE, errors=("not_found", "not_retryable", "song_gone", *errors.QUEUE, *errors.STORE_WRITTEN),
+        scope=Scope.SUBMIT, errors=("not_found", "not_retryable", "song_gone", *errors.QUEUE, *errors.STORE_WRITTEN),
         answers=(Answer("it is owed", Changed),),
     ),
     Route(
         "/apiv1/jobs/<job_id>/callbacks/<index>/redeliver", ("POST",), callbacks.redeliver,
-        scope=Scope.WRITE,
+        scope=Scope.SUBMIT,
         errors=(
             *("not_found", "unknown_callback", "job_not_over", "not_retryable", "callback_unwanted"),
             *(*errors.QUEUE, *errors.STORE_WRITTEN),
@@ -161,8 +166,14 @@ ROUTES: Final = (
         answers=_download("application/json", shape=Peaks),
     ),
     Route(
+        "/apiv1/jobs/<job_id>/links", ("POST",), links.make_link, is_new=True,
+        scope=Scope.READ, bodies=parameters.HOURS, needs_body=False,
+        errors=("not_found", "no_keys", "invalid_field", *errors.JSON_BODY, *errors.QUEUE, *errors.STORE_WRITTEN),
+        answers=(Answer("the link", LinkView, status=201),),
+    ),
+    Route(
         "/apiv1/uploads", ("POST",), uploads.open_upload, is_new=True,
-        scope=Scope.WRITE, bodies=parameters.SIZE, needs_body=False,
+        scope=Scope.SUBMIT, bodies=parameters.SIZE, needs_body=False,
         errors=(*errors.JSON_BODY, "invalid_field", *errors.STORE_WRITTEN),
         answers=(
             Answer(
@@ -174,12 +185,12 @@ ROUTES: Final = (
     ),
     Route(
         "/apiv1/uploads/<upload_id>", ("GET",), uploads.upload,
-        scope=Scope.WRITE, errors=(*errors.UPLOAD, *errors.STORE),
+        scope=Scope.SUBMIT, errors=(*errors.UPLOAD, *errors.STORE),
         answers=(Answer("how far it is", UploadView, headers={"Upload-Offset": "the byte that it goes on at"}),),
     ),
     Route(
         "/apiv1/uploads/<upload_id>", ("PUT",), uploads.put_piece, Lane.UPLOADS, is_new=True,
-        scope=Scope.WRITE, parameters=(parameters.CONTENT_RANGE,), bodies=parameters.PIECE, errors=errors.PIECE,
+        scope=Scope.SUBMIT, parameters=(parameters.CONTENT_RANGE,), bodies=parameters.PIECE, errors=errors.PIECE,
         answers=(Answer("how far it is", UploadView, headers={"Upload-Offset": "the byte that it goes on at"}),),
     ),
     Route(
@@ -192,7 +203,7 @@ ROUTES: Final = (
         answers=(Answer("what waits and runs", Waiting),),
     ),
     Route(
-        "/apiv1/failed", ("GET",), jobs.failed,
+        "/apiv1/failed", ("GET",), jobs.failed, audience=Audience.OPERATORS,
         scope=Scope.READ, parameters=(parameters.OFFSET, parameters.LIMIT),
         errors=("invalid_field", *errors.QUEUE, *errors.STORE), answers=(Answer("what failed", Failures),),
     ),
@@ -221,13 +232,31 @@ ROUTES: Final = (
     ),
     Route(
         "/apiv1/remove/<job_id>/<track>", ("GET", "DELETE"), tracks.remove_stem,
-        scope=Scope.WRITE, errors=(*errors.STEM, *errors.QUEUE, *errors.STORE_WRITTEN),
+        scope=Scope.DELETE, errors=(*errors.STEM, *errors.QUEUE, *errors.STORE_WRITTEN),
         answers=(Answer("it is gone", StemRemoved),),
     ),
     Route(
         "/apiv1/remove/<job_id>", ("GET", "DELETE"), tracks.remove_job,
-        scope=Scope.WRITE, errors=("not_found", *errors.QUEUE, *errors.STORE_WRITTEN),
+        scope=Scope.DELETE, errors=("not_found", *errors.QUEUE, *errors.STORE_WRITTEN),
         answers=(Answer("it is gone", Removed),),
+    ),
+    Route(
+        "/apiv1/session", ("GET",), session.session,
+        scope=Scope.PUBLIC, errors=errors.STORE, answers=(Answer("who the browser is", SessionView),),
+    ),
+    Route(
+        "/apiv1/session", ("POST",), session.sign_in, is_new=True,
+        scope=Scope.PUBLIC, bodies=parameters.KEY, needs_body=False,
+        errors=("bad_key", *errors.JSON_BODY, *errors.FIELDS, *errors.STORE_WRITTEN),
+        answers=(
+            Answer("the browser is signed in", SessionView, status=201, headers={"Set-Cookie": "`unmix_session`"}),
+            Answer("no key is wanted here", SessionView),
+        ),
+    ),
+    Route(
+        "/apiv1/session", ("DELETE",), session.sign_out,
+        scope=Scope.PUBLIC,
+        answers=(Answer("the cookie is gone", None, (), 204, {"Set-Cookie": "`unmix_session`, empty"}),),
     ),
     Route(
         "/apiv1/openapi.json", ("GET",), description.openapi,
@@ -248,13 +277,22 @@ ROUTES: Final = (
         "/static/<path:file>", ("GET",), page.static_file,
         scope=Scope.PUBLIC, errors=("not_found",), answers=_page_file(*dict.fromkeys(page.TYPES.values())),
     ),
-    Route("/healthz", ("GET",), ops.healthz, scope=Scope.PUBLIC, answers=(Answer("it lives", Health),)),
     Route(
-        "/readyz", ("GET",), ops.readyz,
+        "/healthz", ("GET",), ops.healthz, audience=Audience.EVERYBODY,
+        scope=Scope.PUBLIC, answers=(Answer("it lives", Health),),
+    ),
+    Route(
+        "/readyz", ("GET",), ops.readyz, audience=Audience.OPERATORS,
         scope=Scope.PUBLIC, errors=("not_ready",), answers=(Answer("both answer", Ready),),
     ),
-    Route("/metrics", ("GET",), ops.metrics, scope=Scope.OPERATE, answers=(Answer("metrics", None, ("text/plain",)),)),
-    Route("/version", ("GET",), ops.show_version, scope=Scope.PUBLIC, answers=(Answer("the version", Version),)),
+    Route(
+        "/metrics", ("GET",), ops.metrics, audience=Audience.OPERATORS,
+        scope=Scope.ADMIN, answers=(Answer("metrics", None, ("text/plain",)),),
+    ),
+    Route(
+        "/version", ("GET",), ops.show_version, audience=Audience.EVERYBODY,
+        scope=Scope.PUBLIC, answers=(Answer("the version", Version),),
+    ),
 )  # fmt: skip
 
 _ROUTES: Final = {route.endpoint: route for route in ROUTES}

@@ -12,7 +12,7 @@ from flask import Response, request
 
 from unmix import names
 from unmix.audio.formats import MEDIA_TYPES
-from unmix.errors import InputError, NotFoundError, ObjectMissingError, UnmixError
+from unmix.errors import InputError, NotFoundError, ObjectMissingError, QueueError, UnmixError
 from unmix.job import JobRequest, JobStatus
 from unmix.outcome import Outcome
 from unmix_rest.answer_shapes import Removed, StemRemoved
@@ -104,10 +104,17 @@ def _remove_stem(job_id: str, track: str, services: Services) -> Response:
 
 
 def _remove(job_id: str, services: Services) -> None:
-    services.queue.ping()  # a job that could not be taken out of the queue stays whole
-    if not _exists(job_id, services):
-        raise NotFoundError("there is no such job")
-    services.queue.forget(job_id)  # first: what is submitted from here on must not be taken from the queue
+    _, outcome = services.ledger.end(job_id)
+    try:
+        services.queue.ping()  # a job that could not be taken out of the queue stays whole
+        if not _exists(job_id, services):
+            raise NotFoundError("there is no such job")
+        services.queue.forget(job_id)  # first: what is submitted from here on must not be taken from the queue
+    except QueueError:
+        # On a full disk it may have ended itself, and only what is removed brings it back. Of a job that is over it
+        # has nothing that matters.
+        if outcome is None or not services.admission.is_disk_full:
+            raise
     services.ledger.removal.remove_job(job_id)
     log.info("job removed", job_id=job_id)
 

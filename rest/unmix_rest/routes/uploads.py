@@ -13,10 +13,11 @@ from flask import Response, request
 
 from unmix.errors import InputError
 from unmix.ledger.uploads import Progress
+from unmix.strict_json import parse_object
 from unmix_rest.answer_shapes import Ticket, UploadView
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.pieces import ADVISED_BYTES, receive_piece
-from unmix_rest.http.strict_json import MAX_REST_BYTES, parse_object
+from unmix_rest.http.strict_json import MAX_REST_BYTES
 from unmix_rest.http.uploads import refuse_encoding, too_large
 from unmix_rest.services import Services
 
@@ -24,6 +25,7 @@ from unmix_rest.services import Services
 def open_upload(services: Services) -> Response:
     """Hand out a ticket."""
     size_bytes = _said_size(services.settings.max_upload_mb << 20)
+    services.admission.refuse_early(size_bytes or 0)
     ends_at = math.ceil(time.time() + 3600 * services.settings.upload_hours)
     begun = services.ledger.uploads.begin(ends_at=ends_at, size_bytes=size_bytes)
     ours = f"/apiv1/uploads/{begun.ticket.upload_id}"
@@ -50,7 +52,8 @@ def put_piece(services: Services, upload_id: str) -> Response:
     """Take the next piece, or the whole song."""
     uploads = services.ledger.uploads
     known = uploads.look(upload_id)
-    with receive_piece(request, max_song_bytes=services.settings.max_upload_mb << 20) as piece:
+    services.admission.refuse_early(request.content_length or 0)
+    with receive_piece(request, services.temporary, max_song_bytes=services.settings.max_upload_mb << 20) as piece:
         progress = uploads.add(known, piece.path, start=piece.start, total=piece.total)
     return _tell(UploadView(*_how_far(progress)))
 

@@ -21,6 +21,11 @@ export class ApiError extends Error {
   }
 }
 
+let keyWanted = () => {};
+
+/** Call `handler` whenever the server wants a key that it has not got. */
+export const onKeyWanted = (handler) => (keyWanted = handler);
+
 /** Return the answer to a request; anything but 2xx is thrown as ApiError, an abort as the browser has it. */
 async function fetchAnswer(path, options = {}) {
   let answer;
@@ -99,6 +104,7 @@ function problem(status, text, retryAfter) {
   try {
     const { code, error, detail } = JSON.parse(text);
     const message = String(error ?? detail ?? "");
+    if (status === 401) keyWanted();
     if (typeof code === "string") return new ApiError(message, { code, status, retryAfterSeconds });
   } catch {
     // It was not this service that answered.

@@ -6,6 +6,7 @@ import { mountJobs } from "./jobs.js";
 import { createLive } from "./live.js";
 import { mountOptions } from "./options.js";
 import { createSender } from "./sending.js";
+import { mountSignIn } from "./signin.js";
 import { batchOfThisBrowser } from "./songs.js";
 import { fillPage } from "./texts.js";
 import { allowLinks, mountUpload } from "./upload.js";
@@ -30,6 +31,12 @@ mountUpload({
   onLink: (url) => jobs.send([newSending(nameOfLink(url), { url })]),
 });
 
+mountSignIn({
+  onSignedIn() {
+    options.refresh();
+    jobs.tryAgain();
+  },
+});
 options.refresh();
 jobs.start(sender);
 addEventListener("beforeunload", (event) => {

@@ -12,7 +12,7 @@ let cards = 0;
 /**
  * Return the card of a song.
  *
- * @param {Record<string, () => void>} actions listen, cancel, retry, remove, dismiss
+ * @param {Record<string, () => void>} actions listen, cancel, retry, share, remove, dismiss
  * @param {(name: string) => void} onRename
  * @returns {{element: HTMLElement, stage: HTMLElement, show: (entry: object) => void, setOpen: (is: boolean) => void}}
  *   `stage` is where the player goes
@@ -24,10 +24,11 @@ export function makeCard(actions, onRename) {
   const why = make("span", { className: "why" });
   const progress = make("progress", { max: 1 });
   const notes = make("p", { className: "notes quiet small" });
+  const shared = make("input", { type: "text", className: "shared", readOnly: true, hidden: true });
   const downloads = make("ul", { className: "downloads" });
   const stage = make("div", { className: "stage", id: `stage-${cards}`, hidden: true });
   const buttons = Object.fromEntries(
-    ["listen", "cancel", "retry", "rename", "delete", "dismiss"].map((name) => [
+    ["listen", "cancel", "retry", "share", "rename", "delete", "dismiss"].map((name) => [
       name,
       make("button", { type: "button", className: name, hidden: true }, texts(`action.${name}`)),
     ]),
@@ -51,9 +52,10 @@ export function makeCard(actions, onRename) {
     ),
     make("p", { className: "status" }, state, " ", why),
     progress,
+    stage, // before what comes when the song is done, so that nothing in it moves then
     downloads,
+    shared,
     notes,
-    stage,
   );
   element.setAttribute("aria-labelledby", title.id);
 
@@ -69,7 +71,9 @@ export function makeCard(actions, onRename) {
     write(state, status.text);
     write(why, status.why);
     element.dataset.tone = status.tone;
-    progress.hidden = status.share === null;
+    // Above a player it keeps its room when it is over, so that the player stays where it is.
+    progress.hidden = status.share === null && !isOpen;
+    progress.classList.toggle("over", status.share === null);
     progress.value = status.share ?? 0;
     progress.setAttribute("aria-label", texts("job.progress", { name: title.textContent }));
     write(notes, [view?.label, ...(view?.warnings ?? [])].filter(Boolean).join(" · "));
@@ -85,6 +89,7 @@ export function makeCard(actions, onRename) {
     const shown = {
       listen: isOpen || (isJob && isPlayable(view)),
       cancel: sending ? !isRefused : isJob && !isOver(view),
+      share: isJob && hasStems(view),
       retry: isRefused || (isJob && ["failed", "cancelled"].includes(view.status)),
       rename: isJob,
       delete: isJob && isOver(view),
@@ -127,7 +132,7 @@ export function makeCard(actions, onRename) {
     call(buttons.delete, "delete");
   }
 
-  for (const name of ["listen", "cancel", "retry", "dismiss"]) buttons[name].addEventListener("click", actions[name]);
+  for (const name of ["listen", "cancel", "retry", "share", "dismiss"]) buttons[name].addEventListener("click", actions[name]);
   buttons.delete.addEventListener("click", () => {
     if (sure) {
       endSure();
@@ -164,6 +169,13 @@ export function makeCard(actions, onRename) {
     element,
     stage,
     show,
+    /** Show a link to the song, ready to be copied. */
+    showLink(url) {
+      Object.assign(shared, { value: url, hidden: false });
+      shared.setAttribute("aria-label", texts("share.label", { name: title.textContent }));
+      shared.focus();
+      shared.select();
+    },
     setOpen: (value) => {
       isOpen = value;
       stage.hidden = !value;

@@ -64,6 +64,7 @@ export function mountJobs({ say, onReachable, onOpenChanged, onDone }) {
       },
       cancel: () => (entry.sending ? leave(entry) : change(entry, "cancel")),
       retry: () => (entry.sending ? sender.add(entry.sending) : change(entry, "retry")),
+      share: () => share(entry),
       remove: () => remove(entry),
       dismiss: () => leave(entry),
     };
@@ -166,6 +167,19 @@ export function mountJobs({ say, onReachable, onOpenChanged, onDone }) {
     await look(entry.id);
   }
 
+  /** Make a link to all stems of a job, for those who have no key. */
+  async function share(entry) {
+    try {
+      const { link } = await api.post(`/apiv1/jobs/${entry.id}/links`);
+      const url = new URL(`/apiv1/jobs/${entry.id}/stems.zip?${new URLSearchParams({ link })}`, location.href);
+      entry.card.showLink(url.href);
+      say(texts("said.shared", { name: entry.name }));
+    } catch (error) {
+      entry.problem = error;
+      show(entry);
+    }
+  }
+
   async function remove(entry) {
     try {
       await api.fetch(`/apiv1/jobs/${entry.id}`, { method: "DELETE" });
@@ -233,6 +247,14 @@ export function mountJobs({ say, onReachable, onOpenChanged, onDone }) {
       });
       arrange();
       sendings.forEach(sender.add);
+    },
+    /** Ask and send again what was refused because nobody was signed in. */
+    tryAgain() {
+      for (const { id, sending, isUnknown } of entries.find("")) {
+        if (id && isUnknown) look(id);
+        if (sending?.problem?.status === 401) sender.add(sending);
+      }
+      onOpenChanged();
     },
     /** Show how a song gets on that is sent. */
     onSending(sending) {

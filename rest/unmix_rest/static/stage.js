@@ -48,7 +48,8 @@ export function createStage() {
       try {
         const mountPlayer = await loadPlayer();
         if (shown !== mine) return;
-        mine.player = mountPlayer(entry.card.stage, entry.view, { api, texts });
+        const onReady = () => shown === mine && bringIntoSight(entry.card.element);
+        mine.player = mountPlayer(entry.card.stage, entry.view, { api, texts, onReady });
         entry.card.element.scrollIntoView({ block: "nearest" });
       } catch (error) {
         console.warn(error);
@@ -69,4 +70,9 @@ export function createStage() {
       return shown === null;
     },
   };
+}
+
+/** Scroll to all of a card, or from its top on where it is taller than the window: what is pressed first is there. */
+function bringIntoSight(card) {
+  card.scrollIntoView({ block: card.offsetHeight > innerHeight ? "start" : "nearest" });
 }

@@ -18,9 +18,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from unmix import errors
-from unmix.audio.codec_process import Message, receive, send
 from unmix.audio.ear import Heard
+from unmix.audio.pipes import Message, info_of, raise_told, receive, send
 from unmix.audio.samples import Samples
 from unmix.audio.song_reader import AudioInfo
 from unmix.errors import EngineError, UnmixError
@@ -71,8 +70,7 @@ class PooledReader:
             while True:
                 answer, samples = song.ask("chunk")
                 if "info" in answer:
-                    facts = answer["info"]
-                    self._info = AudioInfo(**facts | {name: tuple(facts[name]) for name in ("warnings", "notes")})
+                    self._info = info_of(answer)
                     return
                 # A copy, as torch warns of arrays that cannot be written.
                 yield np.frombuffer(samples, np.float32).reshape(2, -1).copy()
@@ -171,9 +169,7 @@ class _Process:
                 self.end()
                 message = "a process that decodes and encodes has ended"
                 raise EngineError(message, code="codec_died", retryable=True) from error
-        if "error" in answer:
-            kind = getattr(errors, answer["error"])
-            raise kind(answer["message"], code=answer["code"], retryable=answer["retryable"])
+        raise_told(answer)
         return answer, data
 
     def end(self) -> None:

@@ -1,46 +1,22 @@
 """A process that decodes songs and encodes stems for another, step by step; `codec_pool` is the other end.
 
-A message is a line of JSON, of which `bytes` says how many bytes of samples follow. Each request names what it is about
-by a number and gets one answer. The process ends with its standard input.
+Each request, a message of `unmix.audio.pipes`, names what it is about by a number and gets one answer. The process ends
+with its standard input.
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from unmix.audio.encode import StemWriter
+from unmix.audio.pipes import Message, receive, send, told
 from unmix.audio.samples import Samples
 from unmix.audio.song_reader import SongReader
 from unmix.errors import EngineError, UnmixError
-
-Message = dict[str, Any]
-
-
-def send(stream: IO[bytes], message: Message, samples: bytes = b"") -> None:
-    """Write one message."""
-    stream.write(json.dumps(message | {"bytes": len(samples)}).encode() + b"\n")
-    stream.write(samples)
-    stream.flush()
-
-
-def receive(stream: IO[bytes]) -> tuple[Message, bytes]:
-    """Read one message.
-
-    Raises:
-        EOFError: the other end is gone.
-    """
-    line = stream.readline()
-    if not line:
-        raise EOFError
-    message: Message = json.loads(line)
-    samples = stream.read(message["bytes"])
-    if len(samples) < message["bytes"]:
-        raise EOFError
-    return message, samples
 
 
 class CodecProcess:
@@ -69,9 +45,7 @@ class CodecProcess:
 
     @staticmethod
     def _failed(error: UnmixError) -> tuple[Message, bytes]:
-        kind = type(error).__name__
-        facts = {"message": error.message, "code": error.code, "retryable": error.retryable}
-        return {"error": kind} | facts, b""
+        return told(error), b""
 
     def _read(self, number: int, *, samples: bytes, path: str, **options: Any) -> tuple[Message, bytes]:
         reader = SongReader(Path(path), **options)
@@ -82,8 +56,7 @@ class CodecProcess:
         reader, chunks = self._readings[number]
         chunk = next(chunks, None)
         if chunk is None:
-            info = reader.info
-            return {"info": {name: getattr(info, name) for name in info.__slots__}}, b""
+            return {"info": asdict(reader.info)}, b""
         return {"length": chunk.shape[1]}, chunk.astype(np.float32, copy=False).tobytes()
 
     def _write(self, number: int, *, samples: bytes, path: str, **options: Any) -> tuple[Message, bytes]:

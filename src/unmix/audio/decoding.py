@@ -12,7 +12,7 @@ import av.error
 import numpy as np
 
 from unmix.audio.mpeg import promised_seconds
-from unmix.audio.opening import Opened, check_sample_rate, open_part, parts_of
+from unmix.audio.opening import Opened, check_channels, check_sample_rate, open_part, parts_of
 from unmix.audio.resampling import Resampler
 from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.audio.sniff import read_wav_header
@@ -92,7 +92,8 @@ class Decoding:
             if resampler is None or not resampler.fits(frame):  # later frames may differ in songs that were glued
                 if resampler is not None:
                     yield from resampler.end()
-                check_sample_rate(frame.sample_rate)
+                check_sample_rate(frame.sample_rate, self._container)
+                check_channels(frame.layout.nb_channels)
                 resampler = Resampler(frame)
                 self._note(frame)
             yield from resampler.push(frame)

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import av
 import av.error
+import av.subtitles.stream  # PyAV would do so over the first song, and a process that is shut in cannot then
 
 from unmix.audio.mpeg import frames_end, id3_size
 from unmix.audio.ogg import links
@@ -18,10 +19,13 @@ from unmix.errors import AudioError
 
 _DEMUXERS: Final = {"mp4": "mov", "matroska": "matroska"}  # the others have the name of their container
 _MAX_STREAMS: Final = 16
-_MAX_CHANNELS: Final = 32
+#: 7.1, the most that songs come in. What has more, or a higher rate, can cost far more to decode than to send.
+_MAX_CHANNELS: Final = 8
 #: Music was never stored at less; a header of 1 Hz would make an hour of separation out of 4 kB.
 _MIN_SAMPLE_RATE: Final = 4_000
-_MAX_SAMPLE_RATE: Final = 768_000
+_MAX_SAMPLE_RATE: Final = 192_000
+#: Of WAV, whose samples cost as many bytes as they are.
+_MAX_WAV_SAMPLE_RATE: Final = 384_000
 
 _PCM: Final = (
     *("u8", "s8", "alaw", "mulaw", "bluray", "dvd"),
@@ -89,13 +93,13 @@ def open_part(part: Window, container: str) -> Opened:
         code = "no_audio_frames" if container in ("mp3", "aac", "ac3", "eac3") else "undecodable"
         raise AudioError(f"the {container} file cannot be opened", code=code) from error
     try:
-        return Opened(opened, _checked_stream(opened))
+        return Opened(opened, _checked_stream(opened, container))
     except AudioError:
         opened.close()
         raise
 
 
-def _checked_stream(opened: Any) -> Any:
+def _checked_stream(opened: Any, container: str) -> Any:
     if len(opened.streams) > _MAX_STREAMS:
         raise AudioError(f"the file has {len(opened.streams)} streams", code="too_many_streams")
     if not opened.streams.audio:
@@ -106,19 +110,30 @@ def _checked_stream(opened: Any) -> Any:
         raise AudioError("the file's audio codec is not known, or none of those that are read", code="undecodable")
     if not codec.sample_rate:  # no frame was found that would tell it
         raise AudioError("the file holds no audio frames", code="no_audio_frames")
-    check_sample_rate(codec.sample_rate)
+    check_sample_rate(codec.sample_rate, container)
     _settle_channels(codec)
     return stream
 
 
-def check_sample_rate(hertz: int) -> None:
+def check_sample_rate(hertz: int, container: str) -> None:
     """Refuse a rate that no music has; a file's frames may have another one than its header.
 
     Raises:
         AudioError: it is such a rate (`bad_sample_rate`).
     """
-    if not _MIN_SAMPLE_RATE <= hertz <= _MAX_SAMPLE_RATE:
+    most = _MAX_WAV_SAMPLE_RATE if container == "wav" else _MAX_SAMPLE_RATE
+    if not _MIN_SAMPLE_RATE <= hertz <= most:
         raise AudioError(f"a sample rate of {hertz} Hz", code="bad_sample_rate")
+
+
+def check_channels(count: int) -> None:
+    """Refuse a number of channels that no song has; here too frames may differ from their header.
+
+    Raises:
+        AudioError: it is such a number (`bad_channels`).
+    """
+    if not 0 < count <= _MAX_CHANNELS:
+        raise AudioError(f"{count or 'an impossible number of'} channels", code="bad_channels")
 
 
 def _settle_channels(codec: Any) -> None:
@@ -129,8 +144,7 @@ def _settle_channels(codec: Any) -> None:
     """
     layout = codec.layout
     count = layout.nb_channels
-    if not 0 < count <= _MAX_CHANNELS:
-        raise AudioError(f"{count or 'an impossible number of'} channels", code="bad_channels")
+    check_channels(count)
     name = {1: "mono", 2: "stereo"}.get(count, layout.name)
     is_own_order = " channels (" in name
     codec.layout = "mono" if is_own_order else name
@@ -145,4 +159,4 @@ def _check_header(part: Window, container: str) -> None:
         raise AudioError("the samples of this file lie in another file", code="external_reference")
     wav = read_wav_header(file) if container == "wav" else None
     if wav:
-        check_sample_rate(wav.sample_rate)
+        check_sample_rate(wav.sample_rate, container)

@@ -1,12 +1,11 @@
 """The check of an upload: decode it once, to its end, in a short-lived process with limits.
 
-`Probe` is what REST asks; `main` is that process. What it decodes comes from strangers, so it is told no secret and has
-little memory or time, and no right to write; whatever becomes of it is an answer about the song, never a failure of
-REST. That it cannot look up secrets in REST either is REST's doing (`unmix.runtime.secrecy`), and holds on Linux.
-The decoding itself is `unmix.audio.song_reader`, the same as the engine's.
+`Probe` is what REST asks; `main` is that process. What it decodes comes from strangers, so it is told no secret, has
+little memory or time, and is shut in (`unmix.confinement`) with the song; whatever becomes of it is an answer about the
+song, never a failure of REST. That it cannot look up secrets in REST either is REST's doing (`unmix.runtime.secrecy`),
+and holds on Linux. The decoding itself is `unmix.audio.song_reader`, the same as the engine's.
 """
 
-import ctypes
 import json
 import math
 import os
@@ -14,20 +13,26 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 
-from unmix.audio.level import Level
+from unmix.audio.level import Level, measuring
+from unmix.audio.turns import LOOK_SECONDS, Turn, Turns
+from unmix.confinement import Sandbox, confine, end_with_parent
 from unmix.errors import AudioError, UnmixError
 
 #: Decoding is quick and hungry: two at once keep both cores of a small machine busy.
 AT_ONCE: Final = 2
+#: What a song may cost whatever its size is, and what more for each MiB of it, in seconds of processor time. An hour of
+#: mp3 takes 5 s, of Opus 16 s; what costs as much in a few kB was made to.
+_LEAST_CPU_SECONDS: Final = 6
+_CPU_SECONDS_PER_MIB: Final = 3
 #: Printed once everything is loaded: only what happens later can be the song's fault.
 _READY: Final = "ready"
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _KEPT_VARIABLES: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
 
 
@@ -42,69 +47,112 @@ class ProbedSong:
 
 
 class Probe:
-    """Checks songs, `AT_ONCE` at a time; further callers wait their turn."""
+    """Checks songs, `AT_ONCE` at a time; further callers wait their turn, and no client holds up the others."""
 
-    def __init__(self, *, min_seconds: float, max_seconds: float, limit_seconds: float, memory_mb: int) -> None:
-        self._arguments = [str(min_seconds), str(max_seconds), str(math.ceil(limit_seconds)), str(memory_mb)]
+    def __init__(
+        self,
+        *,
+        min_seconds: float,
+        max_seconds: float,
+        limit_seconds: float,
+        cpu_seconds: float,
+        memory_mb: int,
+        sandbox: Sandbox = "auto",
+    ) -> None:
+        self._arguments = [str(min_seconds), str(max_seconds), str(memory_mb), sandbox]
         self._limit_seconds = limit_seconds
-        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._cpu_seconds = cpu_seconds
+        self._turns = Turns(AT_ONCE, each=AT_ONCE)
 
-    def check(self, path: Path) -> ProbedSong:
-        """Decode the song at `path` and return how long and how loud it is.
+    def check(self, path: Path, *, client: str = "", go_on: Callable[[], None] = lambda: None) -> ProbedSong:
+        """Decode the song at `path`, which `client` has sent, and return how long and how loud it is.
+
+        `go_on` is called several times a second while the song waits or is decoded; if it raises, the check ends.
 
         Raises:
             AudioError: it is no song that can be separated; the code says why.
             UnmixError: no check was possible (`probe_unavailable`).
         """
-        command = [sys.executable, "-P", "-B", "-m", "unmix.audio.probe", str(path), *self._arguments]
+        size_mib = path.stat().st_size / (1 << 20)
+        cpu_seconds = math.ceil(min(self._cpu_seconds, _LEAST_CPU_SECONDS + _CPU_SECONDS_PER_MIB * size_mib))
+        while True:
+            with self._turns.take(client, go_on) as turn:
+                run = self._run(path, cpu_seconds, turn, go_on)
+            if run is not None:
+                return _read(run)
+
+    def _run(
+        self, path: Path, cpu_seconds: int, turn: Turn, go_on: Callable[[], None]
+    ) -> "subprocess.CompletedProcess[str] | None":
+        """Run the check; None if its turn was asked back before it ended."""
+        command = [sys.executable, "-P", "-B", "-m", "unmix.audio.probe", str(path), str(cpu_seconds), *self._arguments]
         environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         # OpenBLAS reserves address space for each thread: on a large machine more than the whole limit.
         environment["OPENBLAS_NUM_THREADS"] = "1"
-        with self._turns:
+        deadline = time.monotonic() + self._limit_seconds
+        try:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                # Ctrl-C in a terminal goes to the whole group, and the song would be blamed for the check's end.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise UnmixError("no process for the check", code="probe_unavailable", retryable=True) from error
+        with process:
             try:
-                run = subprocess.run(
-                    command,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    text=True,
-                    timeout=self._limit_seconds,
-                    # Ctrl-C in a terminal goes to the whole group, and the song would be blamed for the check's end.
-                    start_new_session=True,
-                )
-            except subprocess.TimeoutExpired as error:
-                raise AudioError("the song could not be decoded in time") from error
-            except OSError as error:
-                raise UnmixError("no process for the check", code="probe_unavailable", retryable=True) from error
-        return _read(run)
+                while time.monotonic() < deadline:
+                    with suppress(subprocess.TimeoutExpired):
+                        output, complaints = process.communicate(timeout=LOOK_SECONDS)
+                        return subprocess.CompletedProcess(command, process.returncode, output, complaints)
+                    if turn.is_asked_back:
+                        return None
+                    go_on()
+                raise AudioError("the song could not be decoded in time")
+            finally:
+                process.kill()
 
 
 def _read(run: "subprocess.CompletedProcess[str]") -> ProbedSong:
     ready, _, report = run.stdout.partition("\n")
     if ready != _READY:
         raise UnmixError(f"the check did not start: {run.stderr[-500:]}", code="probe_unavailable", retryable=True)
+    if run.returncode == -signal.SIGXCPU:
+        raise AudioError("the song takes more processor time to decode than is reasonable", code="too_costly")
     if run.returncode != 0 or not report.strip():
         raise AudioError("decoding the song ended in a crash or at a limit")
-    fields = json.loads(report)
-    if "code" in fields:
-        raise AudioError(fields["message"], code=fields["code"])
-    level = Level(**fields["level"]) if "level" in fields else None
-    return ProbedSong(fields["duration_seconds"], tuple(fields["warnings"]), tuple(fields["notes"]), level)
+    try:
+        fields = json.loads(report)
+        if "code" in fields:
+            raise AudioError(fields["message"], code=fields["code"])
+        level = Level(**fields["level"]) if "level" in fields else None
+        return ProbedSong(fields["duration_seconds"], tuple(fields["warnings"]), tuple(fields["notes"]), level)
+    except (ValueError, TypeError, LookupError) as error:  # a song has taken it over
+        raise AudioError("decoding the song ended in nonsense") from error
 
 
 def main() -> NoReturn:
-    """Check one song; arguments: path, shortest and longest song in s, CPU time in s, address space in MiB."""
+    """Check one song; arguments: path, CPU time in s, shortest and longest song in s, address space in MiB, sandbox."""
     from unmix.audio.song_reader import measure  # here, so that REST does not load the decoder
 
-    _end_with_rest()
-    path, min_seconds, max_seconds, cpu_seconds, memory_mb = sys.argv[1:]
+    end_with_parent()
+    path, cpu_seconds, min_seconds, max_seconds, memory_mb, sandbox = sys.argv[1:]
+    song = os.fdopen(os.open(path, os.O_RDONLY), "rb")
+    measuring()  # it reads files, which it cannot later
     _limit(resource.RLIMIT_AS, int(memory_mb) << 20)
-    _limit(resource.RLIMIT_CPU, int(cpu_seconds))
+    # What was spent until here was not for the song. The soft limit says by its signal what has ended the process.
+    spent_seconds = math.ceil(time.process_time())
+    _limit(resource.RLIMIT_CPU, spent_seconds + int(cpu_seconds), more=1)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
+    confine(cast(Sandbox, sandbox))
     print(_READY, flush=True)
     try:
-        info = measure(Path(path), min_seconds=float(min_seconds), max_seconds=float(max_seconds))
+        info = measure(song, min_seconds=float(min_seconds), max_seconds=float(max_seconds))
     except AudioError as error:
         report: dict[str, object] = {"code": error.code, "message": error.message}
     else:
@@ -118,15 +166,9 @@ def main() -> NoReturn:
     os._exit(0)  # a decoder that read hostile bytes need not be taken down in order
 
 
-def _end_with_rest() -> None:
-    """Have this process killed with the thread that waits for it; where there is no such call, its limits end it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def _limit(kind: int, most: int) -> None:
+def _limit(kind: int, most: int, *, more: int = 0) -> None:
     with suppress(ValueError, OSError):  # macOS knows no limit of the address space; a lower one may stand already
-        resource.setrlimit(kind, (most, most))
+        resource.setrlimit(kind, (most, most + more))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ the engine read the very same samples. Lengths are counted, never taken from a h
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from unmix.audio.decoding import Decoding
 from unmix.audio.level import Level
@@ -43,6 +43,20 @@ class MeasuredSong(AudioInfo):
     """The same, and how loud the song is."""
 
     level: Level = field(kw_only=True)
+
+
+class Reader(Protocol):
+    """See `SongReader`."""
+
+    @property
+    def info(self) -> AudioInfo:
+        """What was decoded."""
+
+    def __iter__(self) -> Iterator[Samples]: ...
+
+
+#: Makes the reader of the song at a path; takes `min_seconds` and `max_seconds`, too.
+OpenSong = Callable[..., Reader]
 
 
 class SongReader:
@@ -110,7 +124,15 @@ def measure(song: Path | BinaryIO, *, min_seconds: float = 0.0, max_seconds: flo
     Raises:
         AudioError: it cannot be decoded, or is shorter or longer than allowed.
     """
-    reader = SongReader(song, min_seconds=min_seconds, max_seconds=max_seconds)
+    return measured(SongReader(song, min_seconds=min_seconds, max_seconds=max_seconds))
+
+
+def measured(reader: Reader) -> MeasuredSong:
+    """Do the same by a reader.
+
+    Raises:
+        AudioError: as it does.
+    """
     level = Level.of(reader)
     return MeasuredSong(**asdict(reader.info), level=level)
 

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from unmix.cli import jobs, separate, service
+from unmix.cli import jobs, keys, separate, service
 from unmix.cli.output import complain, stderr
 from unmix.errors import UnmixError
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (separate, jobs, service):
+for group in (separate, jobs, service, keys):
     app.add_typer(group.commands)
 
 

@@ -26,6 +26,7 @@ from unmix.cli.options import (
     Url,
     check_names,
     names_in,
+    read_settings,
 )
 from unmix.cli.output import complain, finish, printable, progress_bars, tell
 from unmix.errors import UnmixError
@@ -59,13 +60,11 @@ def submit(
     output: Output = Path("stems"),
 ) -> None:
     """Send songs to a server, and fetch their stems if asked to."""
-    from unmix.client import Client
-
     check_names(songs)
     jobs: list[tuple[Path, str]] = []
     delivered: list[Path] = []
     failed = False
-    with Client(url) as client:
+    with _client(url) as client:
         for song in songs:
             try:
                 job_id = client.submit(
@@ -101,18 +100,14 @@ def submit(
 @commands.command()
 def cancel(job_ids: Jobs, url: Url = DEFAULT_URL) -> None:
     """Cancel jobs that are not over."""
-    from unmix.client import Client
-
-    with Client(url) as client:
+    with _client(url) as client:
         _for_each(job_ids, client.cancel)
 
 
 @failed_commands.command("list")
 def list_failed(url: Url = DEFAULT_URL) -> None:
     """Print the failed jobs, the last failure first: when, which, why."""
-    from unmix.client import Client
-
-    with Client(url) as client:
+    with _client(url) as client:
         for failure in client.failures():
             text = f"{failure.finished_at}  {failure.job_id}  {failure.error_code}  {failure.error}"
             typer.echo(printable(text))
@@ -121,19 +116,21 @@ def list_failed(url: Url = DEFAULT_URL) -> None:
 @failed_commands.command("retry")
 def retry_failed(job_ids: Jobs, url: Url = DEFAULT_URL) -> None:
     """Submit failed or cancelled jobs again, with the options they had."""
-    from unmix.client import Client
-
-    with Client(url) as client:
+    with _client(url) as client:
         _for_each(job_ids, client.retry)
 
 
 @failed_commands.command("drop")
 def drop_failed(job_ids: Jobs, url: Url = DEFAULT_URL) -> None:
     """Remove jobs with all that is stored of them."""
+    with _client(url) as client:
+        _for_each(job_ids, client.remove)
+
+
+def _client(url: str) -> "Client":
     from unmix.client import Client
 
-    with Client(url) as client:
-        _for_each(job_ids, client.remove)
+    return Client(url, key=read_settings().key.get_secret_value())
 
 
 def _for_each(job_ids: list[str], action: Callable[[str], None]) -> None:

@@ -1,5 +1,6 @@
 """The commands that run the service here (`local`, `demo`), or a part of it (`janitor`, `audit`, `buckets`, `logs`).
 
+`status` tells what takes how much room.
 `webhook-secret` makes what one of its settings needs.
 """
 
@@ -84,6 +85,16 @@ def audit() -> None:
     configure_logs("audit", settings)
     for what, count in asdict(janitor.audit(settings)).items():
         typer.echo(f"{what}: {count}")
+
+
+@commands.command()
+def status() -> None:
+    """Tell what takes how much room, and how much is left; goes over all that is stored, which may take a while."""
+    from unmix.janitor.usage import lines, usage
+
+    settings = read_settings()
+    for line in lines(usage(settings), settings.retention):
+        typer.echo(line)
 
 
 @commands.command()

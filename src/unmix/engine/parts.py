@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unmix.audio.level import Level
 from unmix.audio.samples import SAMPLE_RATE
-from unmix.audio.song_reader import SongReader
+from unmix.audio.song_reader import Reader
 from unmix.engine.faults import faults_named
 from unmix.engine.passes import Passes
 from unmix.engine.segments import Plan
@@ -115,7 +115,7 @@ class PartMaker:
         Runs mostly go forward, and then the song is decoded once in all.
         """
         if self._decoding is None or self._decoding.position > first_sample:
-            self._decoding = _Decoding(self._song)
+            self._decoding = _Decoding(self._separator.open_song(self._song))
         self._decoding.skip_to(first_sample)
         return self._decoding, self._decoding.position
 
@@ -148,9 +148,9 @@ class _Growing:
 class _Decoding:
     """One way through a song."""
 
-    def __init__(self, song: Path) -> None:
+    def __init__(self, song: Reader) -> None:
         self.position = 0  # of the next chunk, in samples
-        self._chunks = iter(SongReader(song))
+        self._chunks = iter(song)
         self._chunk: Tensor | None = None  # that comes next, if it was decoded already
 
     def skip_to(self, sample: int) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from unmix.audio.codec_pool import CodecPool, PooledReader
+from unmix.audio.codec_pool import CodecPool
 from unmix.audio.ear import Heard
 from unmix.audio.encode import MP3_QUALITY, StemWriter, Writer, stem_writers
 from unmix.audio.formats import check_format
@@ -24,7 +24,7 @@ from unmix.audio.level import Level
 from unmix.audio.passes import OVERLAP
 from unmix.audio.region import region_of
 from unmix.audio.samples import SAMPLE_RATE, Samples
-from unmix.audio.song_reader import SongReader
+from unmix.audio.song_reader import OpenSong, SongReader
 from unmix.engine.backends import Backend, Precision, make_engine
 from unmix.engine.faults import faults_named
 from unmix.engine.memory import give_back, needed_mb
@@ -75,8 +75,9 @@ class Separator:
 
     With `at_once` above 1 it may be called from so many threads at once: their songs then share batches of windows,
     and are decoded and encoded by processes beside this one. `backend` and `precision` are those of `backends`;
-    `threads` is for computing on the CPU, 0 leaves it to torch; `cache_dir` keeps converted models. Shifts follow from
-    the song and the order of all sums is fixed: the same song gives the same samples again on the same machine.
+    `threads` is for computing on the CPU, 0 leaves it to torch; `cache_dir` keeps converted models. `open_song` opens
+    songs, if it is one at a time. Shifts follow from the song and the order of all sums is fixed: the same song gives
+    the same samples again on the same machine.
 
     Raises:
         EngineError: `device_unavailable`, `backend_unavailable`, or `torchaudio_needed` for a model that does not run
@@ -93,9 +94,11 @@ class Separator:
         threads: int = 0,
         cache_dir: Path = CACHE_DIR,
         at_once: int = 1,
+        open_song: OpenSong = SongReader,
     ) -> None:
         self.model = model
         self.device = device
+        self.open_song = open_song
         if threads:
             torch.set_num_threads(threads)
         self._resample = torchaudio_resample() if model.sample_rate != SAMPLE_RATE else None
@@ -108,12 +111,11 @@ class Separator:
             cache_dir=cache_dir.expanduser(),
         )
         self._estimators = self._engine.estimators
-        self._reader: type[SongReader] | Callable[..., PooledReader] = SongReader
         self._writer: Callable[..., Writer] = StemWriter
         if at_once > 1:
             self._estimators = [SharedEstimator(estimator) for estimator in self._estimators]
             codecs = CodecPool(usable_processors())
-            self._reader, self._writer = codecs.reader, codecs.writer
+            self.open_song, self._writer = codecs.reader, codecs.writer
         if not self._engine.needs_weights:
             _release_weights(model)
 
@@ -174,7 +176,7 @@ class Separator:
         plan = plan_stems(self.model, stems, mixture_consistency=mixture_consistency)
         check_format(format, bits)
         passes = Passes.of(song, overlap, shifts)
-        reader = self._reader(song, min_seconds=min_seconds, max_seconds=max_seconds)
+        reader = self.open_song(song, min_seconds=min_seconds, max_seconds=max_seconds)
         segments = 0
 
         def report(done: int, total: int) -> None:

@@ -7,6 +7,7 @@ reconciler does nothing that could not be done twice.
 
 import os
 import threading
+from typing import Final
 
 import structlog
 
@@ -26,6 +27,9 @@ from unmix.settings import Settings
 
 log = structlog.get_logger()
 
+#: How many lines of others stay on the log list where we write none.
+MOST_FOREIGN_LINES: Final = 10_000
+
 
 def run(settings: Settings) -> None:
     """Keep house until SIGTERM or SIGINT; when a part has broken or hangs, end the process with status 1.
@@ -39,6 +43,7 @@ def run(settings: Settings) -> None:
     shutdown = Shutdown()
     shutdown.listen()
     log.info("janitor ready")
+    log.info("retention", kept=settings.retention)
     heartbeat = Heartbeat(settings.janitor_heartbeat)
     ledger = Ledger(store, guard=queue.guard)
     stop = threading.Event()
@@ -52,6 +57,11 @@ def run(settings: Settings) -> None:
     with Deliveries(settings, queue, ledger) as deliveries:
         while not shutdown.wait(settings.sweep_seconds):
             try:
+                # First: while Redis is full of lines, nothing else can be written there.
+                queue.log_list.trim(
+                    max_lines=settings.log_list_max or MOST_FOREIGN_LINES,
+                    max_bytes=round(settings.log_list_mb * (1 << 20)),
+                )
                 sweep(queue)
                 deliveries.start_due()
             except QueueError as error:

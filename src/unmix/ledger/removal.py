@@ -5,11 +5,11 @@ condemn them, and a song that is about to go is only set aside until the request
 """
 
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from unmix import names
-from unmix.errors import ObjectMissingError
+from unmix.errors import ObjectMissingError, StoreError
 from unmix.job import JobRequest
 from unmix.ledger.documents import Documents
 from unmix.ledger.inventory import StoredJob
@@ -33,7 +33,8 @@ class Removal:
 
     def remove_job(self, job_id: str) -> None:
         """Remove all that is stored of a job; the request first, so that nothing here becomes owed again."""
-        self._open_marks.put(job_id, "removed")  # until the janitor has seen that nothing is left
+        with _although_full():  # without it the audit finds what is left
+            self._open_marks.put(job_id, "removed")  # until the janitor has seen that nothing is left
         known, _ = self._documents.outcome(job_id)
         # The stems of a done job can be named. The janitor finds what is left of other attempts, and parts, which may
         # be very many.
@@ -48,7 +49,8 @@ class Removal:
             self._remove_all(names.ObjectName(names.OUTPUT_BUCKET, file.key) for file in outcome.files)
         self._remove_all(listed)
         if self._documents.request(job_id) is not None:  # all the same some of it may be gone: the janitor has to look
-            self._open_marks.put(job_id, "submitted while it was removed")
+            with _although_full():
+                self._open_marks.put(job_id, "submitted while it was removed")
 
     def retire_song(self, song_hash: str, *, keep_for_jobs: bool = False) -> bool:
         """Remove a song that no job owes, or with `keep_for_jobs` that no job has any request for; False if one does.
@@ -61,7 +63,8 @@ class Removal:
         if self.is_needed(song_hash, keep_for_jobs=keep_for_jobs):
             return False
         try:
-            self._store.copy(song_name, retired)
+            with _although_full():  # then no job is accepted meanwhile that could lose its song
+                self._store.copy(song_name, retired)
         except ObjectMissingError:
             return True  # gone already; one that comes from here on could not be put back
         self._store.remove(song_name)
@@ -107,6 +110,11 @@ class Removal:
         unheard = [info.name for info in listed.parts if heard is None or not info.name.key.startswith(heard)]
         return self._remove_all([*losers, *unheard])
 
+    def remove_attempt(self, job_id: str, token: str) -> None:
+        """Remove what an attempt has stored that gives up."""
+        prefix = f"{names.attempt_prefix(job_id)}{token}/"
+        self._remove_all([info.name for info in self._store.list(names.OUTPUT_BUCKET, prefix)])
+
     def remove_parts(self, listed: StoredJob) -> int:
         """Remove the parts of a job, which nobody needs once it is over, and return how many objects they were."""
         return self._remove_all(info.name for info in listed.parts)
@@ -145,3 +153,13 @@ class Removal:
             self._store.remove(name)
             count += 1
         return count
+
+
+@contextmanager
+def _although_full() -> Iterator[None]:
+    """Go on where a full store keeps something from being written: what removes is what makes room."""
+    try:
+        yield
+    except StoreError as error:
+        if error.code != "store_full":
+            raise

@@ -99,6 +99,8 @@ def report(file: Path, song: Path, mixture: Samples) -> StemReport:
 def _send(settings: Settings, song: Path, *, model: str, output: Path) -> bool:
     """Run the service for as long as the client needs, and return whether the client succeeded."""
     with TemporaryDirectory(prefix="unmix-demo-") as data_dir:
+        # It is nobody's service: it ends with the song.
+        settings = settings.model_copy(update={"auth": "none", "host": "127.0.0.1"})
         plan = LocalPlan(data_dir=Path(data_dir), port=free_port(), workers=1, model=model)
         with interruptible(), running(settings, plan, say=_say) as stack:
             stack.wait_until_ready(limit_seconds=READY_SECONDS)

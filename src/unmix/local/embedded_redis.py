@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from unmix.errors import QueueError
+from unmix.runtime.secrecy import private
 
 #: The ACL file in the server's data folder.
 USERS_FILE: Final = "users.acl"
@@ -46,7 +47,8 @@ def write_users(data_dir: Path, passwords: Mapping[str, str]) -> None:
     for user, rights in _rights().items():
         login = "nopass" if user == "default" else "#" + hashlib.sha256(passwords[user].encode()).hexdigest()
         users.append(" ".join(["user", user, "on", login, *rights]))
-    (data_dir / USERS_FILE).write_text("\n".join(users) + "\n")
+    with open(data_dir / USERS_FILE, "w", opener=private) as file:
+        file.write("\n".join(users) + "\n")
 
 
 def roles() -> list[str]:

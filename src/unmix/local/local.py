@@ -21,11 +21,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from unmix.access.exposure import check_exposure
 from unmix.errors import InputError, UnmixError
 from unmix.local.embedded_redis import roles, server_command, write_users
 from unmix.local.sizing import threads_for
 from unmix.local.supervisor import POLL_SECONDS, ProcessPlan, Supervisor, tail
-from unmix.runtime.secrecy import keep_secrets
+from unmix.runtime.secrecy import keep_secrets, private
 from unmix.settings import Settings
 
 #: When to say what is being waited for, in seconds after the start.
@@ -112,11 +113,17 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
     """Run the service until Ctrl-C or SIGTERM.
 
     Raises:
-        InputError: the port or the data folder is in use (`port_in_use`, `data_dir_in_use`).
+        InputError: the port or the data folder is in use (`port_in_use`, `data_dir_in_use`), or strangers would be
+            served without a word (`exposed`).
         QueueError: there is no Redis-protocol server on this machine, or not its settings (`no_redis_server`,
             `no_redis_config`).
     """
     keep_secrets()
+    needs_key = settings.auth == "keys"
+    behind_proxy = bool(settings.trusted_proxy)
+    check_exposure(settings.host, behind_proxy=behind_proxy, needs_key=needs_key, is_open=settings.open)
+    if settings.open and not needs_key:
+        say(f"warning: whoever reaches {settings.host}:{plan.port} may send, fetch and remove all songs (UNMIX_OPEN)")
     with interruptible(), running(settings, plan, say=say) as stack:
         try:
             stack.wait_until_ready()
@@ -124,6 +131,8 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
             threads = f"{_counted(threads_for(settings, plan.workers), 'thread')} each"
             say(f"Track-Unmix serves at {plan.url} ({workers}, {threads}, model {plan.model})")
             say(f"  data in {plan.data_dir}, logs in {plan.logs}; Ctrl-C ends it")
+            say(f"  {settings.retention}; songs are refused when the disk comes to its reserve (UNMIX_MIN_FREE_GB)")
+            say(f"  what takes room: UNMIX_STORE_URL=file://{plan.data_dir / 'store'} .venv/bin/unmix status")
             say(f"  try: REST=localhost:{plan.port} .venv/bin/python sample-requests.py --wait SONG")
             say(f"  logs of all services: UNMIX_REDIS_URL={stack.redis_url} .venv/bin/unmix logs --peek")
             while True:
@@ -142,8 +151,10 @@ def running(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) 
         InputError, QueueError: as `serve` says.
     """
     _check_port(plan.port)
-    for folder in ("redis", "store", "logs", "run"):
-        (plan.data_dir / folder).mkdir(parents=True, exist_ok=True)
+    for folder in (plan.data_dir, *(plan.data_dir / name for name in ("redis", "store", "logs", "run"))):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(PermissionError):
+        plan.data_dir.chmod(0o700)  # an earlier version may have made it, for everybody to read
     with _locked(plan.data_dir) as lock:
         for worker in range(1, plan.workers + 1):
             plan.heartbeat(worker).unlink(missing_ok=True)  # of an earlier run
@@ -214,6 +225,8 @@ def _stages(settings: Settings, plan: LocalPlan, own_redis: _OwnRedis | None) ->
         **os.environ,
         "UNMIX_MODEL": plan.model,
         "UNMIX_DEVICE": settings.device,
+        "UNMIX_AUTH": settings.auth,
+        "UNMIX_HOST": settings.host,
         "UNMIX_THREADS": str(threads_for(settings, plan.workers)),  # left alone, each worker would take every processor
         "UNMIX_PORT": str(plan.port),
         "UNMIX_STORE_URL": f"file://{plan.data_dir / 'store'}",
@@ -248,7 +261,7 @@ def _counted(number: int, what: str) -> str:
 def _rest_is_ready(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", "/healthz")  # REST listens only once Redis and the store have answered
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
@@ -273,7 +286,7 @@ def _locked(data_dir: Path) -> Iterator[int]:
     The lock lasts while any process has the descriptor: the guard does until the last orphan is dead, so that two
     Redis servers never write the same file.
     """
-    with (data_dir / "lock").open("w") as file:
+    with open(data_dir / "lock", "w", opener=private) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -6,6 +6,7 @@ supervisor itself be killed, `unmix.local.guard` ends what it left behind.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from unmix.runtime.secrecy import private
+
 #: Pause before a dead process is started again: it doubles with each death and is reset by a long life.
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
 LONG_LIFE_SECONDS: Final = 60.0
 
 POLL_SECONDS: Final = 0.1
+#: A log is begun anew when it is larger than this; the one before it is kept beside.
+MOST_LOG_BYTES: Final = 10 << 20
+LOG_LOOK_SECONDS: Final = 5.0
 #: How much of a log is shown when its process died.
 TAIL_LINES: Final = 8
 TAIL_BYTES: Final = 8192
@@ -116,12 +122,12 @@ class _Process:
         self._say = say
         self._note = note
         self._child: subprocess.Popen[bytes] | None = None
-        self._started_at = 0.0
+        self._started_at = self._log_looked_at = 0.0
         self._start_at: float | None = None
         self._pause_seconds = FIRST_PAUSE_SECONDS
 
     def start(self) -> None:
-        with self.plan.log.open("ab") as log:
+        with open(self.plan.log, "ab", opener=private) as log:
             self._child = subprocess.Popen(
                 self.plan.command,
                 stdin=subprocess.DEVNULL,
@@ -129,12 +135,16 @@ class _Process:
                 stderr=log,
                 env=self.plan.environment,
                 start_new_session=True,
+                umask=0o077,  # songs, stems and logs are nobody else's business
             )
         self._note(f"+{self._child.pid}")
         self._started_at = time.monotonic()
 
     def check(self) -> None:
         now = time.monotonic()
+        if now - self._log_looked_at > LOG_LOOK_SECONDS:
+            self._log_looked_at = now
+            _rotate(self.plan.log)
         if self._child is None:
             if self._start_at is not None and now >= self._start_at:
                 self.start()
@@ -184,6 +194,23 @@ def tail(log: Path) -> str:
         file.seek(max(0, size_bytes - TAIL_BYTES))
         lines = file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
     return "\n".join(f"    {line}" for line in lines)
+
+
+def _rotate(log: Path) -> None:
+    """Move what is in a long log into the one before it; its process appends, and so goes on at the new end.
+
+    What is written between the copy and the cut is lost. On a full disk the log is only cut.
+    """
+    with suppress(FileNotFoundError):
+        if log.stat().st_size <= MOST_LOG_BYTES:
+            return
+        before = log.with_name(f"{log.name}.1")
+        try:
+            with log.open("rb") as source, open(before, "wb", opener=private) as target:
+                shutil.copyfileobj(source, target)
+        except OSError:
+            before.unlink(missing_ok=True)
+        os.truncate(log, 0)
 
 
 def _describe(status: int) -> str:

@@ -21,7 +21,7 @@ REPLY_SECONDS: Final = 10
 
 _SCRIPTS: Final = (
     *("submit", "claim", "renew", "release", "fail", "sweep", "forget", "add_callback"),
-    *("ask_help", "take_run", "renew_run", "note_part", "note_speed", "take_call", "list_jobs"),
+    *("ask_help", "take_run", "renew_run", "note_part", "note_speed", "take_call", "list_jobs", "trim_log"),
 )
 #: Those that keep the list of jobs, and have `job_list.lua` before them.
 _LIST_SCRIPTS: Final = ("finish", "note_job", "drop_job")

@@ -20,6 +20,10 @@ class LogList:
             pipe.ltrim(LOGGING, 0, max_lines - 1)
             pipe.execute()
 
+    def trim(self, *, max_lines: int, max_bytes: int) -> None:
+        """Keep at most so much of the newest, whoever has pushed it."""
+        self._link.run("trim_log", [LOGGING], max_lines, max_bytes)
+
     def pop(self, *, block_seconds: float) -> str | None:
         """Take the oldest line, or None after `block_seconds` without one."""
         with self._link.errors():

@@ -11,7 +11,7 @@ import structlog
 
 from unmix.errors import QueueError, StoreError
 from unmix.queue.job_queue import JobQueue, QueuePolicy
-from unmix.runtime.secrecy import keep_secrets
+from unmix.runtime.secrecy import keep_files, keep_secrets
 from unmix.settings import Settings
 from unmix.store.opening import open_store
 from unmix.store.protocol import ObjectStore
@@ -28,6 +28,7 @@ PAUSE_SECONDS: Final = 1.0
 def connect_queue(settings: Settings) -> JobQueue:
     """Return the queue that `settings` name. Nothing is contacted yet."""
     keep_secrets()
+    keep_files()
     policy = QueuePolicy(
         lease_seconds=settings.lease_seconds,
         grace_seconds=settings.grace_seconds,
@@ -45,6 +46,7 @@ def connect_store(settings: Settings) -> ObjectStore:
         StoreError: the URL names no store that we know (`unknown_store`).
     """
     keep_secrets()
+    keep_files()
     return open_store(
         settings.store_url,
         access_key=settings.store_access_key.get_secret_value(),

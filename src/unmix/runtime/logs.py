@@ -10,7 +10,7 @@ import platform
 import queue
 import sys
 import threading
-from typing import Final
+from typing import Final, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -21,6 +21,8 @@ from unmix.settings import Settings
 
 #: Lines that wait for Redis at most; more are dropped.
 BACKLOG_LINES: Final = 1000
+#: Longest line there; standard output has all of it.
+LINE_CHARACTERS: Final = 4000
 
 
 def configure_logs(service: str, settings: Settings, job_queue: JobQueue | None = None) -> None:
@@ -38,9 +40,24 @@ def configure_logs(service: str, settings: Settings, job_queue: JobQueue | None 
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Patient(sys.stdout))),
         cache_logger_on_first_use=True,
     )
+
+
+class _Patient:
+    """Standard output, on which nothing fails: its disk may be full, and what is logged has to go on all the same."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.flush()
 
 
 class _ListShipper:
@@ -58,7 +75,7 @@ class _ListShipper:
             f" {key}={value}" for key, value in event.items() if key not in ("event", "level", "timestamp")
         )
         with contextlib.suppress(queue.Full):  # Redis has been away for a while; standard output has the line
-            self._backlog.put_nowait(f"{self._origin}.{event['level']}:{event['event']}{details}")
+            self._backlog.put_nowait(f"{self._origin}.{event['level']}:{event['event']}{details}"[:LINE_CHARACTERS])
         return event
 
     def _ship(self) -> None:

@@ -8,10 +8,21 @@ nothing is done.
 """
 
 import ctypes
+import os
 import sys
 from typing import Final
 
 _PR_SET_DUMPABLE: Final = 4  # linux/prctl.h
+
+
+def keep_files() -> None:
+    """Let no other user read the files that this process makes from here on; what its starter forbids stays so."""
+    os.umask(os.umask(0o077) | 0o077)
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file for this user alone: an opener, as `open` takes one."""
+    return os.open(path, flags, 0o600)
 
 
 def keep_secrets() -> None:

@@ -22,7 +22,7 @@ from typing import BinaryIO, Final
 from unmix.errors import ObjectChangedError, ObjectMissingError, StoreError
 from unmix.names import OUTPUT_BUCKET, QUEUE_BUCKET, ObjectName
 from unmix.store import file_layout
-from unmix.store.protocol import ObjectInfo
+from unmix.store.protocol import ObjectInfo, Room
 from unmix.store.shared import CHUNK_BYTES, check_bucket, check_object_name, whole_file
 
 #: Age at which a file in `.tmp` counts as left over by a process that died.
@@ -145,6 +145,12 @@ class FileStore:
                     for folder in self._folders_of(name):
                         folder.rmdir()
             self._sync_folders(name)
+
+    def room(self) -> Room | None:
+        """Return the room on the folder's disk, as far as this user may take it."""
+        with self._errors("tell its room"):
+            usage = shutil.disk_usage(self.root)
+        return Room(usage.free, usage.total)
 
     def presigned_put(self, name: ObjectName, *, seconds: int) -> str | None:
         """Return None: nobody else can reach a folder."""

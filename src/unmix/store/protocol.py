@@ -22,6 +22,14 @@ class ObjectInfo:
     modified_at: float  # seconds since the epoch, by the store's clock
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The room on a disk."""
+
+    free_bytes: int
+    size_bytes: int
+
+
 class ObjectStore(Protocol):
     """What Track-Unmix asks of a store. Every method raises `StoreError` when the store is away or refuses."""
 
@@ -78,6 +86,9 @@ class ObjectStore(Protocol):
 
     def remove(self, name: ObjectName) -> None:
         """Remove an object; removing what is not there is no error."""
+
+    def room(self) -> Room | None:
+        """Return how much room there is; None where nobody can say, as S3 has no question for it."""
 
     def presigned_put(self, name: ObjectName, *, seconds: int) -> str | None:
         """Return a URL at which whoever has it may put the object, for so long; None if clients cannot reach the store.

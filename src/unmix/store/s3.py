@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 from xml.etree import ElementTree
 
 import structlog
@@ -26,11 +26,17 @@ from urllib3.exceptions import HTTPError, MaxRetryError
 
 from unmix.errors import ObjectChangedError, ObjectMissingError, StoreError
 from unmix.names import OUTPUT_BUCKET, QUEUE_BUCKET, ObjectName
-from unmix.store.protocol import ObjectInfo
+from unmix.store.protocol import ObjectInfo, Room
 from unmix.store.s3_http import Body, Connections
 from unmix.store.shared import CHUNK_BYTES, check_bucket, check_object_name, whole_file
 
 log = structlog.get_logger()
+
+
+#: What servers say when there is no room, on their disks or by a quota, whatever the status.
+_FULL: Final = frozenset(
+    {"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded", "InsufficientCapacity", "StorageFull"}
+)
 
 
 class MinioStore:
@@ -146,6 +152,10 @@ class MinioStore:
             for found in self._client.list_objects(self._there(bucket), prefix=prefix, recursive=True):
                 yield _info(found, bucket)
 
+    def room(self) -> Room | None:
+        """Return None: S3 has no question for it. A full server refuses what is put (`store_full`)."""
+        return None
+
     def presigned_put(self, name: ObjectName, *, seconds: int) -> str | None:
         """Return a URL at which whoever has it may put the object; the signature covers the address in it."""
         check_object_name(name)
@@ -255,11 +265,11 @@ class MinioStore:
             return ObjectMissingError(text)
         if status == 412 or code == "ConditionalRequestConflict":
             return ObjectChangedError(text)
+        if status == 507 or code in _FULL:
+            return StoreError(text, code="store_full")
         if status in (401, 403):
             text += "; check the store's keys and what they are allowed"
             return StoreError(text, code="store_denied", retryable=False)
-        if status == 507:
-            return StoreError(text, code="store_full")
         if status is not None and (status < 500 or status == 501):
             return StoreError(text, code="store_refused")
         return StoreError(text)

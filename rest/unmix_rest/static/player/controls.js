@@ -11,11 +11,13 @@ export const MOST_SEMITONES = 12;
 /** Elements only: what they do is given, what they show is told by `show`. */
 export class Controls {
   #playIcon = icon("play");
+  #pressed = null; // of the buttons that save, the last one
 
   /**
    * @param {string[]} stems
    * @param {(key: string, values?: object) => string} texts
-   * @param {{act: (action: string) => void, setSpeed: Function, setPitch: Function, export: Function}} does
+   * @param {{act: (action: string) => void, setSpeed: Function, setPitch: Function,
+   *   export: (format: string) => void, stop: Function}} does
    */
   constructor(stems, texts, does) {
     this.texts = texts;
@@ -24,7 +26,7 @@ export class Controls {
     this.start = button({ "aria-label": texts("player.start"), title: texts("player.start"), onclick: act("start") }, icon("start"));
     this.loop = button({ "aria-label": texts("player.loop"), title: texts("player.loop.hint"), onclick: act("loop") }, icon("loop"));
     this.time = element("span", { class: "player-time" });
-    const presets = presetsFor(stems).map((name) =>
+    this.presets = presetsFor(stems).map((name) =>
       button({ class: "player-preset", text: texts(`player.preset.${name}`), onclick: act(name), "data-preset": name }),
     );
     const help = button({ class: "player-help-open", text: "?", "aria-label": texts("player.keys"), onclick: act("help") });
@@ -32,10 +34,13 @@ export class Controls {
       "div",
       { class: "player-bar" },
       element("div", { class: "player-buttons" }, this.start, this.play, this.loop, this.time, help),
-      element("div", { class: "player-presets", role: "group", "aria-label": texts("player.presets") }, ...presets),
+      element("div", { class: "player-presets", role: "group", "aria-label": texts("player.presets") }, ...this.presets),
     );
     this.more = this.#more(does);
+    this.save = this.#save(does);
     this.status = element("p", { class: "player-status", role: "status" });
+    this.hint = element("p", { class: "player-status" });
+    this.said = element("div", { class: "player-said" }, this.status, this.hint);
     this.retry = button({ class: "player-retry", text: texts("player.retry"), hidden: true, onclick: act("retry") });
   }
 
@@ -48,6 +53,8 @@ export class Controls {
     Object.assign(this.play, { ariaLabel: name, title: name });
     this.play.classList.toggle("is-waiting", state === "waiting");
     this.loop.ariaPressed = String(Boolean(loop));
+    const repeated = loop && { start: clock(loop.start), end: clock(loop.end) };
+    this.hint.textContent = repeated ? texts("player.hint.loop", repeated) : texts("player.hint");
     this.showTime(place, length);
     this.speed.value = Math.round(100 * speed);
     this.speedShown.textContent = texts("player.speed.value", { percent: Math.round(100 * speed) });
@@ -65,6 +72,23 @@ export class Controls {
   say(text, canRetry = false) {
     if (this.status.textContent !== text) this.status.textContent = text;
     this.retry.hidden = !canRetry;
+    this.hint.hidden = Boolean(text);
+  }
+
+  /** Show which preset is heard, if one is. */
+  showPreset(name) {
+    for (const each of this.presets) each.ariaPressed = String(each.dataset.preset === name);
+  }
+
+  /** Show whether the mix can be saved, and whether it is being saved. */
+  showExport({ isPossible, isOn }) {
+    // A button that cannot be pressed any more loses the keyboard: it goes to the one that can, and back.
+    const focused = document.activeElement;
+    const next = isOn ? this.exports.includes(focused) && this.stop : focused === this.stop && this.#pressed;
+    if (this.exports.includes(focused)) this.#pressed = focused;
+    for (const each of this.exports) each.disabled = !isPossible || isOn;
+    this.stop.hidden = !isOn;
+    if (next) next.focus();
   }
 
   #more(does) {
@@ -85,8 +109,6 @@ export class Controls {
     };
     this.countIn = element("input", { type: "checkbox" });
     this.countInLabel = element("label", { class: "player-setting", hidden: true }, this.countIn, texts("player.countIn"));
-    this.export = button({ class: "player-export", onclick: () => does.export() });
-    this.exportNote = element("p", { class: "player-note", role: "status" });
     return element(
       "details",
       { class: "player-more" },
@@ -94,9 +116,17 @@ export class Controls {
       slider("speed", 100 * SLOWEST, 100 * FASTEST, 5, (percent) => does.setSpeed(percent / 100)),
       slider("pitch", -MOST_SEMITONES, MOST_SEMITONES, 1, (semitones) => does.setPitch(semitones)),
       this.countInLabel,
-      element("div", { class: "player-setting" }, this.export),
-      this.exportNote,
     );
+  }
+
+  #save(does) {
+    const { texts } = this;
+    this.exports = ["wav", "flac"].map((format) =>
+      button({ class: "player-export", text: texts(`player.export.${format}`), onclick: () => does.export(format) }),
+    );
+    this.stop = button({ text: texts("player.export.stop"), hidden: true, onclick: does.stop });
+    this.exportNote = element("p", { class: "player-note", role: "status" });
+    return element("div", { class: "player-save" }, ...this.exports, this.stop, this.exportNote);
   }
 }
 

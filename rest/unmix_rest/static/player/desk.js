@@ -7,7 +7,7 @@ import { Graph } from "./graph.js";
 import { keysDialog, listen } from "./keys.js";
 import { Mix } from "./mix.js";
 import { Mixer } from "./mixer.js";
-import { applyPreset } from "./presets.js";
+import { applyPreset, presetOf } from "./presets.js";
 import { Sound } from "./sound.js";
 import { Tempo } from "./tempo.js";
 import { Transport } from "./transport.js";
@@ -50,16 +50,17 @@ export class Desk {
       act: (action) => this.act(action),
       setSpeed: (speed) => this.#setTempo({ speed }),
       setPitch: (semitones) => this.#setTempo({ semitones }),
-      export: () => this.#export(),
+      export: (format) => this.#export(format),
+      stop: () => this.#exporting?.abort(),
     });
-    const { bar, more, status, retry } = this.controls;
+    const { bar, more, save, said, retry } = this.controls;
     this.help = keysDialog(texts);
-    root.append(this.waveform.element, bar, status, retry, this.mixer.element, more, this.help);
+    root.append(this.waveform.element, bar, said, retry, this.mixer.element, more, save, this.help);
 
     const { signal } = this.#over;
     const show = () => this.show();
     this.transport.addEventListener("change", () => this.#restSoon(), { signal });
-    for (const told of [this.transport, this.tempo, this.sound, song.peaks]) told.addEventListener("change", show, { signal });
+    for (const told of [this.transport, this.tempo, this.sound, this.mix, song.peaks]) told.addEventListener("change", show, { signal });
     this.sound.addEventListener("gone", () => song.lookAgain(), { signal });
     listen({ act: (action, target) => this.act(action, target), stem: (index, what) => this.#toggleOf(index, what) }, signal);
     this.show();
@@ -101,8 +102,8 @@ export class Desk {
     const { state, place, loop } = transport;
     controls.show({ state, place, length, loop, speed: tempo.speed, semitones: tempo.semitones });
     controls.countInLabel.hidden = !song.peaks.beats.length;
-    controls.export.disabled = !song.source.isWhole;
-    controls.export.textContent = texts(this.#exporting ? "player.export.stop" : "player.export");
+    controls.showExport({ isPossible: song.source.isWhole, isOn: Boolean(this.#exporting) });
+    controls.showPreset(presetOf(this.mix, tempo.speed));
     controls.say(...this.#trouble(state));
     this.waveform.show(place, loop);
     if (state === "playing") this.#move();
@@ -191,29 +192,33 @@ export class Desk {
     });
   }
 
-  async #export() {
-    if (this.#exporting) {
-      this.#exporting.abort();
-      return;
-    }
+  async #export(format) {
     const { texts, song, sound, controls } = this;
+    const { speed, semitones } = this.tempo;
     const exporting = new AbortController();
+    const { signal } = exporting;
     this.#exporting = exporting;
     this.show();
     try {
       const say = (share) => (controls.exportNote.textContent = texts("player.export.share", { percent: Math.floor(100 * share) }));
       say(0);
-      const { file, clipped } = await exportMix(song.source, this.mix, { decode: sound.decode, onProgress: say, signal: exporting.signal });
-      save(file, `${song.job.name ?? song.job.hash.slice(0, 8)} - mix.wav`);
+      const wanted = { format, speed, semitones };
+      const { file, clipped } = await exportMix(song.source, this.mix, wanted, { decode: sound.decode, onProgress: say, signal });
+      save(file, `${song.job.name ?? song.job.hash.slice(0, 8)} - mix${tempoOf(wanted)}.${format}`);
       controls.exportNote.textContent = clipped ? texts("player.export.clipped", { clipped }) : texts("player.export.done");
     } catch (error) {
-      const isStopped = error.name === "AbortError";
-      controls.exportNote.textContent = isStopped ? "" : texts("player.problem.export", { reason: error.message });
+      controls.exportNote.textContent = signal.aborted ? "" : texts("player.problem.export", { reason: error.message });
     } finally {
       this.#exporting = null;
       this.show();
     }
   }
+}
+
+/** Return what a file is called besides if its speed or pitch is another: ` (75 %, +2)`. */
+function tempoOf({ speed, semitones }) {
+  const said = [speed !== 1 && `${Math.round(100 * speed)} %`, semitones && `${semitones > 0 ? "+" : ""}${semitones}`].filter(Boolean);
+  return said.length ? ` (${said.join(", ")})` : "";
 }
 
 function save(file, name) {

@@ -37,6 +37,12 @@ export class Mix extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
+  /** Whether all stems are heard but those of `muted`, however loud. */
+  hasOnlyMuted(muted) {
+    const silent = this.#silent(muted);
+    return this.stems.every((stem) => !this.of(stem).soloed && this.of(stem).muted === silent.includes(stem));
+  }
+
   /** Whether a stem can be heard at all. */
   isHeard(stem) {
     const { muted, soloed } = this.of(stem);
@@ -51,9 +57,11 @@ export class Mix extends EventTarget {
   }
 
   #reset(muted = []) {
-    const doubles = this.stems.filter((stem) => stem === TOGETHER && this.stems.length > 2);
-    for (const stem of this.stems) {
-      this.#stems.set(stem, { muted: [...muted, ...doubles].includes(stem), soloed: false, volume: 1, pan: 0 });
-    }
+    const silent = this.#silent(muted);
+    for (const stem of this.stems) this.#stems.set(stem, { muted: silent.includes(stem), soloed: false, volume: 1, pan: 0 });
+  }
+
+  #silent(muted) {
+    return [...muted, ...this.stems.filter((stem) => stem === TOGETHER && this.stems.length > 2)];
   }
 }

@@ -76,7 +76,7 @@ export class Mixer {
       made.muted,
       made.soloed,
       made.volume,
-      made.pan,
+      element("span", { class: "player-sides" }, made.pan),
       element("span", { class: "player-level", "aria-hidden": "true" }, level),
     );
     made.row.style.setProperty("--stem", `var(--stem-${CSS.escape(stem)}, currentColor)`);

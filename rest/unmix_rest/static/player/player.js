@@ -14,10 +14,11 @@ import { Song } from "./song.js";
  *
  * @param {HTMLElement} host
  * @param {object} job as `GET /apiv1/jobs/<hash>` tells it
- * @param {{api: {json: Function, fetch: Function}, texts: (key: string, values?: object) => string}} page
+ * @param {{api: {json: Function, fetch: Function}, texts: (key: string, values?: object) => string, onReady?: () => void}} page
+ *   `onReady` is told once there is something to press
  * @returns {{update: (job: object) => void, destroy: () => void}} `update` is told whatever the job becomes
  */
-export function mountPlayer(host, job, { api, texts }) {
+export function mountPlayer(host, job, { api, texts, onReady }) {
   const root = element("section", { class: "player", "aria-label": texts("player.label") });
   const notice = element("p", { class: "player-status", role: "status" });
   root.append(notice);
@@ -27,8 +28,12 @@ export function mountPlayer(host, job, { api, texts }) {
 
   song.addEventListener("source", () => {
     notice.remove();
-    if (desk) desk.sourceChanged();
-    else desk = new Desk(root, song, texts);
+    if (desk) {
+      desk.sourceChanged();
+      return;
+    }
+    desk = new Desk(root, song, texts);
+    onReady?.();
   });
   song.addEventListener("change", () => {
     if (desk) desk.show();

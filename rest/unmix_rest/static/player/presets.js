@@ -17,6 +17,14 @@ export function presetsFor(stems) {
   return PRESETS.filter(({ needs }) => !needs || (stems.includes(needs) && stems.length > 1)).map(({ name }) => name);
 }
 
+/** Return the name of the preset that is heard, undefined if none is. */
+export function presetOf(mix, speed) {
+  const isHeard = (preset) => mix.hasOnlyMuted(mutedBy(preset, mix)) && Boolean(preset.isPractice) === (speed === SLOW);
+  return PRESETS.find(isHeard)?.name;
+}
+
+const mutedBy = ({ muted, needs }, mix) => muted ?? mix.stems.filter((stem) => stem !== needs);
+
 /**
  * Set everything as a preset has it, and play.
  *
@@ -26,7 +34,7 @@ export function presetsFor(stems) {
 export function applyPreset(name, { mix, setSpeed, loopHere, play }) {
   const preset = PRESETS.find((each) => each.name === name);
   if (!preset) return;
-  mix.reset(preset.muted ?? mix.stems.filter((stem) => stem !== preset.needs));
+  mix.reset(mutedBy(preset, mix));
   setSpeed(preset.isPractice ? SLOW : 1);
   if (preset.isPractice) loopHere();
   play();

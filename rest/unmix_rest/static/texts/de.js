@@ -1,9 +1,15 @@
 // What the page says, in German.
 export default {
-  "page.lead": "Ein Lied hineinwerfen. Stimme, Schlagzeug, Bass und den Rest einzeln hören.",
+  "page.lead": "Ein Lied in seine Teile zerlegen: Gesang, Schlagzeug, Bass und den Rest für sich hören.",
   "page.offline": "Der Server antwortet nicht. Diese Seite versucht es von selbst weiter.",
   "page.api": "Für Programme: die API",
   "page.about": "Auf diesem Server gemacht. Nichts wird woandershin geschickt.",
+
+  "signIn.title": "Anmelden",
+  "signIn.key": "Dein Schlüssel. Wer diesen Server betreibt, gibt dir einen.",
+  "signIn.send": "Anmelden",
+  "signIn.as": "Angemeldet als {name}.",
+  "signIn.out": "Abmelden",
 
   "upload.title": "Lieder hinzufügen",
   "upload.drop": "Lieder oder Ordner hierher ziehen",
@@ -82,6 +88,7 @@ export default {
   "action.close": "Player schließen",
   "action.cancel": "Abbrechen",
   "action.retry": "Noch einmal versuchen",
+  "action.share": "Teilen",
   "action.rename": "Umbenennen",
   "action.save": "Speichern",
   "action.delete": "Löschen",
@@ -89,6 +96,7 @@ export default {
   "action.dismiss": "Aus der Liste nehmen",
   "action.of": "{action}: {name}",
   "rename.label": "Neuer Name",
+  "share.label": "Link zu allen Downloads von {name}, für eine Woche",
 
   "said.sent": "{name} ist gesendet.",
   "said.refused": "{name} wurde nicht angenommen. {why}",
@@ -97,10 +105,14 @@ export default {
   "said.done": "{name} ist fertig.",
   "said.failed": "{name} ging nicht. {why}",
   "said.cancelled": "{name} ist abgebrochen.",
+  "said.shared": "Es gibt einen Link zu {name}, bereit zum Kopieren.",
   "said.deleted": "{name} ist gelöscht.",
 
   "player.missing": "Der Player ließ sich nicht laden. Die Downloads gehen trotzdem; lade die Seite neu, um es noch einmal zu versuchen.",
 
+  "error.key_required": "Melde dich erst mit deinem Schlüssel an.",
+  "error.bad_key": "Das ist kein Schlüssel dieses Servers, oder er gilt nicht mehr. Bitte den Betreiber um einen anderen.",
+  "error.scope_missing": "Dein Schlüssel ist nicht dafür. Frage, wer diesen Server betreibt.",
   "error.other": "Der Server sagt: {message}",
   "error.unreachable": "Der Server antwortet nicht. Versuche es gleich noch einmal.",
   "error.unreadable": "Die Antwort kam nicht von diesem Dienst. Versuche es gleich noch einmal, oder frage, wer ihn betreibt.",
@@ -111,6 +123,7 @@ export default {
   "error.no_audio_frames": "In dieser Datei ist kein Ton. Sende eine andere Kopie.",
   "error.empty_audio": "Die Datei ist leer. Vielleicht wird sie noch kopiert oder heruntergeladen.",
   "error.too_short": "Das ist zu kurz, um es zu trennen. Sende ein längeres Stück.",
+  "error.too_costly": "Das ist für seine Größe viel zu aufwendig zu lesen. Speichere es als FLAC oder mp3, und sende das.",
   "error.too_long": "Das ist länger, als dieser Server annimmt. Schneide es in Stücke, und sende sie einzeln.",
   "error.payload_too_large": "Die Datei ist größer, als dieser Server annimmt. Speichere sie als mp3 oder flac, und sende das.",
   "error.unreadableFile": "Der Browser konnte diese Datei nicht lesen. Vielleicht wurde sie verschoben; wähle sie neu.",
@@ -120,6 +133,7 @@ export default {
   "error.song_url_forbidden": "Der Server holt von dort keine Lieder. Lade das Lied herunter und sende die Datei.",
   "error.song_url_failed": "Das Lied ließ sich von dort nicht holen: {message}. Prüfe den Link, oder lade das Lied herunter und sende die Datei.",
   "error.song_urls_off": "Dieser Server holt keine Lieder. Lade das Lied herunter und sende die Datei.",
+  "error.no_room": "Der Server hat gerade keinen Platz für ein weiteres Stück. Versuche es gleich noch einmal.",
   "error.store_full": "Der Server hat keinen Platz mehr. Frage, wer ihn betreibt, oder versuche es später.",
   "error.song_gone": "Das Lied ist nicht mehr auf dem Server. Sende es noch einmal.",
   "error.not_found": "Das ist nicht mehr auf dem Server.",

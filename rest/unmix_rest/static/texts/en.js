@@ -1,9 +1,15 @@
 // What the page says, in English.
 export default {
-  "page.lead": "Drop a song. Hear its voice, drums, bass and the rest by themselves.",
+  "page.lead": "Take a song apart: hear its voice, drums, bass and the rest by themselves.",
   "page.offline": "The server does not answer. This page tries again by itself.",
   "page.api": "For programs: the API",
   "page.about": "Made on this server. Nothing is sent anywhere else.",
+
+  "signIn.title": "Sign in",
+  "signIn.key": "Your key. Whoever runs this server gives you one.",
+  "signIn.send": "Sign in",
+  "signIn.as": "Signed in as {name}.",
+  "signIn.out": "Sign out",
 
   "upload.title": "Add songs",
   "upload.drop": "Drop songs or folders here",
@@ -82,6 +88,7 @@ export default {
   "action.close": "Close player",
   "action.cancel": "Cancel",
   "action.retry": "Try again",
+  "action.share": "Share",
   "action.rename": "Rename",
   "action.save": "Save",
   "action.delete": "Delete",
@@ -89,6 +96,7 @@ export default {
   "action.dismiss": "Remove from list",
   "action.of": "{action}: {name}",
   "rename.label": "New name",
+  "share.label": "Link to all downloads of {name}, for a week",
 
   "said.sent": "{name} is sent.",
   "said.refused": "{name} was not taken. {why}",
@@ -97,10 +105,14 @@ export default {
   "said.done": "{name} is ready.",
   "said.failed": "{name} did not work. {why}",
   "said.cancelled": "{name} is cancelled.",
+  "said.shared": "There is a link to {name}, ready to be copied.",
   "said.deleted": "{name} is deleted.",
 
   "player.missing": "The player could not be loaded. The downloads work all the same; reload the page to try again.",
 
+  "error.key_required": "Sign in with your key first.",
+  "error.bad_key": "This is no key of this server, or it counts no more. Ask who runs it for another one.",
+  "error.scope_missing": "Your key is not for this. Ask who runs this server.",
   "error.other": "The server says: {message}",
   "error.unreachable": "The server does not answer. Try again in a moment.",
   "error.unreadable": "The answer was not one of this service. Try again in a moment, or ask who runs it.",
@@ -111,6 +123,7 @@ export default {
   "error.no_audio_frames": "There is no sound in this file. Send another copy.",
   "error.empty_audio": "The file is empty. Perhaps it is still being copied or downloaded.",
   "error.too_short": "This is too short to be taken apart. Send a longer piece.",
+  "error.too_costly": "This takes far too long to decode for its size. Save it as FLAC or mp3, and send that.",
   "error.too_long": "This is longer than this server takes. Cut it into pieces, and send them one by one.",
   "error.payload_too_large": "The file is larger than this server takes. Save it as mp3 or flac, and send that.",
   "error.unreadableFile": "The browser could not read this file. Perhaps it was moved; choose it again.",
@@ -120,6 +133,7 @@ export default {
   "error.song_url_forbidden": "The server does not fetch songs from there. Download the song and send the file.",
   "error.song_url_failed": "The song could not be fetched from there: {message}. Check the link, or download the song and send the file.",
   "error.song_urls_off": "This server fetches no songs. Download the song and send the file.",
+  "error.no_room": "The server has no room for another song on its way. Try again in a moment.",
   "error.store_full": "The server has no room left. Ask who runs it, or try again later.",
   "error.song_gone": "The song is no longer on the server. Send it again.",
   "error.not_found": "This is no longer on the server.",

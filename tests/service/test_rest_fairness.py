@@ -1,0 +1,99 @@
+"""REST as a process, and many clients at once: who has gone is not served, and nobody holds up the others."""
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
+import pytest
+import requests
+
+from rest_process import HOLD, RestProcess, answer_on, form_head, send
+from rest_support import encoded
+from support import PATIENCE_SECONDS, make_song
+from unmix import names
+
+GOOD = make_song(1, 77)
+#: Whose uploads cost much, and somebody else on the same machine.
+BUSY, OTHER = "127.0.0.1", "127.0.0.2"
+
+
+@pytest.fixture(scope="module")
+def hour() -> bytes:
+    """An hour of mp3, which takes seconds to decode."""
+    return encoded(10, "mp3", "libmp3lame", rate=16_000, layout="mono") * 360
+
+
+def upload(rest: RestProcess, song: bytes, *, address: str = BUSY) -> socket.socket:
+    """Send a song from an address, and return the connection on which the answer will come."""
+    before, after = form_head(len(song))
+    peer = socket.create_connection((BUSY, rest.port), timeout=PATIENCE_SECONDS, source_address=(address, 0))
+    peer.sendall(before + song + after)
+    return peer
+
+
+def answered(peers: list[socket.socket]) -> int:
+    """How many have got an answer by now."""
+    count = 0
+    for peer in peers:
+        peer.setblocking(False)
+        with suppress(BlockingIOError):
+            count += bool(peer.recv(1, socket.MSG_PEEK))
+        peer.settimeout(PATIENCE_SECONDS)
+    return count
+
+
+def rejected(rest: RestProcess, code: str) -> int:
+    text = requests.get(f"{rest.url}/metrics", timeout=30).text
+    line = next((line for line in text.splitlines() if f'unmix_songs_rejected_total{{code="{code}"}}' in line), " 0")
+    return round(float(line.rpartition(" ")[2]))
+
+
+def test_songs_of_clients_that_have_gone_are_neither_checked_nor_accepted(start: Callable[..., RestProcess]) -> None:
+    rest = start(patch=HOLD, UNMIX_REST_THREADS="4")
+    rest.hold_checks()
+    peers = [upload(rest, make_song(1, number)) for number in range(8)]
+    rest.wait_until_checking(2)  # every thread that uploads have
+    for peer in peers:
+        peer.close()
+    rest.let_checks_end()
+    assert send(rest, GOOD).json()["hash"] == names.hash_song(GOOD)
+    rest.wait_for(lambda: rejected(rest, "client_gone") == len(peers), "all of them were given up")
+    assert [name for name in rest.stored() if name.endswith(".mp3")] == [f"queue/{names.hash_song(GOOD)}.mp3"]
+
+
+def test_a_check_ends_when_its_client_goes(start: Callable[..., RestProcess], hour: bytes) -> None:
+    rest = start()
+    peer = upload(rest, hour)
+    rest.wait_for(lambda: bool(checks(rest)), "the song is being checked")
+    peer.close()
+    rest.wait_for(lambda: rejected(rest, "client_gone") == 1, "the song was given up")
+    assert checks(rest) == []
+    assert rest.stored() == []
+
+
+def test_a_client_that_sends_many_costly_songs_does_not_hold_up_another_one(
+    start: Callable[..., RestProcess], hour: bytes
+) -> None:
+    rest = start(UNMIX_REST_THREADS="8")
+    costly = [upload(rest, hour + bytes([number]) * 9) for number in range(16)]
+    rest.wait_for(lambda: len(checks(rest)) == 2, "two are being checked")
+    for number in range(3):
+        before = answered(costly)
+        with upload(rest, make_song(1, number), address=OTHER) as peer:
+            assert answer_on(peer)[0] == 200
+        assert answered(costly) <= before + 1, "it had to wait for one check at most"
+    for peer in costly:
+        peer.close()
+
+
+def checks(rest: RestProcess) -> list[int]:
+    """The pids of the processes that check songs."""
+    return [child.pid for child in psutil.Process(rest.process.pid).children() if "unmix.audio.probe" in command(child)]
+
+
+def command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
