@@ -95,6 +95,7 @@ def test_a_client_alone_has_all_turns_and_gives_one_back_when_another_comes() ->
                 kept = first if asked[0] is second else second
                 assert kept.turn is not None
                 assert not kept.turn.is_asked_back, "nobody has more than one now"
+                kept.end()  # so that the last one has its turn too, and comes to its end
 
 
 def test_whoever_gives_up_waits_no_more() -> None:
