@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -130,11 +130,11 @@ def loaded_bytes(page: Page) -> dict[str, int]:
 
 def tab_process() -> int:
     """Return the process id of the largest tab of the browsers that this process runs; one page should be open."""
-    tabs = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "--type=renderer" in " ".join(process.cmdline())
-    ]
+    tabs = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # or it has just ended: songs are decoded beside this
+            if "--type=renderer" in " ".join(process.cmdline()):
+                tabs.append(process)
     return max(tabs, key=lambda process: int(process.memory_full_info().pss)).pid
 
 

@@ -62,6 +62,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def command_line(process: psutil.Process) -> list[str]:
+    """Return what a process was started with, nothing if it is over, also if nobody has asked yet how it ended."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
 def is_alive(pid: int) -> bool:
     """Tell whether a process runs; one that has ended and was not waited for does not."""
     try:

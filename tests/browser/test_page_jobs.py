@@ -8,6 +8,7 @@ from playwright.sync_api import Page, Route, expect
 
 from local_mode import LocalMode
 from page_support import LONG_SECONDS, card, choose, job_of, song, wait_until_ready
+from support import command_line
 
 
 def test_a_reload_in_the_middle_keeps_the_song_and_goes_on(page: Page) -> None:
@@ -25,18 +26,10 @@ def test_without_a_stream_of_events_jobs_are_asked_for(page: Page) -> None:
     wait_until_ready(page, "Polled")
 
 
-def command_line(pid: int) -> list[str]:
-    """Return what a process was started with, nothing if it is over."""
-    try:
-        return psutil.Process(pid).cmdline()
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return []
-
-
 def test_a_server_that_dies_and_comes_back_is_waited_for(page: Page, local: LocalMode) -> None:
     choose(page, song("Survivor.wav", 202, seconds=LONG_SECONDS))
     expect(card(page, "Survivor").locator(".state")).to_contain_text("Separating")
-    (rest,) = [pid for pid in local.descendants() if "unmix_rest" in command_line(pid)]
+    (rest,) = [pid for pid in local.descendants() if "unmix_rest" in command_line(psutil.Process(pid))]
     psutil.Process(rest).kill()
     choose(page, song("Sent meanwhile.wav", 203))
     expect(card(page, "Sent meanwhile").locator(".state")).to_contain_text("Next try in")

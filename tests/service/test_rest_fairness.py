@@ -10,7 +10,7 @@ import requests
 
 from rest_process import HOLD, RestProcess, answer_on, form_head, send
 from rest_support import encoded
-from support import PATIENCE_SECONDS, make_song
+from support import PATIENCE_SECONDS, command_line, make_song
 from unmix import names
 
 GOOD = make_song(1, 77)
@@ -89,11 +89,6 @@ def test_a_client_that_sends_many_costly_songs_does_not_hold_up_another_one(
 
 def checks(rest: RestProcess) -> list[int]:
     """The pids of the processes that check songs."""
-    return [child.pid for child in psutil.Process(rest.process.pid).children() if "unmix.audio.probe" in command(child)]
-
-
-def command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.NoSuchProcess:
-        return []
+    return [
+        child.pid for child in psutil.Process(rest.process.pid).children() if "unmix.audio.probe" in command_line(child)
+    ]

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from audio_files import ENCODINGS, encode, music, ogg_vorbis, wav
-from support import eventually
+from support import command_line, eventually
 from unmix.audio.confined_reader import ConfinedReader, reader_of
 from unmix.audio.song_reader import SongReader, measure, measured
 from unmix.errors import AudioError, EngineError
@@ -82,7 +82,7 @@ def test_a_song_that_is_too_long_too_short_or_not_there_is_refused_as_without_wa
 
 
 def decoders() -> list[psutil.Process]:
-    return [process for process in psutil.Process().children() if "unmix.audio.decoder" in process.cmdline()]
+    return [process for process in psutil.Process().children() if "unmix.audio.decoder" in command_line(process)]
 
 
 def test_a_decoder_ends_with_the_song_that_nobody_reads_on(tmp_path: Path) -> None:

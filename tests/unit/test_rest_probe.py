@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from rest_support import SONG, encoded
-from support import eventually, is_alive, make_song
+from support import command_line, eventually, is_alive, make_song
 from unmix.audio.probe import AT_ONCE, Probe
 from unmix.errors import AudioError, UnmixError
 
@@ -137,7 +137,7 @@ def endless(tmp_path: Path) -> Path:
 def checks_of(song: Path) -> list[int]:
     """The pids of the processes that check it."""
     children = psutil.Process().children()
-    return [child.pid for child in children if is_alive(child.pid) and str(song) in child.cmdline()]
+    return [child.pid for child in children if is_alive(child.pid) and str(song) in command_line(child)]
 
 
 def test_the_check_of_a_song_ends_when_its_sender_goes(endless: Path) -> None:
