@@ -56,7 +56,7 @@ def create_app(
         live or Live(queue),
         Description(table.ROUTES, ops.VERSION, needs_key=settings.auth == "keys"),
         access.Access(settings, store),
-        Temporary(most_bytes=settings.temporary_mb << 20, min_free_gb=settings.min_free_gb),
+        Temporary(most_bytes=settings.upload_room_mb << 20, min_free_gb=settings.min_free_gb),
         Admission(settings, queue, store),
         Turns(max(1, settings.rest_threads // 2), each=UPLOADS_OF_A_CLIENT),
         decoder_sandbox,

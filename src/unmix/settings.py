@@ -183,7 +183,10 @@ class Settings(BaseSettings):
     )
     max_upload_mb: int = Field(256, ge=1, description="Largest accepted upload in MiB.")
     upload_room_mb: int = Field(
-        4096, ge=1, description="Most MiB on the disk of requests that are still coming in or not answered yet."
+        4096,
+        ge=1,
+        description="Most MiB on the disk of requests that are still coming in or not answered yet, and as many of the "
+        "songs in them.",
     )
     upload_hours: float = Field(
         24, gt=0, le=168, description="How long an upload may take, from its ticket to its job."
@@ -253,9 +256,6 @@ class Settings(BaseSettings):
         ge=0,
         description="Room that songs leave free on the disks of a store in a folder and of temporary files, in GB; "
         "of a small disk no more than a tenth.",
-    )
-    temporary_mb: int = Field(
-        4096, ge=1, description="Most MiB of songs on their way in that one REST process keeps as temporary files."
     )
     log_list_mb: float = Field(16, gt=0, description="Most MiB of the `logging` list in Redis, whoever writes there.")
     log_list_max: int = Field(10_000, ge=0, description="Longest `logging` list in Redis; 0: do not log there.")

@@ -91,7 +91,7 @@ def test_a_song_that_the_temporary_folder_cannot_take_is_asked_for_later(
 
 
 def test_songs_on_their_way_are_bounded_in_all(start: Callable[..., RestProcess]) -> None:
-    rest = start(patch=HOLD, UNMIX_TEMPORARY_MB="1", UNMIX_REST_THREADS="8")
+    rest = start(patch=HOLD, UNMIX_UPLOAD_ROOM_MB="1", UNMIX_REST_THREADS="8")
     rest.hold_checks()
     held = [start_upload(rest, make_song(2, number)) for number in range(2)]  # of 350 kB each
     rest.wait_until_checking(2)

@@ -58,6 +58,20 @@ def body_limit_bytes(max_song_bytes: int) -> int:
     return max_song_bytes * 3 // 2 + 4 * MAX_REST_BYTES
 
 
+def small_object(request: Request, *, most_bytes: int = MAX_REST_BYTES) -> dict[str, Any]:
+    """Return the JSON object in a body that brings no song; nothing is in it if there is no body.
+
+    Raises:
+        InputError: the body is larger than such an object (`payload_too_large`), is compressed
+            (`unsupported_encoding`), or no JSON object (the codes of `parse_object`).
+    """
+    refuse_encoding(request)
+    body = request.stream.read(most_bytes + 1)
+    if len(body) > most_bytes:
+        raise InputError("the JSON is too large", code="payload_too_large")
+    return parse_object(body) if body else {}
+
+
 def refuse_encoding(request: Request) -> None:
     """Raise `InputError` for a body that is compressed or the like."""
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):

@@ -6,12 +6,10 @@ from flask import Response, request
 
 from unmix.access.keys import utc_text
 from unmix.errors import InputError
-from unmix.strict_json import parse_object
 from unmix_rest.access import LINK_HOURS, MOST_LINK_HOURS, caller
 from unmix_rest.answer_shapes import LinkView
 from unmix_rest.http.answers import json_answer
-from unmix_rest.http.strict_json import MAX_REST_BYTES
-from unmix_rest.http.uploads import refuse_encoding
+from unmix_rest.http.uploads import small_object
 from unmix_rest.routes.lookup import checked
 from unmix_rest.services import Services
 from unmix_rest.views import view_of_job
@@ -33,11 +31,7 @@ def make_link(services: Services, job_id: str) -> Response:
 
 
 def _said_hours() -> float:
-    refuse_encoding(request)
-    body = request.stream.read(MAX_REST_BYTES + 1)
-    if len(body) > MAX_REST_BYTES:
-        raise InputError("the JSON is too large", code="payload_too_large")
-    hours = parse_object(body).get("hours") if body else None
+    hours = small_object(request).get("hours")
     if hours is None:
         return LINK_HOURS
     if not isinstance(hours, int | float) or isinstance(hours, bool) or not 0 < hours <= MOST_LINK_HOURS:

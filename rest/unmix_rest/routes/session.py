@@ -10,14 +10,13 @@ from flask import Response, request
 
 from unmix.access.keys import Key
 from unmix.errors import AccessError, InputError
-from unmix.strict_json import parse_object
 from unmix_rest.answer_shapes import SessionView
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.credentials import COOKIE
-from unmix_rest.http.uploads import refuse_encoding
+from unmix_rest.http.uploads import small_object
 from unmix_rest.services import Services
 
-#: More than a key needs.
+#: More than a key needs; whoever signs in is a stranger until then.
 _MOST_BYTES: Final = 4096
 
 
@@ -52,11 +51,7 @@ def sign_out(services: Services) -> Response:
 
 
 def _said_key() -> str | None:
-    refuse_encoding(request)
-    body = request.stream.read(_MOST_BYTES + 1)
-    if len(body) > _MOST_BYTES:
-        raise InputError("the JSON is too large", code="payload_too_large")
-    key = parse_object(body).get("key") if body else None
+    key = small_object(request, most_bytes=_MOST_BYTES).get("key")
     if not isinstance(key, str | None):
         raise InputError("the field key has to be text", code="invalid_field")
     return key.strip() if key else None

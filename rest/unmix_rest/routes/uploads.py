@@ -13,12 +13,10 @@ from flask import Response, request
 
 from unmix.errors import InputError
 from unmix.ledger.uploads import Progress
-from unmix.strict_json import parse_object
 from unmix_rest.answer_shapes import Ticket, UploadView
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.pieces import ADVISED_BYTES, receive_piece
-from unmix_rest.http.strict_json import MAX_REST_BYTES
-from unmix_rest.http.uploads import refuse_encoding, too_large
+from unmix_rest.http.uploads import small_object, too_large
 from unmix_rest.services import Services
 
 
@@ -74,11 +72,7 @@ def _tell(view: UploadView, status: int = HTTPStatus.OK) -> Response:
 
 def _said_size(max_song_bytes: int) -> int | None:
     """Read how large the song will be, if the body says so."""
-    refuse_encoding(request)
-    body = request.stream.read(MAX_REST_BYTES + 1)
-    if len(body) > MAX_REST_BYTES:
-        raise InputError("the JSON is too large", code="payload_too_large")
-    size_bytes = parse_object(body).get("size_bytes") if body else None
+    size_bytes = small_object(request).get("size_bytes")
     if size_bytes is None:
         return None
     # 20.0 is a whole number too, as some languages write it.
