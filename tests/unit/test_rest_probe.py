@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -154,8 +155,10 @@ def test_the_check_of_a_song_ends_when_its_sender_goes(endless: Path) -> None:
     assert checks_of(endless) == []
 
 
-def test_a_song_whose_sender_goes_while_it_waits_is_not_checked(endless: Path, song_file: Path) -> None:
-    shared, is_over = probe(), threading.Event()
+@contextmanager
+def occupied(shared: Probe, song: Path, *, songs: int) -> Iterator[None]:
+    """Let client `a` have so many songs checked, or wait for that, of which none comes to an end."""
+    is_over = threading.Event()
 
     def stop() -> None:
         if is_over.is_set():
@@ -163,44 +166,35 @@ def test_a_song_whose_sender_goes_while_it_waits_is_not_checked(endless: Path, s
 
     def check() -> None:
         with suppress(GoneError):
-            shared.check(endless, client="a", go_on=stop)
+            shared.check(song, client="a", go_on=stop)
 
-    threads = [threading.Thread(target=check) for _ in range(AT_ONCE)]
+    threads = [threading.Thread(target=check) for _ in range(songs)]
     for thread in threads:
         thread.start()
-    eventually(lambda: len(checks_of(endless)) == AT_ONCE, "no turn is left")
+    try:
+        eventually(lambda: len(checks_of(song)) == AT_ONCE, "no turn is left")
+        yield
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
 
+
+def test_a_song_whose_sender_goes_while_it_waits_is_not_checked(endless: Path, song_file: Path) -> None:
     def gone() -> None:
         raise GoneError
 
-    with pytest.raises(GoneError):
+    shared = probe()
+    with occupied(shared, endless, songs=AT_ONCE), pytest.raises(GoneError):
         shared.check(song_file, client="a", go_on=gone)
-    is_over.set()
-    for thread in threads:
-        thread.join()
 
 
 def test_songs_of_one_client_that_take_long_do_not_hold_up_another_client(endless: Path, song_file: Path) -> None:
-    shared, is_over = probe(), threading.Event()
-
-    def stop() -> None:
-        if is_over.is_set():
-            raise GoneError
-
-    def check() -> None:
-        with suppress(GoneError):
-            shared.check(endless, client="a", go_on=stop)
-
-    threads = [threading.Thread(target=check) for _ in range(3 * AT_ONCE)]
-    for thread in threads:
-        thread.start()
-    eventually(lambda: len(checks_of(endless)) == AT_ONCE, "no turn is left")
-    for _ in range(3):
-        assert shared.check(song_file, client="b").duration_seconds == pytest.approx(2.0)
-    eventually(lambda: len(checks_of(endless)) == AT_ONCE, "what had to make room goes on")
-    is_over.set()
-    for thread in threads:
-        thread.join()
+    shared = probe()
+    with occupied(shared, endless, songs=3 * AT_ONCE):
+        for _ in range(3):
+            assert shared.check(song_file, client="b").duration_seconds == pytest.approx(2.0)
+        eventually(lambda: len(checks_of(endless)) == AT_ONCE, "what had to make room goes on")
 
 
 def test_a_song_that_costs_too_much_is_refused_with_a_code_of_its_own(song_file: Path) -> None:
