@@ -1,15 +1,18 @@
 """A song that nobody wants any more: the child leaves it and keeps its model, or is ended if it does not listen."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import psutil
 import pytest
 
-from support import is_alive
+from support import eventually, is_alive, make_song
 from unmix.errors import EngineError, LeaseLostError
 from unmix.job import SeparationOptions
 from unmix.names import hash_song
@@ -18,7 +21,20 @@ from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix_worker import separation
 from unmix_worker.lease import Lease
-from unmix_worker.messages import Abandon, Event, MakeRun, NoMoreRuns, Order, PartsTask, SeparationTask, encode
+from unmix_worker.messages import (
+    Abandon,
+    Abandoned,
+    Event,
+    MakeRun,
+    NoMoreRuns,
+    Order,
+    PartsTask,
+    Progress,
+    RunWanted,
+    SeparationTask,
+    decode_event,
+    encode,
+)
 from unmix_worker.orders import AbandonedError, Orders
 from unmix_worker.parts import PartsHelp
 from unmix_worker.separation import SeparationProcess
@@ -212,3 +228,64 @@ def test_what_comes_after_a_song_that_was_left_is_of_the_next() -> None:
         orders.add(encode(order))
     orders.pass_over()
     assert orders.next() == TASK
+
+
+@contextmanager
+def real_child() -> Iterator[tuple[int, Iterator[Event], Callable[[Order], None]]]:
+    """Start the child itself, with the demo model; yields its pid, what it says, and how it is told something."""
+    command, environment = [sys.executable, "-m", "unmix_worker.child"], {"UNMIX_MODEL": "demo", "UNMIX_THREADS": "1"}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment
+    ) as child:
+        stdin, stdout = child.stdin, child.stdout
+        assert stdin is not None
+        assert stdout is not None
+
+        def say(order: Order) -> None:
+            stdin.write(encode(order))
+            stdin.flush()
+
+        try:
+            yield child.pid, (event for line in stdout if (event := decode_event(line))), say
+        finally:
+            child.kill()
+
+
+def parts_task(song: Path, out: Path, *, join: bool) -> PartsTask:
+    out.mkdir()
+    task = SeparationTask.of(SeparationOptions(model="demo", format="flac"), song, out, 256)
+    return PartsTask(task, join=join, least_seconds=5)
+
+
+def decoders_of(pid: int) -> list[int]:
+    return [child.pid for child in psutil.Process(pid).children() if is_alive(child.pid)]
+
+
+def test_no_decoder_is_left_of_a_song_that_was_abandoned_wherever_it_was(tmp_path: Path) -> None:
+    song = tmp_path / "song"
+    song.write_bytes(make_song(60, seed=5))
+    with real_child() as (pid, events, say):
+        for windows in range(1, 7):
+            say(parts_task(song, tmp_path / f"stems-{windows}", join=True))
+            for event in events:
+                if isinstance(event, RunWanted):
+                    say(MakeRun(event.wished, event.wished + 2))
+                if isinstance(event, Progress) and event.done == windows:
+                    break
+            assert decoders_of(pid)
+            say(Abandon())
+            while not isinstance(next(events), Abandoned):
+                pass
+            eventually(lambda: not decoders_of(pid), "nothing is left of the song")
+
+
+def test_no_decoder_is_left_of_a_song_that_was_helped_with(tmp_path: Path) -> None:
+    song = tmp_path / "song"
+    song.write_bytes(make_song(60, seed=5))
+    with real_child() as (pid, events, say):
+        say(parts_task(song, tmp_path / "stems", join=False))
+        for wished in (0, 2):
+            while not isinstance(next(events), RunWanted):
+                pass
+            say(MakeRun(wished, wished + 2) if wished == 0 else NoMoreRuns())
+        eventually(lambda: not decoders_of(pid), "nothing is left of the song")

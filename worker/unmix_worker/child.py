@@ -89,13 +89,19 @@ def main() -> None:
                 done = _as_a_whole(task, separator, settings, emit_of_song)
             if done is not None:
                 emit(done)
+            continue
         except AbandonedError:
-            gc.collect()  # of what was made, nothing may hold a file or a decoder
-            orders.pass_over()
-            emit(Abandoned())
+            is_abandoned = True
         except UnmixError as error:
+            is_abandoned = False
             emit(_failed(error))
             _end_after(error)
+        # Only here, where the error is forgotten and with it the song's frames: of what was made of a song that ended
+        # early, nothing may hold a file or a decoder.
+        gc.collect()
+        if is_abandoned:
+            orders.pass_over()
+            emit(Abandoned())
 
 
 def _end_after(error: UnmixError) -> None:

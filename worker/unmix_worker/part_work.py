@@ -9,7 +9,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -105,6 +105,7 @@ class PartWork:
             stem_writers(list(paths.values()), StemWriter, **options) as opened,
             Joiner(writers := dict(zip(paths, opened, strict=True)), count) as joiner,
             ThreadPoolExecutor(len(writers)) as pool,
+            self._forgotten_parts(),
         ):
             self._begin(emit)
             while not joiner.is_whole:
@@ -125,11 +126,19 @@ class PartWork:
 
     def help(self, emit: Emit, receive: Receive) -> None:
         """Make what is asked for until nothing is."""
-        with torch.inference_mode(), ThreadPoolExecutor(len(self._names)) as pool:
+        with torch.inference_mode(), ThreadPoolExecutor(len(self._names)) as pool, self._forgotten_parts():
             self._begin(emit)
             while not isinstance(order := receive(), NoMoreRuns):
                 if isinstance(order, MakeRun):
                     self._make(order.first, order.stop, emit, pool, None)
+
+    @contextmanager
+    def _forgotten_parts(self) -> Iterator[None]:
+        """Let go of the song's decoder at the end: what makes the parts holds this object, which holds it."""
+        try:
+            yield
+        finally:
+            self._parts = iter(())
 
     def _begin(self, emit: Emit) -> None:
         level = self._level
