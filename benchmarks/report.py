@@ -19,7 +19,6 @@ TIME_PLOT: Final = "benchmarks-time.svg"
 MEMORY_PLOT: Final = "benchmarks-memory.svg"
 
 #: Measurements on machines that were at hand once.
-ELSEWHERE: Final = "elsewhere.json"
 
 _ROOT: Final = Path(__file__).parents[1]
 _RESULTS: Final = _ROOT / "benchmarks" / "results"
@@ -54,7 +53,7 @@ _PROCESSORS: Final = """\
 Three minutes of song, the architecture of `htdemucs`, from mp3 to one mp3 per stem, beside `demucs --mp3` on the same
 machine; peaks in GFLOP/s. `unmix separate` and `demucs` both start and load their model, each at its defaults. *Warm*
 is a worker that has its model loaded and writes mp3 as demucs does, and is compared with demucs without its start. The
-newest run of `make bench` on each processor; for {by_hand} the figures were noted by hand.
+newest run of `make bench` on each processor.
 
 What `fast` gains follows the column *bf16 ÷ fp32*, as demucs spends most of its time in the products of matrices that
 the float32 peak is measured by, and `fast` computes them in bfloat16. Not all of it: reading, the transforms and
@@ -156,8 +155,7 @@ def write_page(results: Path, docs: Path) -> None:
     parts = ["# Benchmarks", _HEAD]
     if "bench" in records:
         parts += ["## Targets", _targets(records)]
-        if (by_hand := results / ELSEWHERE).is_file():
-            parts += ["## Processors", *_processors(results, json.loads(by_hand.read_text()))]
+        parts += ["## Processors", _PROCESSORS, _processors(results)]
     for kind, record in records.items():
         parts += [f"## {_TITLES[kind]}", _conditions(record)]
         if kind == "quality":
@@ -211,14 +209,13 @@ def _targets(records: Mapping[str, Record]) -> str:
     return f"{_TARGETS.format(here=here)}\n\n{targets.table(same)}"
 
 
-def _processors(results: Path, elsewhere: Record) -> list[str]:
-    """Return the newest run of `bench` on each processor beside those that were noted by hand."""
+def _processors(results: Path) -> str:
+    """Return the table of the newest run of `bench` on each processor."""
     newest = {}
     for path in sorted(results.glob("*-bench.json")):
         record = json.loads(path.read_text())
         newest[processor(record["machine"])] = record
-    by_hand = " and ".join(each["machine"] for each in elsewhere["machines"])
-    return [_PROCESSORS.format(by_hand=by_hand), tables.processors(list(newest.values()), elsewhere)]
+    return tables.processors(list(newest.values()))
 
 
 def _conditions(record: Record) -> str:

@@ -14,6 +14,8 @@ BASELINE: Final = "demucs --mp3"
 #: The separation alone is compared with demucs as a library.
 REFERENCE: Final = "apply_model, no codec"
 
+#: What processors are compared by, in seconds of song.
+_PROCESSORS_SONG_S: Final = 180.0
 #: Whom the table of processors compares: commands that start with every song, and workers that have their model.
 _MODES: Final = ("unmix separate", "unmix separate, exact", "fast, mp3 as demucs", "exact, mp3 as demucs")
 #: Another SNR is named if it is better by this much.
@@ -237,44 +239,34 @@ def peaks(record: Record) -> dict[str, float] | None:
     return {dtype: max(each.get(dtype, 0.0) for each in measured) for dtype in dtypes} or None
 
 
-def processors(benches: Sequence[Record], elsewhere: Record) -> str:
-    """Return the table of three minutes of song on the machine of each run `benches` and on those of `elsewhere`."""
+def processors(benches: Sequence[Record]) -> str:
+    """Return the table of three minutes of song on the machine of each run."""
     rows = []
-    for each in (*(_here(bench, elsewhere["song_s"]) for bench in benches), *elsewhere["machines"]):
-        peak = each["peak_gflops"]
-        modes = [
-            f"{each['wall_s'][name]:.1f} s, {each['ratios'][name]} ×" if name in each["wall_s"] else "–"
-            for name in _MODES
-        ]
+    for bench in benches:
+        peak, machine = peaks(bench), bench["machine"]
+        assert peak is not None
+        model = bench["models"][0]["name"]
         rows.append(
             [
-                each["machine"],
-                ", ".join(flag for flag in each["flags"] if flag.startswith(("avx512_", "amx_"))) or "–",
+                processor(machine),
+                ", ".join(flag for flag in machine["flags"] if flag.startswith(("avx512_", "amx_"))) or "–",
                 *(f"{peak[dtype]:.0f}" for dtype in ("float32", "bfloat16")),
                 f"{peak['bfloat16'] / peak['float32']:.1f}",
-                f"{each['wall_s'][BASELINE]:.1f} s",
-                *modes,
+                f"{median(walls(bench, model, BASELINE, _PROCESSORS_SONG_S).values()):.1f} s",
+                *(_beside_demucs(bench, model, name) for name in _MODES),
             ]
         )
     modes = [*_MODES[:2], "fast, warm", "exact, warm"]
     return markdown(["", "instructions", "float32", "bfloat16", "bf16 ÷ fp32", "demucs", *modes], rows)
 
 
-def _here(bench: Record, song_s: float) -> Record:
-    """Return one run's row of the table of processors, in the form of those that were noted by hand."""
-    model = bench["models"][0]["name"]
-    measured = [name for name in (BASELINE, *_MODES) if walls(bench, model, name, song_s)]
-    ratios = {}
-    for name in measured:
-        whole, warm = _ratios(bench, model, name, song_s)
-        ratios[name] = whole if warm == "–" else warm  # a worker is compared with demucs without its start
-    return {
-        "machine": processor(bench["machine"]),
-        "flags": bench["machine"]["flags"],
-        "peak_gflops": peaks(bench),
-        "wall_s": {name: median(walls(bench, model, name, song_s).values()) for name in measured},
-        "ratios": ratios,
-    }
+def _beside_demucs(bench: Record, model: str, name: str) -> str:
+    """Return how long a contestant took, and how much longer demucs did: to a worker it is compared without start."""
+    measured = walls(bench, model, name, _PROCESSORS_SONG_S)
+    if not measured:
+        return "–"
+    whole, warm = _ratios(bench, model, name, _PROCESSORS_SONG_S)
+    return f"{median(measured.values()):.1f} s, {whole if warm == '–' else warm} ×"
 
 
 def starts(record: Record) -> str:
