@@ -201,10 +201,18 @@ def test_it_counts_in_where_beats_are_known(open_player: OpenPlayer) -> None:
 
 
 def test_a_stem_that_is_all_others_together_is_not_heard_twice(open_player: OpenPlayer) -> None:
-    job = MadeJob({**STEMS, "instrumental": STEMS["bass"]}, part_samples=200_000).finish()
-    player = open_player(job)
+    together = dict.fromkeys(("instrumental", "no_drums"), STEMS["bass"])
+    player = open_player(MadeJob({**STEMS, **together}, part_samples=200_000).finish())
     assert pressed(player, "Mute Instrumental")
+    assert pressed(player, "Mute Without drums")
     assert not pressed(player, "Mute Bass")
+
+
+def test_of_stems_that_are_all_others_together_one_is_heard(open_player: OpenPlayer) -> None:
+    stems = dict.fromkeys(("no_bass", "no_drums"), STEMS["bass"])
+    player = open_player(MadeJob(stems, part_samples=200_000).finish())
+    assert not pressed(player, "Mute Without drums")
+    assert pressed(player, "Mute Without bass")
 
 
 def test_it_fits_a_phone_and_a_finger(open_player: OpenPlayer) -> None:

@@ -1,5 +1,6 @@
 """The options of a job: what makes another one of the same song, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,24 @@ def test_karaoke_is_a_job_of_its_own(rest: Rest) -> None:
     request = rest.ledger.request(job_id)
     assert request is not None
     assert request.options.stems == ("vocals", "instrumental")
+
+
+@pytest.mark.parametrize("is_announced", [False, True])
+def test_the_song_less_one_stem_is_a_job_by_whichever_name_it_is_asked_for(rest: Rest, is_announced: bool) -> None:
+    if is_announced:
+        rest.queue.models.announce(DEMO_CARD)
+    karaoke = rest.post_form(SONG, stems="instrumental").json["hash"]
+    assert rest.post_form(SONG, stems="No_Vocals").json["hash"] == karaoke
+    assert rest.post_json(SONG, stems=["no_vocals", "instrumental"]).json["hash"] == karaoke
+    bassless = rest.post_form(SONG, stems="no_base").json["hash"]
+    assert rest.client.get(f"/apiv1/jobs/{bassless}").json["options"]["stems"] == ["no_bass"]
+
+
+def test_a_model_has_the_song_less_each_source_of_its_own(rest: Rest) -> None:
+    rest.queue.models.announce(replace(DEMO_CARD, sources=("drums", "no_vocals", "vocals")))
+    assert rest.post_form(SONG, stems="no_guitar").json["code"] == "unknown_stem"
+    job_id = rest.post_form(SONG, stems="no_drums,no_vocals").json["hash"]
+    assert rest.client.get(f"/apiv1/jobs/{job_id}").json["options"]["stems"] == ["no_drums", "no_vocals"]
 
 
 def test_mixture_consistency_makes_another_job_and_leaving_it_out_is_to_say_false(rest: Rest) -> None:

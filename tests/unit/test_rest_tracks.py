@@ -130,8 +130,24 @@ def test_the_instrumental_is_a_stem_like_any_other(rest: Rest) -> None:
     assert f"output/{job_id}-instrumental.mp3" not in rest.stored()
 
 
-def test_an_instrumental_that_nobody_asked_for_is_404(done: Rest) -> None:
-    assert done.client.get(f"/apiv1/track/{JOB_ID}/instrumental").status_code == 404
+@pytest.mark.parametrize("stem", ["instrumental", "no_vocals", "no_drums", "no_base"])
+def test_an_instrumental_that_nobody_asked_for_is_404(stem: str, done: Rest) -> None:
+    assert done.client.get(f"/apiv1/track/{JOB_ID}/{stem}").status_code == 404
+
+
+def test_the_song_less_one_stem_is_found_by_both_of_its_names(rest: Rest) -> None:
+    job_id = rest.post_form(SONG, stems="no_vocals,no_bass").json["hash"]
+    rest.finish(job_id, {"instrumental": b"band", "no_bass": b"all but one"})
+    assert rest.client.get(f"/apiv1/track/{job_id}/no_vocals.mp3").data == b"band"
+    assert rest.client.get(f"/apiv1/track?hash={job_id}&track=instrumental").data == b"band"
+    assert rest.client.get(f"/apiv1/track/{job_id}/no_base").data == b"all but one"
+    assert rest.client.get(f"/apiv1/track/{job_id}/no_guitar").status_code == 400
+
+
+def test_a_source_that_is_called_as_the_song_less_another_is_found(rest: Rest) -> None:
+    job_id = rest.post_form(SONG, stems="vocals").json["hash"]
+    rest.finish(job_id, {"vocals": b"voice", "no_vocals": b"band"})
+    assert rest.client.get(f"/apiv1/track/{job_id}/no_vocals").data == b"band"
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

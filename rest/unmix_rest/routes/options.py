@@ -69,10 +69,11 @@ def read_options(fields: Mapping[str, Any], services: Services) -> SeparationOpt
 
 def _stems(fields: Mapping[str, Any], card: ModelCard | None) -> tuple[str, ...]:
     """Read the stems that are wanted; none are all sources, and so is each of them by name."""
+    sources = card.sources if card else ()
     given = [name.lower() for name in list_field(fields, "stems")]
-    stems = tuple(dict.fromkeys(names.STEM_ALIASES.get(name, name) for name in given))
-    offered = names.stems_of(card.sources) if card else None
+    stems = tuple(dict.fromkeys(names.stem_named(name, sources) for name in given))
+    offered = names.stems_of(sources) if card else None
     if not all(map(names.is_stem, stems)) or not (offered is None or set(stems) <= set(offered)):
         known = f"the stems of this model are: {', '.join(offered)}" if offered else "no stem is called like this"
         raise InputError(known, code="unknown_stem")
-    return () if card and set(stems) == set(card.sources) else stems
+    return () if card and set(stems) == set(sources) else stems

@@ -110,7 +110,10 @@ _CALLBACK: Final = {
     },
     "required": ["url"],
 }
-_STEMS_TEXT: Final = "which stems; all sources of the model where there are none"
+_STEMS_TEXT: Final = (
+    "which stems: sources of the model, `no_drums` and the like for the song less one of them, and `instrumental`, "
+    "which is `no_vocals`; all sources where there are none"
+)
 _LABELS_TEXT: Final = f"what to find the job by: up to {MAX_LABELS} of 100 characters"
 
 

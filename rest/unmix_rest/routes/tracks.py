@@ -141,9 +141,10 @@ def _find(job_id: str, track: str, services: Services) -> tuple[JobRequest, Outc
         InputError: the job cannot have such a stem.
         NotFoundError: it has it not, or not yet.
     """
-    stem, extension = _stem_of(track)
+    name, extension = _name_and_extension(track)
     known = services.ledger.request(job_id)
     outcome = services.ledger.outcome(known) if known else None
+    stem = names.stem_named(name, outcome.stems if outcome else ())
     if known and outcome and stem in outcome.stems:
         if extension not in ("", outcome.format):
             raise NotFoundError(f"the stems of this job are {outcome.format}")
@@ -155,19 +156,18 @@ def _find(job_id: str, track: str, services: Services) -> tuple[JobRequest, Outc
     raise NotFoundError(f"there is no such stem, the job is {outcome.status.value if outcome else 'not over yet'}")
 
 
-def _stem_of(track: str) -> tuple[str, str]:
+def _name_and_extension(track: str) -> tuple[str, str]:
     """Read the name of a stem, and the extension of a format if there is one."""
     name, _, extension = track.rpartition(".")
-    stem, extension = (name, extension) if extension in MEDIA_TYPES else (track, "")
-    stem = names.STEM_ALIASES.get(stem, stem)
-    if not names.is_stem(stem):
+    name, extension = (name, extension) if extension in MEDIA_TYPES else (track, "")
+    if not names.is_stem(name):
         raise InputError("no stem is called like this", code="unknown_stem")
-    return stem, extension
+    return name, extension
 
 
 def _may_have(stem: str, known: JobRequest | None, outcome: Outcome | None, services: Services) -> bool:
     """Tell whether asking for `stem` makes sense, now or when the job is done."""
-    if stem in (*names.CONTRACT_STEMS, names.INSTRUMENTAL):
+    if stem in names.stems_of(names.CONTRACT_STEMS):
         return True
     if known is None or outcome is not None:
         return False

@@ -52,6 +52,11 @@ export default {
   "stem.guitar": "Gitarre",
   "stem.piano": "Klavier",
   "stem.instrumental": "Instrumental",
+  "stem.no_drums": "Ohne Schlagzeug",
+  "stem.no_bass": "Ohne Bass",
+  "stem.no_guitar": "Ohne Gitarre",
+  "stem.no_piano": "Ohne Klavier",
+  "stem.no_other": "Ohne den Rest",
 
   "jobs.title": "Deine Lieder",
   "jobs.empty": "Noch keine Lieder. Sie bleiben in diesem Browser aufgelistet.",

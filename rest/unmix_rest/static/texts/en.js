@@ -52,6 +52,11 @@ export default {
   "stem.guitar": "Guitar",
   "stem.piano": "Piano",
   "stem.instrumental": "Instrumental",
+  "stem.no_drums": "Without drums",
+  "stem.no_bass": "Without bass",
+  "stem.no_guitar": "Without guitar",
+  "stem.no_piano": "Without piano",
+  "stem.no_other": "Without the other parts",
 
   "jobs.title": "Your songs",
   "jobs.empty": "No songs yet. They stay listed in this browser.",
