@@ -215,6 +215,12 @@ def test_of_stems_that_are_all_others_together_one_is_heard(open_player: OpenPla
     assert pressed(player, "Mute Without bass")
 
 
+@pytest.mark.parametrize("format", ["m4a", "opus"])
+def test_of_finished_stems_that_it_does_not_play_it_says_what_to_do(format: str, open_player: OpenPlayer) -> None:
+    player = open_player(MadeJob({"vocals": STEMS["vocals"]}, format=format, has_parts=False).finish())
+    expect(player.page.get_by_role("status")).to_contain_text("Download them")
+
+
 def test_it_fits_a_phone_and_a_finger(open_player: OpenPlayer) -> None:
     player = open_player(whole(), viewport={"width": 375, "height": 800}, has_touch=True, is_mobile=True)
     player.open_more()

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from audio_files import music
 from unmix.audio.encode import StemWriter
+from unmix.audio.formats import MEDIA_TYPES
 from unmix.audio.joining import Joiner
 
 STEMS = ("vocals", "drums")
 LENGTHS = (50_000, 50_000, 50_000, 50_000, 7)
-FORMATS = [("mp3", 16), ("wav", 16), ("flac", 16), ("wav", 24), ("flac", 24)]
+FORMATS = [*((format, 16) for format in MEDIA_TYPES), ("wav", 24), ("flac", 24)]
 
 Pcm = NDArray[np.int16] | NDArray[np.int32]
 

@@ -179,8 +179,17 @@ def test_ways_that_there_are_not_are_refused_and_nothing_is_stored(
 
 
 def test_the_refusal_of_a_bit_rate_says_which_format_has_one(rest: Rest) -> None:
-    assert "only mp3" in rest.post_json(SONG, format="flac", bitrate_kbps=192).json["detail"]
-    assert "320" in rest.post_json(SONG, bitrate_kbps=321).json["detail"]
+    assert "only mp3, m4a, opus" in rest.post_json(SONG, format="flac", bitrate_kbps=192).json["detail"]
+    assert "320" in rest.post_json(SONG, format="opus", bitrate_kbps=321).json["detail"]
+
+
+def test_stems_as_m4a_and_opus_are_jobs_of_their_own(rest: Rest) -> None:
+    jobs = {rest.post_form(SONG, format=format).json["hash"] for format in ("m4a", "opus", "mp3")}
+    jobs |= {rest.post_form(SONG, format=format, bitrate_kbps="128").json["hash"] for format in ("m4a", "opus")}
+    assert len(jobs) == 5
+    assert rest.post_json(SONG, format="m4a", bitrate_kbps=256).json["hash"] in jobs  # the usual one
+    assert rest.post_json(SONG, format="ogg").json["code"] == "unknown_format"
+    assert rest.post_json(SONG, format="m4a", bits=24).json["code"] == "unknown_bits"
 
 
 def test_a_region_is_another_job_of_the_song(rest: Rest) -> None:

@@ -6,7 +6,7 @@ import { keep, recall } from "./songs.js";
 import { about, texts } from "./texts.js";
 
 const CHOICE = "unmix.choice";
-const FORMATS = ["mp3", "flac", "wav"];
+const FORMATS = ["mp3", "flac", "wav", "m4a", "opus"];
 /** What the time is told for, in seconds: a song as songs are. */
 const USUAL_SONG_SECONDS = 240;
 /** Pause before models are asked for again that no worker has told of yet, in ms. */

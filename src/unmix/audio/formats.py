@@ -8,13 +8,22 @@ from unmix.errors import InputError
 SAMPLE_RATE: Final = 44_100
 
 #: What stems are delivered as, and the media type of each.
-MEDIA_TYPES: Final = {"mp3": "audio/mpeg", "wav": "audio/wav", "flac": "audio/flac"}
+MEDIA_TYPES: Final = {
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "m4a": "audio/mp4",
+    "opus": "audio/ogg",
+}
 
-#: Bits of a sample that a format can have; 32 are floating point. An mp3 is made of 16-bit samples and has none itself.
-BITS: Final = {"mp3": (16,), "wav": (16, 24, 32), "flac": (16, 24)}
+#: Those that lose something, so that their bit rate can be chosen.
+LOSSY: Final = ("mp3", "m4a", "opus")
 
-#: kbit/s that an mp3 at this sample rate can have: those of MPEG-1 Layer III, in the order of their index in a frame.
-MP3_BITRATES_KBPS: Final = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+#: Bits of a sample that a format can have; 32 are floating point. Lossy ones are made of 16-bit samples and have none.
+BITS: Final = {**dict.fromkeys(LOSSY, (16,)), "wav": (16, 24, 32), "flac": (16, 24)}
+
+#: kbit/s that can be chosen: those of MPEG-1 Layer III, in the order of their index in a frame of mp3.
+BITRATES_KBPS: Final = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 
 
 def check_format(format: str, bits: int) -> None:
@@ -34,9 +43,9 @@ def check_bitrate(format: str, bitrate_kbps: int | None) -> None:
     """Refuse a bit rate that stems of this format do not have (`unknown_bitrate`, an `InputError`); None is none."""
     if bitrate_kbps is None:
         return
-    if format != "mp3":
-        text = f"only mp3 has a bit rate that can be chosen: leave bitrate_kbps out for {format}"
+    if format not in LOSSY:
+        text = f"only {', '.join(LOSSY)} have a bit rate that can be chosen: leave bitrate_kbps out for {format}"
         raise InputError(text, code="unknown_bitrate")
-    if bitrate_kbps not in MP3_BITRATES_KBPS:
-        known = ", ".join(map(str, MP3_BITRATES_KBPS))
-        raise InputError(f"the bit rates of mp3 in kbit/s are: {known}", code="unknown_bitrate")
+    if bitrate_kbps not in BITRATES_KBPS:
+        known = ", ".join(map(str, BITRATES_KBPS))
+        raise InputError(f"the bit rates of {format} in kbit/s are: {known}", code="unknown_bitrate")

@@ -1,8 +1,9 @@
-"""Decoded frames of one form as stereo at 44.1 kHz, with FFmpeg's filters through PyAV.
+"""Decoded frames of one form as stereo at 44.1 kHz or another rate, with FFmpeg's filters through PyAV.
 
 Owns what becomes of rates and channels: the resampler's filter, which was chosen by measurement (docs/engine.md), and
 the length, which is exactly that of the song. One channel is on both sides and two are left and right, whatever places
-the file gives them; more are mixed down as FFmpeg does, without clipping. `unmix.audio.decoding` brings the frames.
+the file gives them; more are mixed down as FFmpeg does, without clipping. `unmix.audio.decoding` brings the frames, and
+`unmix.audio.encode` those of stems whose format has a rate of its own.
 """
 
 from collections.abc import Iterator
@@ -22,26 +23,26 @@ _CUTOFF: Final = 0.96
 
 
 class Resampler:
-    """Takes frames that are like `first`, which has to be pushed too.
+    """Takes frames that are like `first`, which has to be pushed too, and gives samples at `rate`.
 
     Raises:
         AudioError: nobody knows where the frames' channels belong (`bad_channels`), or their samples are not finite
             (`bad_samples`).
     """
 
-    def __init__(self, first: Any) -> None:
+    def __init__(self, first: Any, rate: int = SAMPLE_RATE) -> None:
         self._form = _form(first)
-        self._rate: int = first.sample_rate
-        self._channels: int = first.layout.nb_channels
+        self._from: int = first.sample_rate
+        self._to = rate
         self._given = self._made = 0
-        self._graph = None if self._form == ("fltp", "stereo", SAMPLE_RATE) else _graph(first)
+        self._graph = None if self._form == ("fltp", "stereo", rate) else _graph(first, rate)
 
     def fits(self, frame: Any) -> bool:
         """Tell whether `frame` is like the first."""
         return _form(frame) == self._form
 
     def push(self, frame: Any) -> Iterator[Samples]:
-        """Yield what comes out when `frame` is added, as float32 (2, time) at `SAMPLE_RATE`."""
+        """Yield what comes out when `frame` is added, as float32 (2, time)."""
         self._given += frame.samples
         yield from self._stereo(self._through(frame))
 
@@ -49,7 +50,7 @@ class Resampler:
         """Yield what is left, so that as much came out in all as lasts as long as what went in, rounded up."""
         if self._graph is None:
             return
-        if self._rate != SAMPLE_RATE:
+        if self._from != self._to:
             # Unless silence follows, the filter gives back less than it got, of a song shorter than itself nothing.
             yield from self._stereo(self._through(self._silence()))
         yield from self._stereo(self._through(None))
@@ -67,7 +68,7 @@ class Resampler:
 
     def _stereo(self, frames: Iterator[Any]) -> Iterator[Samples]:
         for frame in frames:
-            samples: Samples = frame.to_ndarray()[:, : -(-self._given * SAMPLE_RATE // self._rate) - self._made]
+            samples: Samples = frame.to_ndarray()[:, : -(-self._given * self._to // self._from) - self._made]
             if not samples.shape[1]:
                 continue
             if not np.isfinite(samples).all():
@@ -79,7 +80,7 @@ class Resampler:
     def _silence(self) -> Any:
         """Return a frame like the first that is as long as the filter, and silent."""
         format, layout, rate = self._form
-        taps = int(_FILTER_SIZE * max(1.0, rate / (_CUTOFF * SAMPLE_RATE))) + 2
+        taps = int(_FILTER_SIZE * max(1.0, rate / (_CUTOFF * self._to))) + 2
         frame = av.AudioFrame(format=format, layout=layout, samples=taps)
         frame.sample_rate = rate
         for plane in frame.planes:
@@ -91,8 +92,8 @@ def _form(frame: Any) -> tuple[str, str, int]:
     return frame.format.name, frame.layout.name, frame.sample_rate
 
 
-def _graph(first: Any) -> Graph:
-    """Return filters from frames like `first` to planar float32 at `SAMPLE_RATE`, of one channel or two."""
+def _graph(first: Any, rate: int) -> Graph:
+    """Return filters from frames like `first` to planar float32 at `rate`, of one channel or two."""
     channels = first.layout.nb_channels
     layout = "mono" if channels == 1 else "stereo"
     graph = Graph()
@@ -104,7 +105,7 @@ def _graph(first: Any) -> Graph:
     # `rematrix_maxval` scales a mix of many channels so that it cannot clip, as FFmpeg does for integer samples.
     resample = {"rematrix_maxval": "1", "filter_size": str(_FILTER_SIZE), "cutoff": str(_CUTOFF)}
     filters.append(graph.add("aresample", **resample))
-    filters.append(graph.add("aformat", sample_fmts="fltp", sample_rates=str(SAMPLE_RATE), channel_layouts=layout))
+    filters.append(graph.add("aformat", sample_fmts="fltp", sample_rates=str(rate), channel_layouts=layout))
     filters.append(graph.add("abuffersink"))
     try:
         graph.link_nodes(*filters).configure()

@@ -22,13 +22,15 @@ Stems = Annotated[
         "which is no_vocals; none: all sources."
     ),
 ]
-Format = Annotated[Literal["mp3", "wav", "flac"], typer.Option(help="Format of the stems.")]
+Format = Annotated[Literal["mp3", "wav", "flac", "m4a", "opus"], typer.Option(help="Format of the stems.")]
 Bits = Annotated[
     int, typer.Option(help="Bits of a sample: 16, 24 (wav, flac), 32 (wav: floating point, nothing is clipped).")
 ]
 Bitrate = Annotated[
     int | None,
-    typer.Option("--bitrate-kbps", help="Bit rate of mp3, 32 to 320 kbit/s.", show_default="UNMIX_MP3_BITRATE_KBPS"),
+    typer.Option(
+        "--bitrate-kbps", help="Bit rate of mp3, m4a and opus, 32 to 320 kbit/s.", show_default="UNMIX_MP3_BITRATE_KBPS"
+    ),
 ]
 Precision = Annotated[Literal["exact", "fast"] | None, typer.Option(help="How precisely.", show_default="fast")]
 Overlap = Annotated[

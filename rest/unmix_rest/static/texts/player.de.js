@@ -4,6 +4,7 @@ export default {
   "player.label": "Player",
   "player.notYet": "Der Player öffnet sich, sobald es etwas zu hören gibt.",
   "player.nothing": "Von diesem Song gibt es nichts zu hören.",
+  "player.otherFormat": "Der Player spielt Spuren als MP3, FLAC und WAV, und diese haben ein anderes Format. Lade sie herunter, um sie zu hören.",
   "player.place": "Stelle im Song",
   "player.place.of": "{place} von {length}",
   "player.play": "Abspielen",

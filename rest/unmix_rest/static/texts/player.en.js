@@ -4,6 +4,7 @@ export default {
   "player.label": "Player",
   "player.notYet": "The player opens as soon as there is something to hear.",
   "player.nothing": "There is nothing to hear of this song.",
+  "player.otherFormat": "The player plays stems as MP3, FLAC and WAV, and these are in another format. Download them to hear them.",
   "player.place": "Place in the song",
   "player.place.of": "{place} of {length}",
   "player.play": "Play",
