@@ -27,6 +27,11 @@ ENCODINGS = {
     "wv": ("wv", "wavpack", "s16p"),
     "ac3": ("ac3", "ac3", "fltp"),
     "eac3": ("eac3", "eac3", "fltp"),
+    "wma": ("asf", "wmav2", "fltp"),
+    "avi": ("avi", "ac3", "fltp"),
+    "flv": ("flv", "libmp3lame", "fltp"),
+    "ts": ("mpegts", "aac", "fltp"),
+    "mpg": ("vob", "mp2", "s16"),
 }
 
 
@@ -43,13 +48,20 @@ def music(samples: int, *, channels: int = 2, seed: int = 0, sample_rate: int = 
     return np.asarray(0.5 * song / np.abs(song).max(), np.float32)
 
 
-def encode(kind: str, samples: NDArray[np.float32], *, sample_rate: int = 44_100, layout: str = "stereo") -> bytes:
-    """Encode (channels, time) with PyAV as one of `ENCODINGS`."""
-    muxer, codec, sample_format = ENCODINGS[kind]
+def encode(
+    kind: str,
+    samples: NDArray[np.float32],
+    *,
+    sample_rate: int = 44_100,
+    layout: str = "stereo",
+    codec: str | None = None,
+) -> bytes:
+    """Encode (channels, time) with PyAV as one of `ENCODINGS`, or with another codec."""
+    muxer, usual_codec, sample_format = ENCODINGS[kind]
     buffer = BytesIO()
     with av.open(buffer, "w", format=muxer) as output:
-        stream: Any = output.add_stream(codec, rate=sample_rate, layout=layout)
-        stream.codec_context.format = sample_format
+        stream: Any = output.add_stream(codec or usual_codec, rate=sample_rate, layout=layout)
+        stream.codec_context.format = stream.codec_context.codec.audio_formats[0].name if codec else sample_format
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
         frame.sample_rate, frame.time_base, frame.pts = sample_rate, Fraction(1, sample_rate), 0
         for packet in [*stream.encode(frame), *stream.encode(None)]:

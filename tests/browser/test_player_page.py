@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 from player_pages import MadeJob, OpenPlayer, PlayerPage, noise, open_player, place_of, sounding, studio

@@ -30,7 +30,9 @@ def test_lossless_songs_come_out_as_they_went_in(kind: str) -> None:
     assert sdr_db(SONG, samples) > 75
 
 
-@pytest.mark.parametrize("kind", ["mp3", "m4a", "aac", "opus", "webm", "vorbis", "ac3", "eac3"])
+@pytest.mark.parametrize(
+    "kind", ["mp3", "m4a", "aac", "opus", "webm", "vorbis", "ac3", "eac3", "wma", "avi", "flv", "ts", "mpg"]
+)
 def test_lossy_songs_come_out_in_time_and_alike(kind: str) -> None:
     sample_rate = 48_000 if kind in ("opus", "webm") else 44_100
     song = music(3 * sample_rate, sample_rate=sample_rate)
@@ -70,6 +72,11 @@ def test_every_accepted_kind_is_told_by_its_bytes_not_its_name(tmp_path: Path) -
         "wv": "wv",
         "ac3": "ac3",
         "eac3": "eac3",
+        "wma": "asf",
+        "avi": "avi",
+        "flv": "flv",
+        "ts": "mpegts",
+        "mpg": "mpeg",
     }
 
 
@@ -149,15 +156,18 @@ def test_one_channel_is_on_both_sides_whatever_place_the_file_gives_it(places: i
     assert np.array_equal(decoded(wav(SONG[:1], places=places)), np.repeat(SONG[:1], 2, axis=0))
 
 
-@pytest.mark.parametrize("channels", [6, 8])
-def test_surround_is_mixed_down_without_clipping_and_with_a_note(channels: int) -> None:
+@pytest.mark.parametrize(("channels", "quieter_db"), [(6, 7.7), (8, 9.9)])
+def test_surround_is_mixed_down_without_clipping_and_with_a_note(channels: int, quieter_db: float) -> None:
     loud = np.ones((channels, 44_100), np.float32) * 0.9
     info = measure(BytesIO(wav(loud)))
     assert info.channels == channels
-    assert (info.warnings, info.notes) == ((), (f"mixed down from {channels} channels to stereo",))
+    note = f"mixed down from {channels} channels to stereo, {quieter_db} dB quieter so that nothing clips"
+    assert (info.warnings, info.notes) == ((), (note,))
     samples = decoded(wav(loud))
     assert samples.shape == (2, 44_100)
     assert 0.85 < samples.max() <= 0.9001
+    loud[1:] = 0
+    assert 20 * np.log10(decoded(wav(loud))[0].max() / 0.9) == pytest.approx(-quieter_db, abs=0.05)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
@@ -218,12 +228,26 @@ def test_a_chain_behind_a_tag_and_a_link_that_is_damaged_are_no_end(cover_tag: b
     assert np.array_equal(samples[:, -44_100:], whole[2])
     links[1] = links[1].replace(b"vorbis", b"volume")
     assert np.array_equal(decoded(b"".join(links)), np.concatenate([whole[0], whole[2]], axis=1))
-    assert measure(BytesIO(b"".join(links))).warnings == ("1 broken frames were skipped",)
+    assert measure(BytesIO(b"".join(links))).warnings == ("broken frames were skipped: 1",)
 
 
 @pytest.fixture
 def cover_tag() -> bytes:
     return b"ID3\x04\x00\x00\x00\x00\x07\x68" + bytes(1_000)
+
+
+@pytest.mark.parametrize("zeros", [16_000, 20_000, 50_000])
+def test_zeros_before_an_mp3_are_passed_over(zeros: int) -> None:
+    info = measure(BytesIO(bytes(zeros) + encode("mp3", SONG)))
+    assert (info.container, info.warnings) == ("mp3", ())
+    assert info.duration_seconds == pytest.approx(3, abs=0.1)
+
+
+@pytest.mark.parametrize("codec", ["adpcm_ms", "adpcm_ima_wav"])
+def test_a_wav_whose_codec_has_no_exact_bit_rate_does_not_end_early(codec: str) -> None:
+    info = measure(BytesIO(encode("wav", music(20 * SAMPLE_RATE), codec=codec)))
+    assert info.warnings == ()
+    assert info.duration_seconds == pytest.approx(20, abs=0.1)
 
 
 @pytest.mark.parametrize("kind", ["mp3", "flac"])

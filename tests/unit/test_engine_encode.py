@@ -69,9 +69,7 @@ def test_a_stem_is_aligned_with_what_was_written(format: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("format", LOSSY)
 @pytest.mark.parametrize("bitrate_kbps", [BITRATES_KBPS[0], 128, BITRATES_KBPS[-1]])
-def test_a_lossy_stem_has_about_the_bit_rate_that_was_asked_for(
-    format: str, bitrate_kbps: int, tmp_path: Path
-) -> None:
+def test_a_lossy_stem_has_about_the_bit_rate_that_was_asked_for(format: str, bitrate_kbps: int, tmp_path: Path) -> None:
     writer = StemWriter(tmp_path / "stem", format=format, bitrate_kbps=bitrate_kbps)
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 10 * 44_100)).astype(np.float32)
     writer.write(noise)

@@ -6,6 +6,7 @@ the file gives them; more are mixed down as FFmpeg does, without clipping. `unmi
 `unmix.audio.encode` those of stems whose format has a rate of its own.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -79,13 +80,33 @@ class Resampler:
 
     def _silence(self) -> Any:
         """Return a frame like the first that is as long as the filter, and silent."""
-        format, layout, rate = self._form
-        taps = int(_FILTER_SIZE * max(1.0, rate / (_CUTOFF * self._to))) + 2
-        frame = av.AudioFrame(format=format, layout=layout, samples=taps)
-        frame.sample_rate = rate
-        for plane in frame.planes:
-            plane.update((b"\x80" if format.startswith("u8") else b"\0") * plane.buffer_size)
-        return frame
+        return _silent(self._form, int(_FILTER_SIZE * max(1.0, self._from / (_CUTOFF * self._to))) + 2)
+
+
+def silence(like: Any, samples: int) -> Any:
+    """Return a frame like another one, of so many samples, and silent."""
+    return _silent(_form(like), samples)
+
+
+def front_db(layout: str) -> float:
+    """Return how loud the mix of these channels has what is in front on the left, 0 where that is in none."""
+    frame = _silent(("fltp", layout, SAMPLE_RATE), _FILTER_SIZE)
+    left = frame.planes[0]
+    left.update(np.ones(left.buffer_size // 4, np.float32).tobytes())
+    graph = _graph(frame, SAMPLE_RATE)
+    graph.push(frame)
+    graph.push(None)
+    level = float(graph.pull().to_ndarray()[0, 0])
+    return 20 * math.log10(level) if level > 0 else 0.0
+
+
+def _silent(form: tuple[str, str, int], samples: int) -> Any:
+    format, layout, rate = form
+    frame = av.AudioFrame(format=format, layout=layout, samples=samples)
+    frame.sample_rate = rate
+    for plane in frame.planes:
+        plane.update((b"\x80" if format.startswith("u8") else b"\0") * plane.buffer_size)
+    return frame
 
 
 def _form(frame: Any) -> tuple[str, str, int]:
