@@ -172,6 +172,22 @@ def test_a_job_is_removed_with_all_that_it_has(done: Rest, method: str) -> None:
     assert done.client.open(f"/apiv1/remove/{JOB_ID}", method=method).status_code == 404
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_what_is_removed_can_be_named_in_the_query_as_old_clients_do(done: Rest, method: str) -> None:
+    def remove(query: str) -> int:
+        return done.client.open(f"/apiv1/remove?{query}", method=method).status_code
+
+    assert remove(f"hash={JOB_ID}&track=vocals.mp3") == 200
+    assert done.client.get(f"/apiv1/track/{JOB_ID}/vocals").status_code == 404
+    assert remove(f"track={JOB_ID}-drums") == 200
+    assert done.client.get(f"/apiv1/track/{JOB_ID}/drums").status_code == 404
+    assert done.client.get(f"/apiv1/jobs/{JOB_ID}").status_code == 200
+    assert [remove(query) for query in ("", "track=vocals", "hash=", "hash=../x")] == [400, 400, 400, 404]
+    assert remove(f"file_id={JOB_ID}&component=banana") == 400
+    assert remove(f"file_id={JOB_ID}") == 200
+    assert done.stored() == []
+
+
 def test_a_removed_job_waits_no_more_and_its_worker_has_lost_its_lease(rest: Rest) -> None:
     rest.post_form(SONG)
     rest.client.get(f"/apiv1/remove/{JOB_ID}")

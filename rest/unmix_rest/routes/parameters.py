@@ -5,6 +5,7 @@ Where a rule cannot be said in a schema (which stems a model has), the text says
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from unmix.audio.formats import BITRATES_KBPS, LOSSY, MEDIA_TYPES
@@ -93,6 +94,7 @@ STEM_IN_QUERY: Final = (
     Parameter("hash", VARIABLES["job_id"][0], VARIABLES["job_id"][1] + "; or as `file_id`", is_required=True),
     Parameter("track", VARIABLES["track"][0], VARIABLES["track"][1] + "; or as `component`", is_required=True),
 )
+REMOVED_IN_QUERY: Final = (STEM_IN_QUERY[0], replace(STEM_IN_QUERY[1], is_required=False))
 
 _URL: Final = {"type": "string", "format": "uri", "maxLength": MAX_URL_CHARACTERS}
 _CALLBACK: Final = {
