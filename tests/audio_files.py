@@ -10,6 +10,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from unmix.audio.formats import MEDIA_TYPES, STEM_MP4
+
+#: What a stem can be written as.
+FORMATS = [format for format in MEDIA_TYPES if format != STEM_MP4]
+
 #: Muxer, codec and sample format of what the tests encode with PyAV.
 ENCODINGS = {
     "mp3": ("mp3", "libmp3lame", "fltp"),

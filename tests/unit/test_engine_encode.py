@@ -7,9 +7,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from audio_files import music
+from audio_files import FORMATS, music
 from unmix.audio.encode import StemWriter
-from unmix.audio.formats import BITRATES_KBPS, LOSSY, MEDIA_TYPES
+from unmix.audio.formats import BITRATES_KBPS, LOSSY
 from unmix.audio.song_reader import SongReader
 from unmix.engine.sdr import sdr_db
 from unmix.errors import EngineError
@@ -53,7 +53,7 @@ def test_an_opus_has_the_samples_of_its_own_rate_that_last_as_long(tmp_path: Pat
         assert decoded(tmp_path / "stem").shape[1] - samples in (0, 1)
 
 
-@pytest.mark.parametrize("format", MEDIA_TYPES)
+@pytest.mark.parametrize("format", FORMATS)
 def test_a_stem_is_aligned_with_what_was_written(format: str, tmp_path: Path) -> None:
     song = music(60_000)
     write(tmp_path / "stem", song, format=format)
@@ -77,7 +77,7 @@ def test_a_lossy_stem_has_about_the_bit_rate_that_was_asked_for(format: str, bit
     assert (tmp_path / "stem").stat().st_size / 10 == pytest.approx(125 * bitrate_kbps, rel=0.25)
 
 
-@pytest.mark.parametrize("format", MEDIA_TYPES)
+@pytest.mark.parametrize("format", FORMATS)
 def test_the_pieces_of_a_stem_do_not_matter(format: str, tmp_path: Path) -> None:
     song = music(50_000)
     write(tmp_path / "whole", song, format=format)
@@ -85,7 +85,7 @@ def test_the_pieces_of_a_stem_do_not_matter(format: str, tmp_path: Path) -> None
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "pieces").read_bytes()
 
 
-@pytest.mark.parametrize("format", MEDIA_TYPES)
+@pytest.mark.parametrize("format", FORMATS)
 def test_stems_that_are_written_side_by_side_do_not_touch_each_other(format: str, tmp_path: Path) -> None:
     songs = [music(50_000, seed=seed) for seed in range(3)]
     for seed, song in enumerate(songs):
@@ -150,7 +150,7 @@ def test_what_exceeds_full_scale_is_clamped_and_counted_and_the_rest_keeps_its_l
     assert np.abs(stem[:, 300:] - song[:, 300:]).max() < 1 / 32_768
 
 
-@pytest.mark.parametrize("format", MEDIA_TYPES)
+@pytest.mark.parametrize("format", FORMATS)
 def test_a_full_disk_is_an_error_that_may_pass(format: str, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
@@ -166,7 +166,7 @@ def test_a_full_disk_is_an_error_that_may_pass(format: str, tmp_path: Path) -> N
     assert not full.is_symlink()
 
 
-@pytest.mark.parametrize("format", MEDIA_TYPES)
+@pytest.mark.parametrize("format", FORMATS)
 def test_a_discarded_stem_leaves_no_file(format: str, tmp_path: Path) -> None:
     for finished in (False, True):
         writer = StemWriter(tmp_path / "stem", format=format)

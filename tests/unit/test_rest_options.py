@@ -192,6 +192,21 @@ def test_stems_as_m4a_and_opus_are_jobs_of_their_own(rest: Rest) -> None:
     assert rest.post_json(SONG, format="m4a", bits=24).json["code"] == "unknown_bits"
 
 
+def test_a_file_of_all_stems_is_a_job_of_a_model_with_four_or_of_four_that_are_named(rest: Rest) -> None:
+    rest.queue.models.announce(DEMO_CARD)
+    rest.queue.models.announce(
+        replace(DEMO_CARD, name="htdemucs", sources=("drums", "bass", "other", "vocals", "piano"))
+    )
+    assert rest.post_form(SONG, format="stem.mp4").json["hash"] != hash_song(SONG)
+    four = {"stems": "no_drums,drums,no_bass,bass", "format": "stem.mp4", "model": "htdemucs"}
+    assert rest.post_form(SONG, **four).status_code == 200
+    for fields in ({"stems": "vocals,instrumental"}, {"model": "htdemucs"}, {"stems": "vocals,vocals,drums,bass"}):
+        answer = rest.post_form(SONG, format="stem.mp4", **fields)
+        assert (answer.status_code, answer.json["code"]) == (422, "unknown_format")
+        assert "4 stems" in answer.json["detail"]
+    assert rest.post_form(SONG, format="stem.mp4", bitrate_kbps="256").json["code"] == "unknown_bitrate"
+
+
 def test_a_region_is_another_job_of_the_song(rest: Rest) -> None:
     job_id = rest.post_json(SONG, start=0.5, end=1).json["hash"]
     assert rest.post_form(SONG, start="0.50", end="1.0").json["hash"] == job_id != hash_song(SONG)

@@ -66,6 +66,18 @@ def test_stems_of_other_formats_say_what_they_are(rest: Rest, format: str, media
     assert answer.headers["Content-Disposition"] == f'attachment; filename="vocals.{format}"'
 
 
+def test_a_file_of_all_stems_is_found_by_its_name_with_and_without_extension(rest: Rest) -> None:
+    job_id = rest.post_form(SONG, format="stem.mp4").json["hash"]
+    rest.finish(job_id, {"stems": b"all of them"})
+    (url,) = (stem["url"] for stem in rest.client.get(f"/apiv1/jobs/{job_id}").json["stems"].values())
+    assert url == f"/apiv1/track/{job_id}/stems.stem.mp4"
+    for path in (url, f"/apiv1/track/{job_id}/stems"):
+        answer = rest.client.get(path, headers={"Range": "bytes=4-5"})
+        assert (answer.status_code, answer.data, answer.content_type) == (206, b"of", "audio/mp4")
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="stems.stem.mp4"'
+    assert rest.client.get(f"/apiv1/track/{job_id}/stems.mp4").status_code == 400
+
+
 def test_head_is_as_get_without_the_body(done: Rest) -> None:
     answer = done.client.head(f"/apiv1/track/{JOB_ID}/vocals.mp3")
     assert (answer.status_code, answer.data) == (200, b"")

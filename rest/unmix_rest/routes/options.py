@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from unmix import names
-from unmix.audio.formats import check_bitrate, check_format
+from unmix.audio.formats import check_bitrate, check_format, check_stems
 from unmix.audio.passes import check_passes
 from unmix.errors import InputError
 from unmix.job import PRECISIONS, SeparationOptions
@@ -51,9 +51,12 @@ def read_options(fields: Mapping[str, Any], services: Services) -> SeparationOpt
     if not is_offered(model, card, services.settings):
         text = "only models are served whose weights anybody may use, and of this one that is not known"
         raise InputError(text, code="weights_not_open")
+    stems = _stems(fields, card)
+    if stems or card:
+        check_stems(format, stems or card.sources)
     return SeparationOptions(
         model,
-        _stems(fields, card),
+        stems,
         format,
         weights_sha256=card.weights_sha256 if card else None,
         mixture_consistency=flag_field(fields, "mixture_consistency"),

@@ -4,6 +4,7 @@ They describe what `unmix_rest.routes` and `unmix_rest.http` read, for `unmix_re
 Where a rule cannot be said in a schema (which stems a model has), the text says it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -32,7 +33,7 @@ VARIABLES: Final[Mapping[str, tuple[Mapping[str, Any], str]]] = {
     ),
     "upload_id": ({"type": "string", "pattern": "^[0-9]{10}-[0-9a-f]{32}$"}, "`upload_id` of a ticket"),
     "track": (
-        {"type": "string", "pattern": rf"^[a-z][a-z0-9_]{{0,31}}(\.({'|'.join(MEDIA_TYPES)}))?$"},
+        {"type": "string", "pattern": rf"^[a-z][a-z0-9_]{{0,31}}(\.({'|'.join(map(re.escape, MEDIA_TYPES))}))?$"},
         "a stem, such as `vocals` or `vocals.mp3`",
     ),
     "stem": (

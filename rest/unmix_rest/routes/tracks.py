@@ -174,8 +174,8 @@ def _find(job_id: str, track: str, services: Services) -> tuple[JobRequest, Outc
 
 def _name_and_extension(track: str) -> tuple[str, str]:
     """Read the name of a stem, and the extension of a format if there is one."""
-    name, _, extension = track.rpartition(".")
-    name, extension = (name, extension) if extension in MEDIA_TYPES else (track, "")
+    extension = next((each for each in MEDIA_TYPES if track.endswith(f".{each}")), "")
+    name = track.removesuffix(f".{extension}") if extension else track
     if not names.is_stem(name):
         raise InputError("no stem is called like this", code="unknown_stem")
     return name, extension

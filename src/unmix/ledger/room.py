@@ -60,7 +60,9 @@ def result_bytes(request: JobRequest, *, usual_bitrate_kbps: int, parts: bool) -
     options = request.options
     samples = options.bits / 8 * 2 * _SAMPLE_RATE
     of_rate = (options.bitrate_kbps or usual_bitrate_kbps) * 125
-    a_second = {"wav": samples, "flac": _FLAC * samples}.get(options.format, of_rate)
+    # The mix of four stems is one more.
+    lossless = {"wav": samples, "flac": _FLAC * samples, "stem.mp4": 1.25 * _FLAC * samples}
+    a_second = lossless.get(options.format, of_rate)
     if parts and request.duration_seconds >= _SECONDS_WITHOUT_PARTS:
         a_second += _FLAC * 2 * 2 * _SAMPLE_RATE
     seconds = min(options.end or request.duration_seconds, request.duration_seconds) - options.start
