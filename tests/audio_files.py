@@ -74,6 +74,29 @@ def encode(
     return buffer.getvalue()
 
 
+def film(late_seconds: float, *, container: str, codec: str = "pcm_s16le", begins: float = 0.0) -> bytes:
+    """A film of three seconds whose sound begins later than its picture."""
+    buffer = BytesIO()
+    with av.open(buffer, "w", format=container) as output:
+        picture: Any = output.add_stream("mpeg4", rate=10)
+        picture.width = picture.height = 32
+        picture.pix_fmt = "yuv420p"
+        sound: Any = output.add_stream(codec, rate=44_100, layout="stereo")
+        packets = []
+        for number in range(30):
+            image = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24").reformat(format="yuv420p")
+            image.pts = round(10 * begins) + number
+            packets += picture.encode(image)
+        samples = np.ascontiguousarray(music(3 * 44_100)[:, : round((3 - late_seconds) * 44_100)])
+        frame = av.AudioFrame.from_ndarray(samples, "fltp", "stereo")
+        frame.sample_rate = 44_100
+        frame.pts = round((begins + late_seconds) * 44_100)
+        packets += [*picture.encode(None), *sound.encode(frame), *sound.encode(None)]
+        for packet in packets:
+            output.mux(packet)
+    return buffer.getvalue()
+
+
 def ogg_vorbis(samples: NDArray[np.float32], *, sample_rate: int = 44_100) -> bytes:
     """Encode (channels, time) as Ogg Vorbis, which PyAV's FFmpeg cannot."""
     buffer = BytesIO()

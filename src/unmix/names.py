@@ -35,7 +35,8 @@ _PIECE: Final = re.compile(r"(?P<start>[0-9]{15})-(?P<total>[0-9]{1,15})\.[0-9a-
 _STEM: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 #: What the name of a song may end with that says nothing of the song.
 _SONG_EXTENSION: Final = re.compile(
-    r"\.(mp3|wav|flac|m4a|mp4|aac|ogg|oga|opus|aiff?|w64|caf|wv|au|tta|ac3|mka|mkv|webm|wma)$", re.IGNORECASE
+    r"\.(mp3|wav|flac|m4a|mp4|aac|ogg|oga|opus|aiff?|w64|caf|wv|au|tta|ac3|mka|mkv|webm|wma|wmv|avi|flv|ts|mpe?g)$",
+    re.IGNORECASE,
 )
 #: What no file can have in its name on some system, and what makes a name look like another one: control characters,
 #: and those that turn the direction of writing.

@@ -6,7 +6,9 @@ import { keep, recall } from "./songs.js";
 import { about, texts } from "./texts.js";
 
 const CHOICE = "unmix.choice";
-const FORMATS = ["mp3", "flac", "wav", "m4a", "opus"];
+/** All usual stems in one file: there is nothing to choose among. */
+const ONE_FILE = "stem.mp4";
+const FORMATS = ["mp3", "flac", "wav", "m4a", "opus", ONE_FILE];
 /** What the time is told for, in seconds: a song as songs are. */
 const USUAL_SONG_SECONDS = 240;
 /** Pause before models are asked for again that no worker has told of yet, in ms. */
@@ -43,7 +45,7 @@ export function mountOptions({ onModels }) {
   const model = () => models.find((each) => each.name === choice.model) ?? models[0];
   const usual = () => (model()?.stems ?? []).filter((stem) => !isLessOne(stem));
   const isChosen = (stem) => (isLessOne(stem) ? choice.besides.includes(stem) : !choice.without.includes(stem));
-  const chosen = () => (model()?.stems ?? []).filter(isChosen);
+  const chosen = () => (choice.format === ONE_FILE ? usual() : (model()?.stems ?? []).filter(isChosen));
 
   function show() {
     const select = byId("model");
@@ -56,7 +58,7 @@ export function mountOptions({ onModels }) {
         make("option", { value: each, selected: each === choice.format }, texts(`format.${each}`)),
       ),
     );
-    byId("stems").hidden = !model()?.stems;
+    byId("stems").hidden = !model()?.stems || choice.format === ONE_FILE;
     showStems();
     const licence = model()?.weights?.licence;
     write(byId("licence"), licence ? texts("options.licence", { model: model().name, licence }) : "");
