@@ -40,9 +40,11 @@ def test_lossy_songs_come_out_in_time_and_alike(kind: str) -> None:
     samples = decoded(data)
     assert samples.shape[0] == 2
     # Bare frames state no padding: what the encoder added at the beginning stays. Others trim it.
-    delay = {"aac": 1024, "ac3": 256, "eac3": 256}.get(kind, 0)
+    delays = {"aac": 1024, "ac3": 256, "eac3": 256, "avi": 256, "flv": 1105, "ts": 1024, "mpg": 481}
+    delay = delays.get(kind, 0)
     reference = decoded(wav(song, sample_rate=sample_rate))
-    assert sdr_db(reference[:, :100_000], samples[:, delay : delay + 100_000]) > 10
+    early = 2_048 if kind == "wma" else 0  # FFmpeg's decoder leaves out the first frame, in which others begin
+    assert sdr_db(reference[:, early : early + 100_000], samples[:, delay : delay + 100_000]) > 10
 
 
 def test_an_mp3_with_an_info_tag_has_its_exact_length() -> None:

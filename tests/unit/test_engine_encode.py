@@ -1,7 +1,9 @@
 """A stem is as long as what was written, in time with it, and as loud."""
 
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -39,10 +41,15 @@ def test_a_stem_has_the_length_of_what_was_written_to_the_sample(format: str, tm
         assert (by_ffmpeg, by_libsndfile) == (samples, samples)
 
 
-def test_an_m4a_has_the_length_of_what_was_written_to_the_sample(tmp_path: Path) -> None:
+def test_an_m4a_says_the_length_of_what_was_written_to_the_sample_and_ffmpeg_fills_the_last_frame(
+    tmp_path: Path,
+) -> None:
     for samples in (*LENGTHS, 1023, 1024, 1025, 2047, 2048, 2049):
         write(tmp_path / "stem", music(samples), format="m4a")
-        assert decoded(tmp_path / "stem").shape[1] == samples
+        with av.open(tmp_path / "stem") as opened:
+            (stream,) = opened.streams.audio
+            assert (stream.duration, stream.time_base) == (samples, Fraction(1, 44_100))
+        assert decoded(tmp_path / "stem").shape[1] == -(-samples // 1024) * 1024
 
 
 def test_an_opus_has_the_samples_of_its_own_rate_that_last_as_long(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ SAMPLES = 200_001
 
 def written(folder: Path, *, gain: float = 0.45, stems: tuple[str, ...] = STEMS) -> dict[str, Path]:
     """Write stems as they are written first."""
+    folder.mkdir(exist_ok=True)
     format, paths = written_first(folder, stems, STEM_MP4)
     for seed, path in enumerate(paths):
         writer = StemWriter(path, format=format)

@@ -59,7 +59,8 @@ _OPUS_RATE: Final = 48_000
 class StemWriter:
     """Encode one stem into `path` while it is being made; the decoded file has exactly the samples written.
 
-    Only Opus has them at another rate, as many as last as long, rounded up. `bits` are those of `unmix.audio.formats`.
+    Of the exceptions an m4a says the exact length, but FFmpeg gives its last frame as a whole, and Opus has another
+    rate, with as many samples as last as long, rounded up. `bits` are those of `unmix.audio.formats`.
     `bitrate_kbps` is of lossy formats, `mp3_quality` (LAME's: 0 takes longest, 9 is the worst) an mp3's. `start` is
     where in the song the first sample lies. `listens` is off for what will be written once more.
 

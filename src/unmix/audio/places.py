@@ -27,7 +27,7 @@ class Places:
         self._end_seconds: float | None = None  # of what was read last
         self._end_byte = 0
         self._packets = self._bytes = 0  # that were read
-        self._seconds = 0.0
+        self._packet_seconds = 0.0  # of the last one: all are as long
 
     def damaged(self) -> None:
         """Note that something was left out."""
@@ -42,19 +42,19 @@ class Places:
             return 0.0
         seconds = 0.0 if frame.time is None else frame.time - self._end_seconds
         if self._has_bare_frames and packet.pos is not None and self._packets:
-            frames = round((packet.pos - self._end_byte) * self._packets / self._bytes)
-            seconds = max(seconds, frames * self._seconds / self._packets)
+            packets = round((packet.pos - self._end_byte) * self._packets / self._bytes)
+            seconds = max(seconds, packets * self._packet_seconds)
         return _plausible(seconds, most=_MOST_LOST_SECONDS)
 
     def read(self, packet: Any, frames: list[Any]) -> None:
         """Note what was read."""
         last = frames[-1]
         self._end_seconds = None if last.time is None else last.time + last.samples / last.sample_rate
-        if self._has_bare_frames and packet.pos is not None and packet.duration:
+        if self._has_bare_frames and packet.pos is not None:
             self._end_byte = packet.pos + packet.size
             self._packets += 1
             self._bytes += packet.size
-            self._seconds += float(packet.duration * packet.time_base)
+            self._packet_seconds = sum(frame.samples for frame in frames) / last.sample_rate
 
 
 def _late_seconds(opened: Opened) -> float:

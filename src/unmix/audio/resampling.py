@@ -104,7 +104,8 @@ def _silent(form: tuple[str, str, int], samples: int) -> Any:
     format, layout, rate = form
     frame = av.AudioFrame(format=format, layout=layout, samples=samples)
     frame.sample_rate = rate
-    for plane in frame.planes:
+    planes = frame.layout.nb_channels if frame.format.is_planar else 1
+    for plane in frame.planes[:planes]:  # of eight channels PyAV lists more, which lead anywhere
         plane.update((b"\x80" if format.startswith("u8") else b"\0") * plane.buffer_size)
     return frame
 

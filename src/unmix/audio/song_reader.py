@@ -56,8 +56,9 @@ class Reader(Protocol):
     def __iter__(self) -> Iterator[Samples]: ...
 
 
-#: Zeros before the first frame that are passed over, beyond the first bytes that are looked at.
-_MOST_ZEROS: Final = 40_000
+#: Zeros before the first frame that are passed over: FFmpeg looks no further than 64 KiB. No file begins with so many.
+_FEWEST_ZEROS: Final = 256
+_MOST_ZEROS: Final = 60_000
 
 #: Makes the reader of the song at a path; takes `min_seconds` and `max_seconds`, too.
 OpenSong = Callable[..., Reader]
@@ -159,8 +160,8 @@ def _container_of(file: BinaryIO) -> str:
 
 def _behind_zeros(head: bytes, file: BinaryIO) -> str | None:
     """Tell whether frames follow zeros that the file begins with, as many as their demuxer passes over."""
-    if head.strip(b"\0"):
+    if not head.startswith(bytes(_FEWEST_ZEROS)):
         return None
-    more = file.read(_MOST_ZEROS).lstrip(b"\0")
-    container = sniff(more[:HEAD_BYTES])
+    behind = (head + file.read(_MOST_ZEROS - len(head))).lstrip(b"\0")
+    container = sniff(behind[:HEAD_BYTES])
     return container if container in BARE_FRAMES else None
