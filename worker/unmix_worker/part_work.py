@@ -99,8 +99,8 @@ class PartWork:
         Returns them, their peaks, what was heard in them, and what is wrong with them.
         """
         task, count = self._task, len(self._grid)
-        written, files = written_first(Path(task.out), self._names, task.format)
-        paths = dict(zip(self._names, files, strict=True))
+        written, listed = written_first(Path(task.out), self._names, task.format)
+        paths = dict(zip(self._names, listed, strict=True))
         options = {"format": written, "bits": task.bits, "bitrate_kbps": task.bitrate_kbps}
         with (
             torch.inference_mode(),

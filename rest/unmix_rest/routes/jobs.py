@@ -83,8 +83,8 @@ def _job_of(element: str, services: Services) -> str | None:
         return None
     try:
         fields = parse_object(element.encode())
-        song_hash = names.song_hash_of(fields.get("hash", fields.get("songhash")))
-    except (InputError, ValueError, TypeError):
+        song_hash = names.song_hash_of(str(fields.get("hash", fields.get("songhash"))))
+    except (InputError, ValueError):
         return None
     options, model = services.settings.default_options, fields.get("model")
     asked = replace(options, model=model) if isinstance(model, str) and model else options

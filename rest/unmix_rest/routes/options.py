@@ -52,8 +52,8 @@ def read_options(fields: Mapping[str, Any], services: Services) -> SeparationOpt
         text = "only models are served whose weights anybody may use, and of this one that is not known"
         raise InputError(text, code="weights_not_open")
     stems = _stems(fields, card)
-    if stems or card:
-        check_stems(format, stems or card.sources)
+    if wanted := stems or (card.sources if card else ()):
+        check_stems(format, wanted)
     return SeparationOptions(
         model,
         stems,

@@ -9,7 +9,7 @@ to the mixdown, sample by sample. FFmpeg writes the tracks but knows no such box
 import json
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -86,11 +86,9 @@ def write_stem_mp4(path: Path, stems: Mapping[str, Path], go_on: Callable[[], No
     """
     clipped = 0
     with path.open("w+b") as file:
-        with ExitStack() as opened:
-            readers = [opened.enter_context(closing(iter(SongReader(each)))) for each in stems.values()]
-            output = opened.enter_context(av.open(file, "w", format="mp4", options=_MUXING))
+        with av.open(file, "w", format="mp4", options=_MUXING) as output:
             tracks = [_Track(output) for _ in range(1 + len(stems))]
-            for chunks in zip(*readers, strict=True):
+            for chunks in zip(*map(SongReader, stems.values()), strict=True):
                 go_on()
                 pcm = [np.rint(chunk * 32_768).astype(np.int32) for chunk in chunks]
                 total = np.sum(pcm, axis=0)
