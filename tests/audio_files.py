@@ -68,7 +68,8 @@ def encode(
         stream: Any = output.add_stream(codec or usual_codec, rate=sample_rate, layout=layout)
         stream.codec_context.bit_rate = 192_000  # of those that have one
         stream.codec_context.format = stream.codec_context.codec.audio_formats[0].name if codec else sample_format
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+        packed = np.ascontiguousarray(samples.T).reshape(1, -1)  # eight planes are more than PyAV can fill
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate, frame.time_base, frame.pts = sample_rate, Fraction(1, sample_rate), 0
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             output.mux(packet)

@@ -172,6 +172,14 @@ def test_surround_is_mixed_down_without_clipping_and_with_a_note(channels: int, 
     assert 20 * np.log10(decoded(wav(loud))[0].max() / 0.9) == pytest.approx(-quieter_db, abs=0.05)
 
 
+@pytest.mark.parametrize("kind", ["m4a", "flac"])
+def test_eight_channels_of_another_rate_are_a_song(kind: str) -> None:
+    """PyAV lists more planes of such a frame than there are."""
+    song = music(48_000, channels=8, sample_rate=48_000)
+    info = measure(BytesIO(encode(kind, song, sample_rate=48_000, layout="7.1")))
+    assert (info.channels, info.duration_seconds) == (8, pytest.approx(1, abs=0.03))
+
+
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 def test_every_width_of_sample_is_read(subtype: str) -> None:
     buffer = BytesIO()
