@@ -10,6 +10,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from unmix.audio.formats import MEDIA_TYPES, STEM_MP4
+
+#: What a stem can be written as.
+FORMATS = [format for format in MEDIA_TYPES if format != STEM_MP4]
+
 #: Muxer, codec and sample format of what the tests encode with PyAV.
 ENCODINGS = {
     "mp3": ("mp3", "libmp3lame", "fltp"),
@@ -27,6 +32,11 @@ ENCODINGS = {
     "wv": ("wv", "wavpack", "s16p"),
     "ac3": ("ac3", "ac3", "fltp"),
     "eac3": ("eac3", "eac3", "fltp"),
+    "wma": ("asf", "wmav2", "fltp"),
+    "avi": ("avi", "ac3", "fltp"),
+    "flv": ("flv", "libmp3lame", "fltp"),
+    "ts": ("mpegts", "aac", "fltp"),
+    "mpg": ("vob", "mp2", "s16"),
 }
 
 
@@ -43,16 +53,48 @@ def music(samples: int, *, channels: int = 2, seed: int = 0, sample_rate: int = 
     return np.asarray(0.5 * song / np.abs(song).max(), np.float32)
 
 
-def encode(kind: str, samples: NDArray[np.float32], *, sample_rate: int = 44_100, layout: str = "stereo") -> bytes:
-    """Encode (channels, time) with PyAV as one of `ENCODINGS`."""
-    muxer, codec, sample_format = ENCODINGS[kind]
+def encode(
+    kind: str,
+    samples: NDArray[np.float32],
+    *,
+    sample_rate: int = 44_100,
+    layout: str = "stereo",
+    codec: str | None = None,
+) -> bytes:
+    """Encode (channels, time) with PyAV as one of `ENCODINGS`, or with another codec."""
+    muxer, usual_codec, sample_format = ENCODINGS[kind]
     buffer = BytesIO()
     with av.open(buffer, "w", format=muxer) as output:
-        stream: Any = output.add_stream(codec, rate=sample_rate, layout=layout)
-        stream.codec_context.format = sample_format
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+        stream: Any = output.add_stream(codec or usual_codec, rate=sample_rate, layout=layout)
+        stream.codec_context.bit_rate = 192_000  # of those that have one
+        stream.codec_context.format = stream.codec_context.codec.audio_formats[0].name if codec else sample_format
+        packed = np.ascontiguousarray(samples.T).reshape(1, -1)  # eight planes are more than PyAV can fill
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate, frame.time_base, frame.pts = sample_rate, Fraction(1, sample_rate), 0
         for packet in [*stream.encode(frame), *stream.encode(None)]:
+            output.mux(packet)
+    return buffer.getvalue()
+
+
+def film(late_seconds: float, *, container: str, codec: str = "pcm_s16le", begins: float = 0.0) -> bytes:
+    """A film of three seconds whose sound begins later than its picture."""
+    buffer = BytesIO()
+    with av.open(buffer, "w", format=container) as output:
+        picture: Any = output.add_stream("mpeg4", rate=10)
+        picture.width = picture.height = 32
+        picture.pix_fmt = "yuv420p"
+        sound: Any = output.add_stream(codec, rate=44_100, layout="stereo")
+        packets = []
+        for number in range(30):
+            image = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24").reformat(format="yuv420p")
+            image.pts = round(10 * begins) + number
+            packets += picture.encode(image)
+        samples = np.ascontiguousarray(music(3 * 44_100)[:, : round((3 - late_seconds) * 44_100)])
+        frame = av.AudioFrame.from_ndarray(samples, "fltp", "stereo")
+        frame.sample_rate = 44_100
+        frame.pts = round((begins + late_seconds) * 44_100)
+        packets += [*picture.encode(None), *sound.encode(frame), *sound.encode(None)]
+        for packet in packets:
             output.mux(packet)
     return buffer.getvalue()
 

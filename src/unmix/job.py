@@ -56,7 +56,7 @@ class SeparationOptions(Growable):
     bits: int = 16  # of a sample, as the format has them
     start: float = 0.0  # in seconds; stems are of what lies between
     end: float | None = None  # None: the end of the song
-    bitrate_kbps: int | None = None  # of mp3
+    bitrate_kbps: int | None = None  # of lossy formats
     precision: str | None = None  # `exact` or `fast`
     overlap: float = 0.25  # of windows; as the next, see `unmix.audio.passes`
     shifts: int = 0

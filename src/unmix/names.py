@@ -7,7 +7,7 @@ that guards a path, a key or an object name stands here, so that nothing uncheck
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,7 +35,8 @@ _PIECE: Final = re.compile(r"(?P<start>[0-9]{15})-(?P<total>[0-9]{1,15})\.[0-9a-
 _STEM: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 #: What the name of a song may end with that says nothing of the song.
 _SONG_EXTENSION: Final = re.compile(
-    r"\.(mp3|wav|flac|m4a|mp4|aac|ogg|oga|opus|aiff?|w64|caf|wv|au|tta|ac3|mka|mkv|webm|wma)$", re.IGNORECASE
+    r"\.(mp3|wav|flac|m4a|mp4|aac|ogg|oga|opus|aiff?|w64|caf|wv|au|tta|ac3|mka|mkv|webm|wma|wmv|avi|flv|ts|mpe?g)$",
+    re.IGNORECASE,
 )
 #: What no file can have in its name on some system, and what makes a name look like another one: control characters,
 #: and those that turn the direction of writing.
@@ -48,8 +49,9 @@ SONG_HASH_LENGTH: Final = 64
 #: Stems that every client of the contract may ask for, whatever a model's sources are.
 CONTRACT_STEMS: Final = ("vocals", "drums", "bass", "other")
 VOCALS: Final = "vocals"
-#: The song less its vocals: a stem of every model that has `vocals`, though not one of its sources.
+#: The song less its vocals, as everybody calls it. The song less another source is called `no_` and that source.
 INSTRUMENTAL: Final = "instrumental"
+_LESS: Final = "no_"
 #: The small model in our package, the licence of its weights, and what is said wherever it is used.
 DEMO_MODEL: Final = "demo"
 DEMO_LICENCE: Final = "MIT"
@@ -57,7 +59,7 @@ DEMO_LABEL: Final = (
     "demo model: small, trained on synthetic songs only; it shows that everything works, not what htdemucs can do"
 )
 #: `base` is a typo in the contract's oldest text that clients copied.
-STEM_ALIASES: Final = {"base": "bass"}
+_STEM_ALIASES: Final = {"base": "bass", "no_base": "no_bass", "no_vocals": INSTRUMENTAL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,23 @@ def file_name(song_name: str | None, stem: str, extension: str) -> str:
     return f"{title} - {stem}.{extension}" if title else f"{stem}.{extension}"
 
 
+def stem_named(name: str, stems: Collection[str] = ()) -> str:
+    """Return the one name of the stem that somebody calls `name`; what is among `stems` is called as it is there."""
+    return name if name in stems else _STEM_ALIASES.get(name, name)
+
+
+def less_one(sources: Sequence[str]) -> dict[str, str]:
+    """Return the stems that are the song less one of these sources, and which one each lacks.
+
+    A source that is called like one of them is itself.
+    """
+    less = {INSTRUMENTAL if source == VOCALS else _LESS + source: source for source in sources}
+    return {stem: source for stem, source in less.items() if stem not in sources and is_stem(stem)}
+
+
 def stems_of(sources: Sequence[str]) -> tuple[str, ...]:
     """Return the stems that clients may ask for of a model with these sources; without asking they get the sources."""
-    if VOCALS in sources and INSTRUMENTAL not in sources:
-        return (*sources, INSTRUMENTAL)
-    return tuple(sources)
+    return (*sources, *less_one(sources))
 
 
 def song_hash_of(job_id: str) -> str:

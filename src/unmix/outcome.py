@@ -102,7 +102,7 @@ class Ran(Growable):
     weights_source: str = ""  # where the weights come from; empty, as the next, in documents of older workers
     weights_licence: str = ""  # what they may be used for, as their author says
     parts: RanParts | None = None  # None: the song was separated as a whole
-    bitrate_kbps: int | None = None  # of mp3; None for other formats, and in documents of older workers
+    bitrate_kbps: int | None = None  # of lossy formats; None for others, and in documents of older workers
 
     def gives(self, options: SeparationOptions) -> bool:
         """Tell whether the weights, precision and bit rate that `options` name are those that ran, if it is known."""

@@ -108,7 +108,9 @@ class Settings(BaseSettings):
     )
     threads: int = Field(0, ge=0, description="CPU threads of one worker's engine; 0: the processors that it may use.")
     cache_dir: Path = Field(Path("~/.cache/track-unmix"), description="Folder that keeps converted models.")
-    mp3_bitrate_kbps: int = Field(256, ge=32, le=320, description="Bit rate of mp3 stems where a job names none.")
+    mp3_bitrate_kbps: int = Field(
+        256, ge=32, le=320, description="Bit rate of stems as mp3, m4a or opus where a job names none."
+    )
 
     fetch: Literal["blmove", "blpop"] = Field(
         "blmove", description="How workers take work; `blpop` is the contract's literal form (see redis/README.md)."

@@ -162,13 +162,14 @@ def test_options_are_sent_and_kept(page: Page) -> None:
     page.locator("#options summary").click()
     page.get_by_label("Files").select_option("flac")
     for stem in ("Bass", "Other"):
-        page.get_by_label(stem).uncheck()
+        page.get_by_label(stem, exact=True).uncheck()
     expect(page.locator("#options-summary")).to_contain_text("Vocals, Drums as FLAC")
+    page.get_by_label("Without drums").check()
     page.reload()
-    expect(page.locator("#options-summary")).to_contain_text("Vocals, Drums as FLAC")
+    expect(page.locator("#options-summary")).to_contain_text("Vocals, Drums, Without drums as FLAC")
     choose(page, song("Two stems.wav", 143))
     done = wait_until_ready(page, "Two stems")
-    assert done.locator(".downloads a").all_inner_texts() == ["Vocals", "Drums", "All as zip"]
+    assert done.locator(".downloads a").all_inner_texts() == ["Vocals", "Drums", "Without drums", "All as zip"]
     assert ("format=flac" in sent[0].url, "stems=" in sent[0].url) == (True, True)
     expect(page.locator("#options-summary")).to_contain_text("for a song of 4 minutes on this server")
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 from player_pages import MadeJob, OpenPlayer, PlayerPage, noise, open_player, place_of, sounding, studio
@@ -201,10 +202,24 @@ def test_it_counts_in_where_beats_are_known(open_player: OpenPlayer) -> None:
 
 
 def test_a_stem_that_is_all_others_together_is_not_heard_twice(open_player: OpenPlayer) -> None:
-    job = MadeJob({**STEMS, "instrumental": STEMS["bass"]}, part_samples=200_000).finish()
-    player = open_player(job)
+    together = dict.fromkeys(("instrumental", "no_drums"), STEMS["bass"])
+    player = open_player(MadeJob({**STEMS, **together}, part_samples=200_000).finish())
     assert pressed(player, "Mute Instrumental")
+    assert pressed(player, "Mute Without drums")
     assert not pressed(player, "Mute Bass")
+
+
+def test_of_stems_that_are_all_others_together_one_is_heard(open_player: OpenPlayer) -> None:
+    stems = dict.fromkeys(("no_bass", "no_drums"), STEMS["bass"])
+    player = open_player(MadeJob(stems, part_samples=200_000).finish())
+    assert not pressed(player, "Mute Without drums")
+    assert pressed(player, "Mute Without bass")
+
+
+@pytest.mark.parametrize("format", ["m4a", "opus"])
+def test_of_finished_stems_that_it_does_not_play_it_says_what_to_do(format: str, open_player: OpenPlayer) -> None:
+    player = open_player(MadeJob({"vocals": STEMS["vocals"]}, format=format, has_parts=False).finish())
+    expect(player.page.get_by_role("status")).to_contain_text("Download them")
 
 
 def test_it_fits_a_phone_and_a_finger(open_player: OpenPlayer) -> None:

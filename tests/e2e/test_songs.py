@@ -20,6 +20,8 @@ from unmix import names
 from unmix.engine.sdr import sdr_db
 from unmix.local.demo import decode
 from unmix.names import hash_song, stem_object
+from unmix.settings import Settings
+from unmix_worker.elements import parse_element
 
 MakeStack = Callable[..., Stack]
 STEMS = {"vocals", "drums", "bass", "other"}
@@ -104,6 +106,16 @@ def test_a_foreign_push_of_a_stored_song_is_served(service: Stack, form: str) ->
     )
     service.wait_for(lambda: service.objects.stat(names.outcome_object(job_id)), "the outcome is there")
     assert service.wait_until_over(job_id)["status"] == "done"
+
+
+def test_a_foreign_push_of_a_model_that_is_not_there_is_a_job_that_failed(service: Stack) -> None:
+    element = {"hash": hash_song(make_song(4, seed=14)), "model": "spleeter"}
+    job_id = parse_element(json.dumps(element), Settings(model="demo")).job_id
+    _push(service, json.dumps(element))
+    service.wait_for(lambda: service.objects.stat(names.outcome_object(job_id)), "the outcome is there")
+    job = service.wait_until_over(job_id)
+    assert (job["status"], job["error_code"]) == ("failed", "unknown_model")
+    assert "demo" in job["error"]
 
 
 def test_junk_in_the_list_is_given_up_and_leaves_nothing_behind(service: Stack) -> None:

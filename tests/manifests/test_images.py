@@ -51,6 +51,10 @@ def dockerfile(request: pytest.FixtureRequest) -> Path:
     return path
 
 
+def test_the_dockerfile_that_is_built_where_none_is_named_is_the_workers() -> None:
+    assert (ROOT / "Dockerfile").resolve() == ROOT / "worker" / "Dockerfile"
+
+
 def test_hadolint_finds_nothing(dockerfile: Path) -> None:
     hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
     done = subprocess.run([hadolint, "--no-color", dockerfile], capture_output=True, text=True)

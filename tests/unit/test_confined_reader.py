@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from audio_files import ENCODINGS, encode, music, ogg_vorbis, wav
+from audio_files import ENCODINGS, encode, film, music, ogg_vorbis, wav
 from support import command_line, eventually
 from unmix.audio.confined_reader import ConfinedReader, reader_of
 from unmix.audio.song_reader import SongReader, measure, measured
@@ -31,6 +31,7 @@ SONGS: dict[str, Callable[[], bytes]] = {
     "resampled": lambda: encode("flac", music(100_000), sample_rate=48_000),
     "mono": lambda: encode("mp3", music(100_000, channels=1), layout="mono"),
     "surround": lambda: encode("flac", music(100_000, channels=6), layout="5.1"),
+    "film": lambda: film(0.5, container="matroska"),
     "cut": lambda: encode("mp3", music(400_000))[:20_000],
 }
 

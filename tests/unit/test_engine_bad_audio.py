@@ -93,13 +93,26 @@ def test_what_is_not_audio_is_refused(data: bytes) -> None:
         b"ffconcat version 1.0\nfile /etc/passwd\n",
         b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=audio 5004 RTP/AVP 0\n",
         an_avi_with(HLS),
-        b"FLV\x01\x05\x00\x00\x00\x09" + noise(1_000),
-        (b"G" + bytes(187)) * 20,
     ],
-    ids=["hls", "concat", "sdp", "hls in avi", "flv", "mpeg-ts"],
+    ids=["hls", "concat", "sdp", "hls in avi"],
 )
 def test_media_and_playlists_that_we_do_not_take_are_refused(data: bytes) -> None:
     assert code_of(data) == "unsupported_container"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        an_avi_with(b"LIST" + struct.pack("<I", len(HLS) + 4) + b"hdrl" + HLS),
+        b"FLV\x01\x05\x00\x00\x00\x09" + noise(1_000),
+        (b"G" + bytes(187)) * 20,
+        b"\x00\x00\x01\xba" + noise(1_000),
+        bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + noise(1_000),
+    ],
+    ids=["avi", "flv", "mpeg-ts", "mpeg-ps", "asf"],
+)
+def test_media_that_begin_well_and_hold_no_sound_are_refused(data: bytes) -> None:
+    assert code_of(data) in ("undecodable", "no_audio_frames")
 
 
 def test_only_the_demuxer_that_was_sniffed_may_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -321,6 +334,18 @@ def test_a_file_of_many_streams_is_refused() -> None:
         frame.sample_rate = SAMPLE_RATE
         output.mux(streams[0].encode(frame))
     assert code_of(buffer.getvalue()) == "too_many_streams"
+
+
+def test_streams_that_are_no_sound_are_as_many_as_they_like() -> None:
+    buffer = BytesIO()
+    with av.open(buffer, "w", format="matroska") as output:
+        stream = output.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono")
+        for number in range(20):
+            output.add_attachment(f"font{number}.ttf", "application/x-truetype-font", noise(100))
+        frame = av.AudioFrame.from_ndarray((music(SAMPLE_RATE, channels=1) * 9_999).astype(np.int16), "s16", "mono")
+        frame.sample_rate = SAMPLE_RATE
+        output.mux([*stream.encode(frame), *stream.encode(None)])
+    assert (accepted(buffer.getvalue()).samples, accepted(buffer.getvalue()).warnings) == (SAMPLE_RATE, ())
 
 
 def test_a_second_audio_stream_is_left_out_with_a_warning() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -15,11 +16,10 @@ from julius.resample import resample_frac
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audio_files import encode, music, wav
+from audio_files import FORMATS, encode, music, wav
 from demucs_models import FOUR, SIX, demucs, hdemucs, htdemucs, save_bag, save_ft, save_mdx, tiny_htdemucs
 from demucs_models import save_safetensors as save
 from engine_support import loaded
-from unmix.audio.formats import MEDIA_TYPES
 from unmix.audio.song_reader import SongReader
 from unmix.engine.backends import Backend, Precision
 from unmix.engine.models import LoadedModel, load_model
@@ -68,6 +68,34 @@ def test_every_stem_has_the_exact_length_of_the_song(
     separation = separator.separate_file(song, tmp_path / "out", format=format)
     assert separation.samples == samples
     assert {decoded(path).shape[1] for path in separation.stems.values()} == {samples}
+
+
+def test_all_stems_come_in_one_file_and_add_up_to_the_mixdown_in_it(
+    separator: Separator, song: Path, tmp_path: Path
+) -> None:
+    whole = separator.separate_file(song, tmp_path / "whole", format="flac")
+    told: list[tuple[int, int]] = []
+    packed = separator.separate_file(
+        song, tmp_path / "out", format="stem.mp4", on_progress=lambda done, total: told.append((done, total))
+    )
+    assert packed.stems == {"stems": tmp_path / "out" / "stems.stem.mp4"}
+    assert list((tmp_path / "out").iterdir()) == [tmp_path / "out" / "stems.stem.mp4"]
+    assert (packed.samples, packed.segments, packed.peaks) == (whole.samples, whole.segments, whole.peaks)
+    assert told[-1] == (whole.segments, whole.segments)
+    tracks = []
+    for index in range(5):
+        with av.open(tmp_path / "out" / "stems.stem.mp4") as opened:
+            frames = [frame.to_ndarray() for frame in opened.decode(audio=index)]
+            tracks.append(np.concatenate(frames, axis=1).astype(np.int32))
+    for track, stem in zip(tracks[1:], whole.stems.values(), strict=True):
+        assert np.array_equal(track, decoded(stem) * 32_768)
+    assert np.array_equal(tracks[0], np.sum(tracks[1:], axis=0).clip(-32_768, 32_767))
+
+
+def test_two_stems_are_none_of_a_file_of_four(separator: Separator, song: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        separator.separate_file(song, tmp_path / "out", stems=["vocals", "drums"], format="stem.mp4")
+    assert caught.value.code == "unknown_format"
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.2])
@@ -258,7 +286,7 @@ def broken(mixtures: Tensor) -> Tensor:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("full", [["vocals"], FOUR], ids=["one", "all"])
-@pytest.mark.parametrize("format", MEDIA_TYPES)
+@pytest.mark.parametrize("format", FORMATS)
 def test_a_disk_that_fills_up_leaves_no_file_and_a_separator_that_works(
     format: str, full: list[str], separator: Separator, song: Path, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""Stems beyond the model's own estimates: the instrumental, and sources that add up to their song."""
+"""Stems beyond the model's own estimates: the song less one of its sources, and sources that add up to their song."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -87,9 +87,41 @@ def test_karaoke_from_a_bag_runs_only_the_model_of_the_vocals(song: Path, tmp_pa
     assert distance(song, *karaoke.stems.values()) <= 2 * ROUNDING + SLACK
 
 
+def test_every_source_and_the_song_less_it_add_up_to_the_song(separator: Separator, song: Path, tmp_path: Path) -> None:
+    less = {"drums": "no_drums", "bass": "no_bass", "other": "no_other", "vocals": "instrumental"}
+    stems = separator.separate_file(song, tmp_path / "out", stems=[*FOUR, *less.values()], format="wav").stems
+    assert list(stems) == [*FOUR, *less.values()]
+    for source, rest in less.items():
+        assert distance(song, stems[source], stems[rest]) <= 2 * ROUNDING + SLACK
+
+
+def test_the_song_less_one_source_of_a_bag_runs_only_the_model_of_that_source(song: Path, tmp_path: Path) -> None:
+    save_ft(tmp_path)
+    separator = separator_of("htdemucs_ft", tmp_path)
+    bass = separator.separate_file(song, tmp_path / "bass", stems=["bass"])
+    rest = separator.separate_file(song, tmp_path / "rest", stems=["no_bass"])
+    assert list(rest.stems) == ["no_bass"]
+    assert rest.segments == bass.segments
+
+
+def test_a_stem_of_two_names_comes_once_and_under_the_first(separator: Separator, song: Path, tmp_path: Path) -> None:
+    separation = separator.separate_file(song, tmp_path / "out", stems=["no_vocals", "instrumental", "no_base"])
+    assert list(separation.stems) == ["instrumental", "no_bass"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["instrumental.mp3", "no_bass.mp3"]
+
+
+def test_a_source_that_is_called_as_the_song_less_another_is_given_as_it_is(song: Path, tmp_path: Path) -> None:
+    small(tmp_path, ["vocals", "no_vocals"])
+    separator = separator_of("small", tmp_path)
+    whole = separator.separate_file(song, tmp_path / "whole", format="wav")
+    alone = separator.separate_file(song, tmp_path / "alone", stems=["no_vocals"], format="wav")
+    assert alone.stems["no_vocals"].read_bytes() == whole.stems["no_vocals"].read_bytes()
+    assert distance(song, *whole.stems.values()) > 0.01
+
+
 def test_a_model_without_vocals_has_no_instrumental(song: Path, tmp_path: Path) -> None:
     small(tmp_path, ["drums", "bass"])
-    with pytest.raises(InputError, match=r"it has drums, bass$") as caught:
+    with pytest.raises(InputError, match=r"it has drums, bass, no_drums, no_bass$") as caught:
         separator_of("small", tmp_path).separate_file(song, tmp_path / "out", stems=["instrumental"])
     assert caught.value.code == "unknown_stem"
 

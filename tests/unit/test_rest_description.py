@@ -117,6 +117,8 @@ def test_every_answer_that_is_described_is_given(rest: Rest) -> None:
     client.delete(f"/apiv1/remove/{job_id}/drums")
     client.get(f"/apiv1/remove/{job_id}")
     client.delete(f"/apiv1/remove/{rest.post_form(OTHER_SONG).json['hash']}")
+    for ask in (client.get, client.delete):
+        ask(f"/apiv1/remove?hash={rest.post_form(OTHER_SONG).json['hash']}")
     failed = rest.post_form(OTHER_SONG).json["hash"]
     rest.finish(failed, status=JobStatus.FAILED, error_code="undecodable", error="damaged")
     for path in ("queue", "failed", "models", "jobs", "openapi.json", "docs", "docs.css"):

@@ -37,6 +37,7 @@ CHANGES = [
     *(
         ("GET", f"/apiv1/remove/{JOB_ID}"),
         ("GET", f"/apiv1/remove/{JOB_ID}/vocals"),
+        ("GET", f"/apiv1/remove?hash={JOB_ID}"),
         ("HEAD", f"/apiv1/remove/{JOB_ID}"),
     ),
     *(

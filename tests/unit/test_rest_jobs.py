@@ -1,5 +1,7 @@
 """`GET /apiv1/jobs/<job_id>` and `GET /apiv1/queue`; `test_rest_cancel` and `test_rest_failed` do the rest."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -235,3 +237,18 @@ def test_what_is_no_job_is_counted_and_not_shown(rest: Rest, redis_url: str) -> 
     with redis.Redis.from_url(redis_url) as client:
         client.lpush("toWorker", b"\xff\xfe", "../../etc/passwd", JOB_ID, "<script>")
     assert rest.client.get("/apiv1/queue").json == {"queue": [JOB_ID], "total": 4, "running": []}
+
+
+def test_json_that_names_a_song_is_shown_as_the_job_that_it_asks_for(rest: Rest, redis_url: str) -> None:
+    elements = (
+        {"hash": JOB_ID, "model": None, "callback": {"url": "http://10.0.0.1/"}},
+        {"songhash": JOB_ID, "model": "spleeter"},
+        {"hash": 5},
+        {"hash": "../x"},
+        {"hash": JOB_ID, "more": "x" * 20_000},
+    )
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush("toWorker", *(json.dumps(element) for element in elements), "[]", "[" * 10_000)
+    options = rest.settings.default_options
+    other = replace(options, model="spleeter").job_id(JOB_ID, options)
+    assert rest.client.get("/apiv1/queue").json == {"queue": [JOB_ID, other], "total": 7, "running": []}

@@ -267,7 +267,10 @@ def test_models_are_told_as_far_as_workers_announced_them(rest: Rest) -> None:
     demo = rest.client.get("/apiv1/models").json["models"][0]
     assert (demo["announced"], demo["memory_mb"]) == (True, 250)
     assert datetime.fromisoformat(demo["announced_at"]).tzinfo is UTC
-    assert demo["stems"] == ["drums", "bass", "other", "vocals", "instrumental"]
+    assert demo["stems"] == [
+        *("drums", "bass", "other", "vocals"),
+        *("no_drums", "no_bass", "no_other", "instrumental"),
+    ]
     assert demo["weights"] == {"sha256": "ab" * 32, "source": None, "licence": None}
     rest.queue.models.announce(replace(DEMO_CARD, weights_sha256="cd" * 32))
     assert rest.client.get("/apiv1/models").json["models"][0]["memory_mb"] is None
@@ -284,7 +287,9 @@ def test_stems_that_are_none_are_answered_with_those_there_are(rest: Rest, stems
     rest.queue.models.announce(DEMO_CARD)
     answer = send(rest, stems=stems)
     assert (answer.status_code, answer.json["code"]) == (422, "unknown_stem")
-    assert answer.json["detail"] == "the stems of this model are: drums, bass, other, vocals, instrumental"
+    assert answer.json["detail"] == (
+        "the stems of this model are: drums, bass, other, vocals, no_drums, no_bass, no_other, instrumental"
+    )
 
 
 def test_a_file_name_that_is_not_utf_8_is_told_from_a_broken_form(rest: Rest) -> None:

@@ -1,5 +1,6 @@
 """The options of a job: what makes another one of the same song, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,24 @@ def test_karaoke_is_a_job_of_its_own(rest: Rest) -> None:
     request = rest.ledger.request(job_id)
     assert request is not None
     assert request.options.stems == ("vocals", "instrumental")
+
+
+@pytest.mark.parametrize("is_announced", [False, True])
+def test_the_song_less_one_stem_is_a_job_by_whichever_name_it_is_asked_for(rest: Rest, is_announced: bool) -> None:
+    if is_announced:
+        rest.queue.models.announce(DEMO_CARD)
+    karaoke = rest.post_form(SONG, stems="instrumental").json["hash"]
+    assert rest.post_form(SONG, stems="No_Vocals").json["hash"] == karaoke
+    assert rest.post_json(SONG, stems=["no_vocals", "instrumental"]).json["hash"] == karaoke
+    bassless = rest.post_form(SONG, stems="no_base").json["hash"]
+    assert rest.client.get(f"/apiv1/jobs/{bassless}").json["options"]["stems"] == ["no_bass"]
+
+
+def test_a_model_has_the_song_less_each_source_of_its_own(rest: Rest) -> None:
+    rest.queue.models.announce(replace(DEMO_CARD, sources=("drums", "no_vocals", "vocals")))
+    assert rest.post_form(SONG, stems="no_guitar").json["code"] == "unknown_stem"
+    job_id = rest.post_form(SONG, stems="no_drums,no_vocals").json["hash"]
+    assert rest.client.get(f"/apiv1/jobs/{job_id}").json["options"]["stems"] == ["no_drums", "no_vocals"]
 
 
 def test_mixture_consistency_makes_another_job_and_leaving_it_out_is_to_say_false(rest: Rest) -> None:
@@ -160,8 +179,32 @@ def test_ways_that_there_are_not_are_refused_and_nothing_is_stored(
 
 
 def test_the_refusal_of_a_bit_rate_says_which_format_has_one(rest: Rest) -> None:
-    assert "only mp3" in rest.post_json(SONG, format="flac", bitrate_kbps=192).json["detail"]
-    assert "320" in rest.post_json(SONG, bitrate_kbps=321).json["detail"]
+    assert "only mp3, m4a, opus" in rest.post_json(SONG, format="flac", bitrate_kbps=192).json["detail"]
+    assert "320" in rest.post_json(SONG, format="opus", bitrate_kbps=321).json["detail"]
+
+
+def test_stems_as_m4a_and_opus_are_jobs_of_their_own(rest: Rest) -> None:
+    jobs = {rest.post_form(SONG, format=format).json["hash"] for format in ("m4a", "opus", "mp3")}
+    jobs |= {rest.post_form(SONG, format=format, bitrate_kbps="128").json["hash"] for format in ("m4a", "opus")}
+    assert len(jobs) == 5
+    assert rest.post_json(SONG, format="m4a", bitrate_kbps=256).json["hash"] in jobs  # the usual one
+    assert rest.post_json(SONG, format="ogg").json["code"] == "unknown_format"
+    assert rest.post_json(SONG, format="m4a", bits=24).json["code"] == "unknown_bits"
+
+
+def test_a_file_of_all_stems_is_a_job_of_a_model_with_four_or_of_four_that_are_named(rest: Rest) -> None:
+    rest.queue.models.announce(DEMO_CARD)
+    rest.queue.models.announce(
+        replace(DEMO_CARD, name="htdemucs", sources=("drums", "bass", "other", "vocals", "piano"))
+    )
+    assert rest.post_form(SONG, format="stem.mp4").json["hash"] != hash_song(SONG)
+    four = {"stems": "no_drums,drums,no_bass,bass", "format": "stem.mp4", "model": "htdemucs"}
+    assert rest.post_form(SONG, **four).status_code == 200
+    for fields in ({"stems": "vocals,instrumental"}, {"model": "htdemucs"}, {"stems": "vocals,vocals,drums,bass"}):
+        answer = rest.post_form(SONG, format="stem.mp4", **fields)
+        assert (answer.status_code, answer.json["code"]) == (422, "unknown_format")
+        assert "4 stems" in answer.json["detail"]
+    assert rest.post_form(SONG, format="stem.mp4", bitrate_kbps="256").json["code"] == "unknown_bitrate"
 
 
 def test_a_region_is_another_job_of_the_song(rest: Rest) -> None:

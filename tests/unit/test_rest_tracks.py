@@ -54,13 +54,28 @@ def test_a_get_of_a_stem_may_carry_null(done: Rest) -> None:
     assert answer.data == STEMS["drums"]
 
 
-@pytest.mark.parametrize(("format", "media_type"), [("wav", "audio/wav"), ("flac", "audio/flac")])
+@pytest.mark.parametrize(
+    ("format", "media_type"),
+    [("wav", "audio/wav"), ("flac", "audio/flac"), ("m4a", "audio/mp4"), ("opus", "audio/ogg")],
+)
 def test_stems_of_other_formats_say_what_they_are(rest: Rest, format: str, media_type: str) -> None:
     job_id = rest.post_form(SONG, format=format).json["hash"]
     rest.finish(job_id, {"vocals": b"voice"})
     answer = rest.client.get(f"/apiv1/track/{job_id}/vocals.{format}")
     assert (answer.data, answer.content_type) == (b"voice", media_type)
     assert answer.headers["Content-Disposition"] == f'attachment; filename="vocals.{format}"'
+
+
+def test_a_file_of_all_stems_is_found_by_its_name_with_and_without_extension(rest: Rest) -> None:
+    job_id = rest.post_form(SONG, format="stem.mp4").json["hash"]
+    rest.finish(job_id, {"stems": b"all of them"})
+    (url,) = (stem["url"] for stem in rest.client.get(f"/apiv1/jobs/{job_id}").json["stems"].values())
+    assert url == f"/apiv1/track/{job_id}/stems.stem.mp4"
+    for path in (url, f"/apiv1/track/{job_id}/stems"):
+        answer = rest.client.get(path, headers={"Range": "bytes=4-5"})
+        assert (answer.status_code, answer.data, answer.content_type) == (206, b"of", "audio/mp4")
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="stems.stem.mp4"'
+    assert rest.client.get(f"/apiv1/track/{job_id}/stems.mp4").status_code == 400
 
 
 def test_head_is_as_get_without_the_body(done: Rest) -> None:
@@ -130,8 +145,24 @@ def test_the_instrumental_is_a_stem_like_any_other(rest: Rest) -> None:
     assert f"output/{job_id}-instrumental.mp3" not in rest.stored()
 
 
-def test_an_instrumental_that_nobody_asked_for_is_404(done: Rest) -> None:
-    assert done.client.get(f"/apiv1/track/{JOB_ID}/instrumental").status_code == 404
+@pytest.mark.parametrize("stem", ["instrumental", "no_vocals", "no_drums", "no_base"])
+def test_an_instrumental_that_nobody_asked_for_is_404(stem: str, done: Rest) -> None:
+    assert done.client.get(f"/apiv1/track/{JOB_ID}/{stem}").status_code == 404
+
+
+def test_the_song_less_one_stem_is_found_by_both_of_its_names(rest: Rest) -> None:
+    job_id = rest.post_form(SONG, stems="no_vocals,no_bass").json["hash"]
+    rest.finish(job_id, {"instrumental": b"band", "no_bass": b"all but one"})
+    assert rest.client.get(f"/apiv1/track/{job_id}/no_vocals.mp3").data == b"band"
+    assert rest.client.get(f"/apiv1/track?hash={job_id}&track=instrumental").data == b"band"
+    assert rest.client.get(f"/apiv1/track/{job_id}/no_base").data == b"all but one"
+    assert rest.client.get(f"/apiv1/track/{job_id}/no_guitar").status_code == 400
+
+
+def test_a_source_that_is_called_as_the_song_less_another_is_found(rest: Rest) -> None:
+    job_id = rest.post_form(SONG, stems="vocals").json["hash"]
+    rest.finish(job_id, {"vocals": b"voice", "no_vocals": b"band"})
+    assert rest.client.get(f"/apiv1/track/{job_id}/no_vocals").data == b"band"
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
@@ -151,6 +182,22 @@ def test_a_job_is_removed_with_all_that_it_has(done: Rest, method: str) -> None:
     assert done.stored() == []
     assert done.client.get(f"/apiv1/jobs/{JOB_ID}").status_code == 404
     assert done.client.open(f"/apiv1/remove/{JOB_ID}", method=method).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_what_is_removed_can_be_named_in_the_query_as_old_clients_do(done: Rest, method: str) -> None:
+    def remove(query: str) -> int:
+        return done.client.open(f"/apiv1/remove?{query}", method=method).status_code
+
+    assert remove(f"hash={JOB_ID}&track=vocals.mp3") == 200
+    assert done.client.get(f"/apiv1/track/{JOB_ID}/vocals").status_code == 404
+    assert remove(f"track={JOB_ID}-drums") == 200
+    assert done.client.get(f"/apiv1/track/{JOB_ID}/drums").status_code == 404
+    assert done.client.get(f"/apiv1/jobs/{JOB_ID}").status_code == 200
+    assert [remove(query) for query in ("", "track=vocals", "hash=", "hash=../x")] == [400, 400, 400, 404]
+    assert remove(f"file_id={JOB_ID}&component=banana") == 400
+    assert remove(f"file_id={JOB_ID}") == 200
+    assert done.stored() == []
 
 
 def test_a_removed_job_waits_no_more_and_its_worker_has_lost_its_lease(rest: Rest) -> None:

@@ -55,7 +55,14 @@ def test_another_allowed_model_is_another_job() -> None:
     assert push.job_id != SONG
 
 
-def test_a_model_that_is_not_allowed_is_refused() -> None:
+def test_a_model_that_is_not_allowed_here_is_a_job_of_its_own_that_can_only_fail() -> None:
+    push = parse_element(json.dumps({"hash": SONG, "model": "spleeter"}), SETTINGS)
+    assert (push.options.model, push.is_of_unknown_model) == ("spleeter", True)
+    assert push.job_id.startswith(f"{SONG}.")
+    assert not parse_element(json.dumps({"hash": SONG, "model": "htdemucs"}), SETTINGS).is_of_unknown_model
+
+
+def test_what_can_be_no_model_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         parse_element(json.dumps({"hash": SONG, "model": "/etc/passwd"}), SETTINGS)
     assert caught.value.code == "unknown_model"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unmix.audio.ear import Heard
+from unmix.audio.formats import LOSSY
 from unmix.audio.level import Level
 from unmix.audio.music import music_of
 from unmix.audio.peaks import of_song
@@ -197,7 +198,7 @@ def _ran(separator: Separator, task: SeparationTask, duration_seconds: float, se
         processing_seconds=round(seconds, 3),
         weights_source=model.weights_source,
         weights_licence=model.weights_licence,
-        bitrate_kbps=task.bitrate_kbps if task.format == "mp3" else None,
+        bitrate_kbps=task.bitrate_kbps if task.format in LOSSY else None,
     )
 
 

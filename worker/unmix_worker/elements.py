@@ -4,6 +4,7 @@ A foreign element is a bare song hash, or JSON such as `{"hash": â€¦, "model": â
 refused here, by its form alone, before any store or key is touched. JSON is read as strictly as REST reads it.
 """
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from unmix.strict_json import parse_object
 
 #: No element of the contract is longer; one with audio inside is.
 MAX_ELEMENT_CHARACTERS: Final = 16_384
+#: What a model can be called.
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +30,15 @@ class PushedJob:
     options: SeparationOptions
     callbacks: tuple[Callback, ...] = ()
     warnings: tuple[str, ...] = ()
+    is_of_unknown_model: bool = False  # it can only fail; whoever asks for it is to be told
 
 
 def parse_element(element: str, settings: Settings) -> PushedJob:
     """Return the job that `element` asks for.
 
     Raises:
-        InputError: it names no job (`bad_hash`), carries audio (`audio_in_element`), or names a model that is not
-            allowed here (`unknown_model`).
+        InputError: it names no job (`bad_hash`), carries audio (`audio_in_element`), or names as its model what can be
+            the name of none (`unknown_model`).
     """
     if names.is_job_id(element):
         return PushedJob(element, settings.default_options)
@@ -46,13 +50,13 @@ def parse_element(element: str, settings: Settings) -> PushedJob:
         raise InputError("an element must not carry audio: put the song into the store", code="audio_in_element")
 
     options = settings.default_options
-    if fields.get("model"):
-        if fields["model"] not in settings.allowed_models:
-            raise InputError("the element names a model that is not allowed here", code="unknown_model")
-        options = replace(options, model=fields["model"])
+    if model := fields.get("model"):
+        if not isinstance(model, str) or not _MODEL.fullmatch(model):
+            raise InputError("the element names as its model what can be none", code="unknown_model")
+        options = replace(options, model=model)
     callbacks, warnings = _callbacks(fields.get("callback"), settings)
     job_id = options.job_id(names.song_hash_of(song_hash), settings.default_options)
-    return PushedJob(job_id, options, callbacks, warnings)
+    return PushedJob(job_id, options, callbacks, warnings, options.model not in settings.allowed_models)
 
 
 def _json_fields(element: str) -> dict[str, Any]:

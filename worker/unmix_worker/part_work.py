@@ -22,6 +22,7 @@ from unmix.audio.level import Level, measuring
 from unmix.audio.passes import OVERLAP
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import AudioInfo, measured
+from unmix.audio.stem_mp4 import as_wanted, written_first
 from unmix.engine.parts import PART_STRIDES, MadePart, PartGrid, PartMaker
 from unmix.engine.passes import Passes
 from unmix.engine.separator import Separator, clip_warnings
@@ -98,8 +99,9 @@ class PartWork:
         Returns them, their peaks, what was heard in them, and what is wrong with them.
         """
         task, count = self._task, len(self._grid)
-        paths = {stem: Path(task.out) / f"{stem}.{task.format}" for stem in self._names}
-        options = {"format": task.format, "bits": task.bits, "bitrate_kbps": task.bitrate_kbps}
+        written, listed = written_first(Path(task.out), self._names, task.format)
+        paths = dict(zip(self._names, listed, strict=True))
+        options = {"format": written, "bits": task.bits, "bitrate_kbps": task.bitrate_kbps}
         with (
             torch.inference_mode(),
             stem_writers(list(paths.values()), StemWriter, **options) as opened,
@@ -122,7 +124,8 @@ class PartWork:
         clipped_samples = {stem: writer.clipped for stem, writer in writers.items()}
         peaks = {stem: writer.peaks for stem, writer in writers.items()}
         heard = {stem: writer.heard() for stem, writer in writers.items()}
-        return paths, peaks, heard, (*self._warnings, *clip_warnings(clipped_samples))
+        delivery, wrong = as_wanted(paths, task.format, lambda: emit(self._progress(joiner)))
+        return delivery, peaks, heard, (*self._warnings, *clip_warnings(clipped_samples), *wrong)
 
     def help(self, emit: Emit, receive: Receive) -> None:
         """Make what is asked for until nothing is."""

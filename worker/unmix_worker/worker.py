@@ -130,6 +130,9 @@ class Worker:
             request: JobRequest | None = None
             try:
                 request = self._request(push, claim, ledger)
+                if push.is_of_unknown_model and ledger.outcome(request) is None:
+                    known = ", ".join(self._settings.allowed_models)
+                    raise EngineError(f"the models of this service are: {known}", code="unknown_model")
                 self._run_job(request, claim, ledger, lease, shutdown)
             except Released:
                 self._queue.release(claim)

@@ -4,6 +4,7 @@ A job is cancelled or submitted again in the object store first, which knows wha
 """
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlencode
 
@@ -16,6 +17,7 @@ from unmix.job import JobRequest, JobStatus
 from unmix.ledger.ledger import utc_now
 from unmix.outcome import Outcome
 from unmix.queue.job_list import JobFilter
+from unmix.strict_json import parse_object
 from unmix_rest.answer_shapes import Changed, Failure, Failures, JobPage, Waiting
 from unmix_rest.http.answers import json_answer, old_answer
 from unmix_rest.routes.events import wait_for_end, wait_seconds
@@ -28,6 +30,8 @@ log = structlog.get_logger()
 #: Jobs in a list if the client does not say how many, and at most.
 _LISTED: Final = 50
 MOST_LISTED: Final = 200
+#: Elements of the queue that are longer no worker takes.
+_MAX_ELEMENT_CHARACTERS: Final = 16_384
 
 
 def jobs(services: Services) -> Response:
@@ -60,7 +64,7 @@ def queue(services: Services) -> Response:
     offset, limit = page()
     elements, total = services.queue.views.waiting(offset=offset, limit=limit)
     # Others may push anything: only what names a job is shown, all of it is counted.
-    waiting = tuple(element for element in elements if names.is_job_id(element))
+    waiting = tuple(job_id for element in elements if (job_id := _job_of(element, services)))
     return old_answer(Waiting(waiting, total, tuple(services.queue.views.running())))
 
 
@@ -69,6 +73,22 @@ def failed(services: Services) -> Response:
     offset, limit = page()
     job_ids, total = services.queue.views.failed(offset=offset, limit=limit)
     return json_answer(Failures(tuple(_failure(job_id, services) for job_id in job_ids), total))
+
+
+def _job_of(element: str, services: Services) -> str | None:
+    """Return the id of the job that an element of the queue asks for: mostly it is that, older clients push JSON."""
+    if names.is_job_id(element):
+        return element
+    if len(element) > _MAX_ELEMENT_CHARACTERS:
+        return None
+    try:
+        fields = parse_object(element.encode())
+        song_hash = names.song_hash_of(str(fields.get("hash", fields.get("songhash"))))
+    except (InputError, ValueError):
+        return None
+    options, model = services.settings.default_options, fields.get("model")
+    asked = replace(options, model=model) if isinstance(model, str) and model else options
+    return asked.job_id(song_hash, options)
 
 
 def _asked(name: str) -> str | None:

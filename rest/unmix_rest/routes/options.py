@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from unmix import names
-from unmix.audio.formats import check_bitrate, check_format
+from unmix.audio.formats import check_bitrate, check_format, check_stems
 from unmix.audio.passes import check_passes
 from unmix.errors import InputError
 from unmix.job import PRECISIONS, SeparationOptions
@@ -51,9 +51,12 @@ def read_options(fields: Mapping[str, Any], services: Services) -> SeparationOpt
     if not is_offered(model, card, services.settings):
         text = "only models are served whose weights anybody may use, and of this one that is not known"
         raise InputError(text, code="weights_not_open")
+    stems = _stems(fields, card)
+    if wanted := stems or (card.sources if card else ()):
+        check_stems(format, wanted)
     return SeparationOptions(
         model,
-        _stems(fields, card),
+        stems,
         format,
         weights_sha256=card.weights_sha256 if card else None,
         mixture_consistency=flag_field(fields, "mixture_consistency"),
@@ -69,10 +72,11 @@ def read_options(fields: Mapping[str, Any], services: Services) -> SeparationOpt
 
 def _stems(fields: Mapping[str, Any], card: ModelCard | None) -> tuple[str, ...]:
     """Read the stems that are wanted; none are all sources, and so is each of them by name."""
+    sources = card.sources if card else ()
     given = [name.lower() for name in list_field(fields, "stems")]
-    stems = tuple(dict.fromkeys(names.STEM_ALIASES.get(name, name) for name in given))
-    offered = names.stems_of(card.sources) if card else None
+    stems = tuple(dict.fromkeys(names.stem_named(name, sources) for name in given))
+    offered = names.stems_of(sources) if card else None
     if not all(map(names.is_stem, stems)) or not (offered is None or set(stems) <= set(offered)):
         known = f"the stems of this model are: {', '.join(offered)}" if offered else "no stem is called like this"
         raise InputError(known, code="unknown_stem")
-    return () if card and set(stems) == set(card.sources) else stems
+    return () if card and set(stems) == set(sources) else stems

@@ -4,10 +4,12 @@ They describe what `unmix_rest.routes` and `unmix_rest.http` read, for `unmix_re
 Where a rule cannot be said in a schema (which stems a model has), the text says it.
 """
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from unmix.audio.formats import MEDIA_TYPES, MP3_BITRATES_KBPS
+from unmix.audio.formats import BITRATES_KBPS, LOSSY, MEDIA_TYPES
 from unmix.audio.passes import MOST_SHIFTS, OVERLAPS
 from unmix.callbacks.events import ENDS
 from unmix.job import MAX_LABELS, PRECISIONS, JobStatus
@@ -31,7 +33,7 @@ VARIABLES: Final[Mapping[str, tuple[Mapping[str, Any], str]]] = {
     ),
     "upload_id": ({"type": "string", "pattern": "^[0-9]{10}-[0-9a-f]{32}$"}, "`upload_id` of a ticket"),
     "track": (
-        {"type": "string", "pattern": r"^[a-z][a-z0-9_]{0,31}(\.(mp3|wav|flac))?$"},
+        {"type": "string", "pattern": rf"^[a-z][a-z0-9_]{{0,31}}(\.({'|'.join(map(re.escape, MEDIA_TYPES))}))?$"},
         "a stem, such as `vocals` or `vocals.mp3`",
     ),
     "stem": (
@@ -93,6 +95,7 @@ STEM_IN_QUERY: Final = (
     Parameter("hash", VARIABLES["job_id"][0], VARIABLES["job_id"][1] + "; or as `file_id`", is_required=True),
     Parameter("track", VARIABLES["track"][0], VARIABLES["track"][1] + "; or as `component`", is_required=True),
 )
+REMOVED_IN_QUERY: Final = (STEM_IN_QUERY[0], replace(STEM_IN_QUERY[1], is_required=False))
 
 _URL: Final = {"type": "string", "format": "uri", "maxLength": MAX_URL_CHARACTERS}
 _CALLBACK: Final = {
@@ -110,7 +113,10 @@ _CALLBACK: Final = {
     },
     "required": ["url"],
 }
-_STEMS_TEXT: Final = "which stems; all sources of the model where there are none"
+_STEMS_TEXT: Final = (
+    "which stems: sources of the model, `no_drums` and the like for the song less one of them, and `instrumental`, "
+    "which is `no_vocals`; all sources where there are none"
+)
 _LABELS_TEXT: Final = f"what to find the job by: up to {MAX_LABELS} of 100 characters"
 
 
@@ -133,7 +139,7 @@ _OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "stems": _list(_STEMS_TEXT),
     "format": {"enum": [*MEDIA_TYPES, "", None], "description": "of the stems"},
     "bits": _number("integer", "of a sample: 16, 24 (wav, flac) or 32 (wav)", minimum=16, maximum=32),
-    "bitrate_kbps": _number("integer", "of mp3", enum=[*MP3_BITRATES_KBPS, *map(str, MP3_BITRATES_KBPS), None]),
+    "bitrate_kbps": _number("integer", f"of {', '.join(LOSSY)}", enum=[*BITRATES_KBPS, *map(str, BITRATES_KBPS), None]),
     "precision": {"enum": [*PRECISIONS, None], "description": "float32, or bfloat16 where there is hardware for it"},
     "overlap": _number("number", "of the windows", minimum=OVERLAPS[0], maximum=OVERLAPS[1]),
     "shifts": _number("integer", "average so many estimates", minimum=0, maximum=MOST_SHIFTS),

@@ -241,6 +241,12 @@ ROUTES: Final = (
         answers=(Answer("it is gone", Removed),),
     ),
     Route(
+        "/apiv1/remove", ("GET", "DELETE"), tracks.remove_by_query,
+        scope=Scope.DELETE, parameters=parameters.REMOVED_IN_QUERY,
+        errors=(*errors.STEM, "missing_field", *errors.QUEUE, *errors.STORE_WRITTEN),
+        answers=(Answer("it is gone", {"type": "object", "required": ["hash", "reason"]}),),
+    ),
+    Route(
         "/apiv1/session", ("GET",), session.session,
         scope=Scope.PUBLIC, errors=errors.STORE, answers=(Answer("who the browser is", SessionView),),
     ),

@@ -1,4 +1,4 @@
-"""`/apiv1/track/…`, `…/stems.zip` and `/apiv1/remove/…`: hand a stem out, or all; take one or a whole job away.
+"""`/apiv1/track…`, `…/stems.zip` and `/apiv1/remove…`: hand a stem out, or all; take one or a whole job away.
 
 Only what the outcome document names is served: never the copies under the contract's names, which are written after
 it. Removal begins with the request document, so that nothing becomes owed again on the way.
@@ -35,8 +35,7 @@ def track(services: Services, job_id: str, track: str) -> Response:
 
 def track_by_query(services: Services) -> Response:
     """Hand out the stem that the query names."""
-    job_id = request.args.get("hash") or request.args.get("file_id")
-    track = request.args.get("track") or request.args.get("component")
+    job_id, track = _in_query()
     if not job_id or not track:
         raise InputError("the query has to name hash and track", code="missing_field")
     return _send(checked(job_id), track, services)
@@ -58,10 +57,27 @@ def remove_job(services: Services, job_id: str) -> Response:
     return old_answer(Removed(job_id, "Song and stems removed"))
 
 
+def remove_by_query(services: Services) -> Response:
+    """Remove the stem that the query names, or the job if it names no stem."""
+    job_id, track = _in_query()
+    if not job_id:
+        raise InputError("the query has to name hash, and may name track", code="missing_field")
+    return remove_stem(services, job_id, track) if track else remove_job(services, job_id)
+
+
 def delete_job(services: Services, job_id: str) -> Response:
     """Cancel a job that is not over, and remove it with all that belongs to it alone."""
     _remove(checked(job_id), services)
     return Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _in_query() -> tuple[str | None, str | None]:
+    """Return the job and the stem that the query names, which one old server has in one, as their object is called."""
+    job_id = request.args.get("hash") or request.args.get("file_id")
+    track = request.args.get("track") or request.args.get("component")
+    if not job_id and track and "-" in track:
+        job_id, _, track = track.partition("-")
+    return job_id, track
 
 
 def _send(job_id: str, track: str, services: Services) -> Response:
@@ -141,9 +157,10 @@ def _find(job_id: str, track: str, services: Services) -> tuple[JobRequest, Outc
         InputError: the job cannot have such a stem.
         NotFoundError: it has it not, or not yet.
     """
-    stem, extension = _stem_of(track)
+    name, extension = _name_and_extension(track)
     known = services.ledger.request(job_id)
     outcome = services.ledger.outcome(known) if known else None
+    stem = names.stem_named(name, outcome.stems if outcome else ())
     if known and outcome and stem in outcome.stems:
         if extension not in ("", outcome.format):
             raise NotFoundError(f"the stems of this job are {outcome.format}")
@@ -155,19 +172,18 @@ def _find(job_id: str, track: str, services: Services) -> tuple[JobRequest, Outc
     raise NotFoundError(f"there is no such stem, the job is {outcome.status.value if outcome else 'not over yet'}")
 
 
-def _stem_of(track: str) -> tuple[str, str]:
+def _name_and_extension(track: str) -> tuple[str, str]:
     """Read the name of a stem, and the extension of a format if there is one."""
-    name, _, extension = track.rpartition(".")
-    stem, extension = (name, extension) if extension in MEDIA_TYPES else (track, "")
-    stem = names.STEM_ALIASES.get(stem, stem)
-    if not names.is_stem(stem):
+    extension = next((each for each in MEDIA_TYPES if track.endswith(f".{each}")), "")
+    name = track.removesuffix(f".{extension}") if extension else track
+    if not names.is_stem(name):
         raise InputError("no stem is called like this", code="unknown_stem")
-    return stem, extension
+    return name, extension
 
 
 def _may_have(stem: str, known: JobRequest | None, outcome: Outcome | None, services: Services) -> bool:
     """Tell whether asking for `stem` makes sense, now or when the job is done."""
-    if stem in (*names.CONTRACT_STEMS, names.INSTRUMENTAL):
+    if stem in names.stems_of(names.CONTRACT_STEMS):
         return True
     if known is None or outcome is not None:
         return False

@@ -6,14 +6,20 @@ import { keep, recall } from "./songs.js";
 import { about, texts } from "./texts.js";
 
 const CHOICE = "unmix.choice";
-const FORMATS = ["mp3", "flac", "wav"];
+/** All usual stems in one file: there is nothing to choose among. */
+const ONE_FILE = "stem.mp4";
+const FORMATS = ["mp3", "flac", "wav", "m4a", "opus", ONE_FILE];
 /** What the time is told for, in seconds: a song as songs are. */
 const USUAL_SONG_SECONDS = 240;
 /** Pause before models are asked for again that no worker has told of yet, in ms. */
 const ASK_AGAIN_MS = 5000;
 
 /** In the order of a mixing desk; what is not named here comes last. */
-const STEMS = ["vocals", "drums", "bass", "guitar", "piano", "other", "instrumental"];
+const SOURCES = ["vocals", "drums", "bass", "guitar", "piano", "other"];
+const STEMS = [...SOURCES, "instrumental", ...SOURCES.map((source) => `no_${source}`)];
+
+/** Whether a stem is the song less a source: it comes only to those who want it. */
+const isLessOne = (stem) => stem === "instrumental" || stem.startsWith("no_");
 
 /** Return stems in the order in which they are shown. */
 export const inOrder = (stems) => {
@@ -37,8 +43,9 @@ export function mountOptions({ onModels }) {
   let timer = 0;
 
   const model = () => models.find((each) => each.name === choice.model) ?? models[0];
-  const usual = () => (model()?.stems ?? []).filter((stem) => stem !== "instrumental");
-  const chosen = () => (model()?.stems ?? []).filter((stem) => !choice.without.includes(stem));
+  const usual = () => (model()?.stems ?? []).filter((stem) => !isLessOne(stem));
+  const isChosen = (stem) => (isLessOne(stem) ? choice.besides.includes(stem) : !choice.without.includes(stem));
+  const chosen = () => (choice.format === ONE_FILE ? usual() : (model()?.stems ?? []).filter(isChosen));
 
   function show() {
     const select = byId("model");
@@ -51,7 +58,7 @@ export function mountOptions({ onModels }) {
         make("option", { value: each, selected: each === choice.format }, texts(`format.${each}`)),
       ),
     );
-    byId("stems").hidden = !model()?.stems;
+    byId("stems").hidden = !model()?.stems || choice.format === ONE_FILE;
     showStems();
     const licence = model()?.weights?.licence;
     write(byId("licence"), licence ? texts("options.licence", { model: model().name, licence }) : "");
@@ -67,7 +74,7 @@ export function mountOptions({ onModels }) {
         ...wanted.map((stem) => make("label", {}, make("input", { type: "checkbox", value: stem }), stemName(stem))),
       );
     }
-    for (const box of boxes.querySelectorAll("input")) box.checked = chosen().includes(box.value);
+    for (const box of boxes.querySelectorAll("input")) box.checked = isChosen(box.value);
   }
 
   function showSummary() {
@@ -85,9 +92,12 @@ export function mountOptions({ onModels }) {
     if (target.id === "model") choice.model = target.value;
     else if (target.id === "format") choice.format = target.value;
     else {
-      const without = [...byId("stem-boxes").querySelectorAll("input:not(:checked)")].map((box) => box.value);
+      const checked = [...byId("stem-boxes").querySelectorAll("input:checked")].map((box) => box.value);
       // Nothing at all cannot be made: the last box stays checked.
-      if (without.length < model().stems.length) choice.without = without;
+      if (checked.length) {
+        choice.without = usual().filter((stem) => !checked.includes(stem));
+        choice.besides = checked.filter(isLessOne);
+      }
     }
     keep(CHOICE, choice);
     show();
@@ -120,10 +130,11 @@ export function mountOptions({ onModels }) {
 
 /** Return what was chosen last in this browser, or what is usual. */
 function recallChoice() {
-  const { model, without, format } = recall(CHOICE) ?? {};
+  const { model, without, besides, format } = recall(CHOICE) ?? {};
   return {
     model,
-    without: Array.isArray(without) ? without : ["instrumental"],
+    without: Array.isArray(without) ? without : [],
+    besides: Array.isArray(besides) ? besides : [],
     format: FORMATS.includes(format) ? format : FORMATS[0],
   };
 }

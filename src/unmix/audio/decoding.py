@@ -1,7 +1,8 @@
 """One pass over an open song, with FFmpeg through PyAV: packets to frames to stereo at 44.1 kHz.
 
-Owns decoding and the rules for damaged files: broken packets are skipped and counted, and a song that is mostly noise
-is refused at its end. How a file is opened is `unmix.audio.opening`'s, how often `unmix.audio.song_reader`'s.
+Owns decoding and the rules for damaged files: broken packets are skipped and counted, silence stands for what is lost
+with them, and a song that is mostly noise is refused at its end. How a file is opened is `unmix.audio.opening`'s, how
+often `unmix.audio.song_reader`'s.
 """
 
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import av.error
 import numpy as np
 
 from unmix.audio.mpeg import promised_seconds
-from unmix.audio.opening import Opened, check_channels, check_sample_rate, open_part, parts_of
-from unmix.audio.resampling import Resampler
+from unmix.audio.opening import BARE_FRAMES, Opened, check_channels, check_sample_rate, open_part, parts_of
+from unmix.audio.places import Places
+from unmix.audio.resampling import Resampler, front_db, silence
 from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.audio.sniff import read_wav_header
 from unmix.errors import AudioError
@@ -51,6 +53,7 @@ class Decoding:
         self._streams = len(self._opened.container.streams.audio)
         self._good_packets = 0
         self._broken_packets = 0
+        self._lost_seconds = 0.0
         self._notes: dict[str, None] = {}
         self._promised_seconds = _promised_seconds(file, container, self._opened)
 
@@ -66,11 +69,13 @@ class Decoding:
         seconds = samples / SAMPLE_RATE
         if not samples and not self._broken_packets:
             raise AudioError("the file holds no audio frames", code="no_audio_frames")
-        if self._broken_packets and (seconds < _MIN_DAMAGED_SECONDS or self._broken_packets > self._good_packets):
+        heard_seconds = seconds - self._lost_seconds
+        if self._broken_packets and (heard_seconds < _MIN_DAMAGED_SECONDS or self._broken_packets > self._good_packets):
             raise AudioError("the file is too damaged to decode", code="undecodable")
         warnings = []
         if self._broken_packets:
-            warnings.append(f"{self._broken_packets} broken frames were skipped")
+            lost = f"; {1000 * self._lost_seconds:.0f} ms of the song are silent instead" if self._lost_seconds else ""
+            warnings.append(f"broken frames were skipped: {self._broken_packets}{lost}")
         if self._promised_seconds - seconds > _MAX_MISSING_SECONDS:
             warnings.append(f"the file ends early: {seconds:.1f} s of {self._promised_seconds:.1f} s")
         if self._streams > 1:
@@ -104,7 +109,9 @@ class Decoding:
         if frame.sample_rate != SAMPLE_RATE:
             self._notes[f"resampled from {frame.sample_rate} Hz to {SAMPLE_RATE} Hz"] = None
         if frame.layout.nb_channels > 2:
-            self._notes[f"mixed down from {frame.layout.nb_channels} channels to stereo"] = None
+            db = front_db(frame.layout.name)
+            lower = f", {-db:.1f} dB quieter so that nothing clips" if db else ""
+            self._notes[f"mixed down from {frame.layout.nb_channels} channels to stereo{lower}"] = None
 
     def _frames(self) -> Iterator[Any]:
         """Yield the decoded frames of all parts."""
@@ -121,6 +128,8 @@ class Decoding:
     def _frames_of(self, opened: Opened) -> Iterator[Any]:
         """Yield the decoded frames of one part, going on after broken packets as players do."""
         packets = opened.container.demux(opened.stream)
+        places = Places(opened, has_bare_frames=self._container in BARE_FRAMES)
+        is_first = True
         zeros = 0
         while True:
             try:
@@ -143,13 +152,30 @@ class Decoding:
                 is_empty = not bytes(packet).strip(b"\0")
                 zeros += is_empty
                 self._broken_packets += not is_empty
+                places.damaged()
                 continue
-            if frames:
-                self._good_packets += 1
-                self._broken_packets += zeros
-                zeros = 0
+            if not frames:
+                continue
+            self._good_packets += 1
+            self._broken_packets += zeros
+            zeros = 0
+            yield from self._missing(places, packet, frames[0], is_first=is_first)
+            is_first = False
             for frame in frames:
                 yield from _cut(frame)
+            places.read(packet, frames)
+
+    def _missing(self, places: Places, packet: Any, frame: Any, *, is_first: bool) -> Iterator[Any]:
+        """Yield silence for what should stand before the first frame of a packet."""
+        seconds = places.lost_before(packet, frame)
+        self._lost_seconds += seconds
+        if is_first and places.late_seconds:
+            seconds += places.late_seconds
+            self._notes[f"the sound begins {seconds:.3f} s after the picture: until then stems are silent"] = None
+        left = round(seconds * frame.sample_rate)
+        while left > 0:
+            yield silence(frame, min(left, _CHUNK_SAMPLES))
+            left -= _CHUNK_SAMPLES
 
 
 def _promised_seconds(file: BinaryIO, container: str, opened: Opened) -> float:

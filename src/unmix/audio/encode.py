@@ -1,7 +1,7 @@
-"""Stems as files: write samples piece by piece as mp3, or with FFmpeg through PyAV as wav or flac.
+"""Stems as files: write samples piece by piece as mp3, or with FFmpeg through PyAV as any other format.
 
 Owns encoding and nothing of where files go: the engine separates into a `StemWriter` per stem; what an mp3 file is
-made of is `unmix.audio.mp3`'s. Unless told otherwise all three formats are fed the same 16-bit samples: every player
+made of is `unmix.audio.mp3`'s. Unless told otherwise all formats are fed the same 16-bit samples: every player
 opens them, and their rounding (98 dB below full scale) is far below what any separation model gets wrong. Samples
 beyond full scale are clamped and counted, never rescaled: a stem keeps its level in the song.
 """
@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmix.audio.ear import Ear, Heard
+from unmix.audio.formats import LOSSY
 from unmix.audio.mp3 import Mp3Encoder
 from unmix.audio.peaks import Peaks
+from unmix.audio.resampling import Resampler
 from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.errors import EngineError
 
@@ -29,23 +31,38 @@ MP3_QUALITY: Final = 5
 #: Samples that are encoded at once: every stem has a thread, each of which keeps the memory that it ever had.
 _PIECE_SAMPLES: Final = 1 << 16
 
-#: FFmpeg's codec of every format and number of bits that is written with it, and what it is fed. The muxers have the
-#: names of the formats.
+#: FFmpeg's codec of every format and number of bits that is written with it, and what samples it takes.
 _CODECS: Final = {
     ("wav", 16): ("pcm_s16le", "s16"),
     ("wav", 24): ("pcm_s24le", "s32"),
     ("wav", 32): ("pcm_f32le", "flt"),
     ("flac", 16): ("flac", "s16"),
     ("flac", 24): ("flac", "s32"),
+    ("m4a", 16): ("aac", "fltp"),
+    ("opus", 16): ("libopus", "flt"),
 }
+#: What samples of so many bits are to FFmpeg.
+_SAMPLE_FORMATS: Final = {16: "s16", 24: "s32", 32: "flt"}
+#: FFmpeg's muxers where they have not the name of the format.
+_MUXERS: Final = {"m4a": "ipod"}
+#: What muxers are told: a wav of more than 4 GiB stays readable, an m4a counts its length in samples and not in ms, and
+#: nothing drawn at random is written.
+_MUXING: Final = {
+    "wav": {"rf64": "auto"},
+    "m4a": {"movie_timescale": str(SAMPLE_RATE), "fflags": "+bitexact"},
+    "opus": {"fflags": "+bitexact"},
+}
+#: The highest rate that Opus knows, in Hz; it does not know that of the stems.
+_OPUS_RATE: Final = 48_000
 
 
 class StemWriter:
     """Encode one stem into `path` while it is being made; the decoded file has exactly the samples written.
 
-    `bits` are those of `unmix.audio.formats`. `bitrate_kbps` and `mp3_quality` (LAME's: 0 takes longest, 9 is the
-    worst) are an mp3's. `start` is where in the song the first sample lies. `listens` is off for
-    what will be written once more.
+    Of the exceptions an m4a says the exact length, but FFmpeg gives its last frame as a whole, and Opus has another
+    rate, with as many samples as last as long, rounded up. `bits` are those of `unmix.audio.formats`.
+    `bitrate_kbps` is of lossy formats, `mp3_quality` (LAME's: 0 takes longest, 9 is the worst) an mp3's. `start` is
+    where in the song the first sample lies. `listens` is off for what will be written once more.
 
     Raises:
         EngineError: `write_failed`: the file cannot be written, say because the disk is full.
@@ -75,9 +92,11 @@ class StemWriter:
             if format == "mp3":
                 self._encoder = Mp3Encoder(file, bitrate_kbps=bitrate_kbps, quality=mp3_quality)
             else:
-                options = {"rf64": "auto"} if format == "wav" else {}  # a wav of more than 4 GiB stays readable
-                output = self._open.enter_context(av.open(file, "w", format=format, options=options))
-                self._encoder = _LosslessEncoder(output, *_CODECS[format, bits])
+                opened = av.open(file, "w", format=_MUXERS.get(format, format), options=_MUXING.get(format, {}))
+                output = self._open.enter_context(opened)
+                encoder = _OpusEncoder if format == "opus" else _FFmpegEncoder
+                kbps = bitrate_kbps if format in LOSSY else None
+                self._encoder = encoder(output, *_CODECS[format, bits], _SAMPLE_FORMATS[bits], kbps)
 
     def write(self, samples: Samples) -> None:
         """Append `samples`: float32 (2, time) at 44.1 kHz, full scale ±1."""
@@ -185,27 +204,60 @@ class _Encoder(Protocol):
         """Write what is still missing; nothing is closed."""
 
 
-class _LosslessEncoder:
-    """Encode into an opened wav or flac."""
+class _FFmpegEncoder:
+    """Encode into an opened file with a codec that takes samples as `taken`; they come as `given`."""
 
-    def __init__(self, output: Any, codec: str, sample_format: str) -> None:
+    rate = SAMPLE_RATE
+
+    def __init__(self, output: Any, codec: str, taken: str, given: str, bitrate_kbps: int | None) -> None:
         self._output = output
-        self._sample_format = sample_format
-        self._stream = output.add_stream(codec, rate=SAMPLE_RATE, layout="stereo")
-        self._stream.codec_context.format = sample_format
+        self._given = given
+        self._stream = output.add_stream(codec, rate=self.rate, layout="stereo")
+        self._stream.codec_context.format = taken
+        if bitrate_kbps is not None:
+            self._stream.codec_context.bit_rate = 1000 * bitrate_kbps
         self._samples = 0
 
     def write(self, pcm: NDArray[Any]) -> None:
-        interleaved = np.ascontiguousarray(pcm.T).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(interleaved, format=self._sample_format, layout="stereo")
-        frame.sample_rate = SAMPLE_RATE
-        frame.time_base = Fraction(1, SAMPLE_RATE)
-        frame.pts = self._samples
-        self._samples += pcm.shape[1]
-        self._output.mux(self._stream.encode(frame))
+        self._encode(self._frame(pcm))
 
     def finish(self) -> None:
         self._output.mux(self._stream.encode(None))
+
+    def _frame(self, pcm: NDArray[Any]) -> Any:
+        interleaved = np.ascontiguousarray(pcm.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(interleaved, format=self._given, layout="stereo")
+        frame.sample_rate = SAMPLE_RATE
+        return frame
+
+    def _encode(self, frame: Any) -> None:
+        frame.time_base = Fraction(1, self.rate)
+        frame.pts = self._samples
+        self._samples += frame.samples
+        self._output.mux(self._stream.encode(frame))
+
+
+class _OpusEncoder(_FFmpegEncoder):
+    """Encode what is resampled before: the codec does not know the rate of stems."""
+
+    rate = _OPUS_RATE
+    _resampler: Resampler | None = None
+
+    def write(self, pcm: NDArray[Any]) -> None:
+        frame = self._frame(pcm)
+        self._resampler = self._resampler or Resampler(frame, self.rate)
+        self._encode_all(self._resampler.push(frame))
+
+    def finish(self) -> None:
+        if self._resampler:
+            self._encode_all(self._resampler.end())
+        super().finish()
+
+    def _encode_all(self, resampled: Iterator[Samples]) -> None:
+        for samples in resampled:
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout="stereo")
+            frame.sample_rate = self.rate
+            self._encode(frame)
 
 
 @contextmanager

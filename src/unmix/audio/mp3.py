@@ -14,14 +14,14 @@ import lameenc
 import numpy as np
 from numpy.typing import NDArray
 
-from unmix.audio.formats import MP3_BITRATES_KBPS
+from unmix.audio.formats import BITRATES_KBPS
 from unmix.audio.samples import SAMPLE_RATE
 
 _FRAME_SAMPLES: Final = 1152
 #: Samples of silence that LAME puts first; decoders know that they add 529 more.
 _ENCODER_DELAY: Final = 576
 #: What LAME 3.100 multiplies its input by at each bit rate, so that decoders clip less.
-_BIT_RATES: Final = dict.fromkeys(MP3_BITRATES_KBPS, 0.95) | {192: 0.97, 224: 0.98, 256: 1.0, 320: 1.0}
+_BIT_RATES: Final = dict.fromkeys(BITRATES_KBPS, 0.95) | {192: 0.97, 224: 0.98, 256: 1.0, 320: 1.0}
 #: kbit/s from which a frame has room for the Info tag.
 _MIN_INFO_RATE: Final = 64
 

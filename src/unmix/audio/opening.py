@@ -18,6 +18,9 @@ from unmix.audio.window import Window
 from unmix.errors import AudioError
 
 _DEMUXERS: Final = {"mp4": "mov", "matroska": "matroska"}  # the others have the name of their container
+#: Containers that are nothing but frames, one after the other.
+BARE_FRAMES: Final = ("mp3", "aac", "ac3", "eac3")
+#: Of audio; films have more of words, and fonts besides.
 _MAX_STREAMS: Final = 16
 #: 7.1, the most that songs come in. What has more, or a higher rate, can cost far more to decode than to send.
 _MAX_CHANNELS: Final = 8
@@ -66,7 +69,7 @@ def parts_of(file: BinaryIO, container: str) -> list[Window]:
     if container == "ogg":
         return [Window(file, *link) for link in links(file, min(tag_bytes, size_bytes))]
     # Elsewhere a demuxer knows where its frames end, or has to see the tags.
-    end = frames_end(file) if container in ("mp3", "aac", "ac3", "eac3") else size_bytes
+    end = frames_end(file) if container in BARE_FRAMES else size_bytes
     return [Window(file, 0, end)]
 
 
@@ -90,7 +93,7 @@ def open_part(part: Window, container: str) -> Opened:
     except av.error.MemoryError:
         raise
     except (av.error.FFmpegError, ValueError) as error:
-        code = "no_audio_frames" if container in ("mp3", "aac", "ac3", "eac3") else "undecodable"
+        code = "no_audio_frames" if container in BARE_FRAMES else "undecodable"
         raise AudioError(f"the {container} file cannot be opened", code=code) from error
     try:
         return Opened(opened, _checked_stream(opened, container))
@@ -100,8 +103,8 @@ def open_part(part: Window, container: str) -> Opened:
 
 
 def _checked_stream(opened: Any, container: str) -> Any:
-    if len(opened.streams) > _MAX_STREAMS:
-        raise AudioError(f"the file has {len(opened.streams)} streams", code="too_many_streams")
+    if len(opened.streams.audio) > _MAX_STREAMS:
+        raise AudioError(f"the file has {len(opened.streams.audio)} streams of audio", code="too_many_streams")
     if not opened.streams.audio:
         raise AudioError("the file has no audio", code="no_audio_frames")
     stream = opened.streams.audio[0]

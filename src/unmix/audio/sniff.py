@@ -28,21 +28,21 @@ _MAGICS: Final = (
     (b"caff\0\1", "caf"),
     (b".snd\0\0", "au"),
     (b"TTA1\1\0", "tta"),
+    (b"FLV\x01", "flv"),
+    (b"\x00\x00\x01\xba", "mpeg"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),  # wma, wmv
 )
 
 _AC3_BITRATES_KBPS: Final = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 
-#: Media that some decoder could read and we refuse: playlists and scripts open other files, the rest is video.
+#: Media that some decoder could read and we refuse: playlists and scripts open other files.
 _REFUSED_MEDIA: Final = (
-    b"RIFF",  # WAV is told apart before: AVI and others remain
+    b"RIFF",  # WAV and AVI are told apart before
     b"#EXTM3U",
     b"ffconcat",
     b"v=0",  # SDP
     b"[playlist]",
-    b"FLV\x01",
     b".RMF",
-    b"\x00\x00\x01\xba",  # MPEG program stream
-    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # ASF: wma, wmv
 )
 #: Files that may hold the frames of a song somewhere inside and are no song.
 _OTHER_FILES: Final = (
@@ -62,8 +62,8 @@ _OTHER_FILES: Final = (
 def sniff(head: bytes) -> str | None:
     """Name the container that a file beginning with `head` has; None if it is none that we take.
 
-    The names are `mp3 aac ac3 eac3 flac ogg wav w64 aiff mp4 matroska caf au tta wv`. `head` should have `HEAD_BYTES`
-    bytes, or be the file.
+    The names are `mp3 aac ac3 eac3 flac ogg wav w64 aiff mp4 matroska caf au tta wv avi flv mpeg mpegts asf`. `head`
+    should have `HEAD_BYTES` bytes, or be the file.
     """
     if tag_size := id3_size(head):
         behind = head[tag_size:]
@@ -71,6 +71,9 @@ def sniff(head: bytes) -> str | None:
         return "mp3" if behind[:3] == b"ID3" else sniff(behind) or "mp3"
     if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
         return "wav"
+    # A playlist in place of its headers would be read as one, by some.
+    if head[:4] == b"RIFF" and head[8:16] == b"AVI LIST":
+        return "avi"
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         return "aiff"
     if head[4:8] in _MP4_BOXES or (head[:1] == b"\0" and head[4:8] in _MP4_FILLERS):
@@ -80,6 +83,8 @@ def sniff(head: bytes) -> str | None:
             return name
     if head[:4] == b"wvpk" and head[9:10] == b"\x04":  # the version of every block since 2004
         return "wv"
+    if all(head[at : at + 1] == b"G" for at in (0, 188, 376)):
+        return "mpegts"
     if is_refused_media(head) or head.startswith(_OTHER_FILES):
         return None
     return _sniff_frames(head)
@@ -87,7 +92,7 @@ def sniff(head: bytes) -> str | None:
 
 def is_refused_media(head: bytes) -> bool:
     """Tell whether a file beginning with `head` is media, or a playlist, of a kind that we do not open."""
-    return head.startswith(_REFUSED_MEDIA) or (head[:1] == b"G" and head[188:189] == b"G" and head[376:377] == b"G")
+    return head.startswith(_REFUSED_MEDIA)
 
 
 def _sniff_frames(head: bytes) -> str | None:
@@ -137,6 +142,11 @@ _FRAME_SIZES: Final = {
 }
 
 
+#: Codecs of which a WAV file says how many bytes a second has: PCM, floating point, A-law, µ-law, and the form that
+#: names one of these elsewhere. Others, such as ADPCM, have a figure there that may be anything.
+_WAV_CODECS: Final = (1, 3, 6, 7, 0xFFFE)
+
+
 class WavHeader(NamedTuple):
     """What a WAV file says about itself, true or not."""
 
@@ -146,7 +156,7 @@ class WavHeader(NamedTuple):
 
 def read_wav_header(file: BinaryIO) -> WavHeader | None:
     """Read the header of a WAV file; None if it has no `fmt ` chunk before its samples."""
-    sample_rate = bytes_per_second = 0
+    codec = sample_rate = bytes_per_second = 0
     position = 12
     for _ in range(1000):  # a file made of empty chunks must not cost more than this
         file.seek(position)
@@ -155,10 +165,10 @@ def read_wav_header(file: BinaryIO) -> WavHeader | None:
             return None
         name, length = header[:4], struct.unpack("<I", header[4:])[0]
         if name == b"fmt " and len(fields := file.read(12)) == 12:
-            sample_rate, bytes_per_second = struct.unpack("<4xII", fields)
+            codec, sample_rate, bytes_per_second = struct.unpack("<H2xII", fields)
         if name == b"data":
             # 0 and the maximum are written by streams, and by RF64, whose length stands elsewhere.
-            known = bytes_per_second and length not in (0, 0xFFFFFFFF)
+            known = codec in _WAV_CODECS and bytes_per_second and length not in (0, 0xFFFFFFFF)
             return WavHeader(sample_rate, length / bytes_per_second if known else 0.0)
         position += 8 + length + length % 2
     return None

@@ -15,14 +15,22 @@ DEFAULT_URL: Final = "http://localhost:5000"
 
 Songs = Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="Songs.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Stems go to DIR/<song>/<stem>.")]
-Stems = Annotated[str, typer.Option(help="Stems, separated by commas, such as vocals,instrumental; none: all sources.")]
-Format = Annotated[Literal["mp3", "wav", "flac"], typer.Option(help="Format of the stems.")]
+Stems = Annotated[
+    str,
+    typer.Option(
+        help="Stems, separated by commas: sources such as vocals, the song less one such as no_drums, or instrumental, "
+        "which is no_vocals; none: all sources."
+    ),
+]
+Format = Annotated[Literal["mp3", "wav", "flac", "m4a", "opus", "stem.mp4"], typer.Option(help="Format of the stems.")]
 Bits = Annotated[
     int, typer.Option(help="Bits of a sample: 16, 24 (wav, flac), 32 (wav: floating point, nothing is clipped).")
 ]
 Bitrate = Annotated[
     int | None,
-    typer.Option("--bitrate-kbps", help="Bit rate of mp3, 32 to 320 kbit/s.", show_default="UNMIX_MP3_BITRATE_KBPS"),
+    typer.Option(
+        "--bitrate-kbps", help="Bit rate of mp3, m4a and opus, 32 to 320 kbit/s.", show_default="UNMIX_MP3_BITRATE_KBPS"
+    ),
 ]
 Precision = Annotated[Literal["exact", "fast"] | None, typer.Option(help="How precisely.", show_default="fast")]
 Overlap = Annotated[

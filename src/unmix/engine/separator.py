@@ -25,6 +25,7 @@ from unmix.audio.passes import OVERLAP
 from unmix.audio.region import region_of
 from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.audio.song_reader import OpenSong, SongReader
+from unmix.audio.stem_mp4 import as_wanted, written_first
 from unmix.engine.backends import Backend, Precision, make_engine
 from unmix.engine.faults import faults_named
 from unmix.engine.memory import give_back, needed_mb
@@ -157,6 +158,8 @@ class Separator:
     ) -> Separation:
         """Separate `song` into `out_dir/<stem>.<format>`, all sources of the model if no stems are named.
 
+        With `stem.mp4` it is one file.
+
         Either all files are there in the end or none. What exceeds full scale is clamped and counted. With
         `mixture_consistency` the estimates of all sources are made to add up to the song first. Windows overlap by
         `overlap`, and with `shifts` as many estimates of the shifted song are averaged. From `start` to `end`
@@ -185,11 +188,11 @@ class Separator:
             if on_progress:
                 on_progress(done, total)
 
-        paths = [out_dir / f"{stem}.{format}" for stem in plan.names]
+        written, paths = written_first(out_dir, plan.names, format)
         with (
             torch.inference_mode(),
             stem_writers(
-                paths, self._writer, format=format, bits=bits, bitrate_kbps=bitrate_kbps, mp3_quality=mp3_quality
+                paths, self._writer, format=written, bits=bits, bitrate_kbps=bitrate_kbps, mp3_quality=mp3_quality
             ) as writers,
             ThreadPoolExecutor(len(writers)) as pool,
         ):
@@ -203,12 +206,14 @@ class Separator:
             if any(writer.samples != len(region) for writer in writers):
                 raise EngineError("a stem has not the length of its song")
         clipped = {stem: writer.clipped for stem, writer in zip(plan.names, writers, strict=True)}
+        stems_made = dict(zip(plan.names, paths, strict=True))
+        delivery, warnings = as_wanted(stems_made, format, lambda: report(segments, segments))
         return Separation(
-            stems=dict(zip(plan.names, paths, strict=True)),
+            stems=delivery,
             samples=len(region),
             song_samples=reader.info.samples,
             clipped=clipped,
-            warnings=(*reader.info.warnings, *clip_warnings(clipped)),
+            warnings=(*reader.info.warnings, *clip_warnings(clipped), *warnings),
             notes=reader.info.notes,
             segments=segments,
             seconds=time.monotonic() - started,

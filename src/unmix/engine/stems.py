@@ -1,10 +1,10 @@
 """From asked stems to sources and back: what a model has to estimate for them, and how they are made of that.
 
-Most stems are a source of the model as it was estimated. `separator` asks here before it runs a model, and for every
-stretch after.
+Most stems are a source of the model as it was estimated, the others the song less one. `separator` asks here before it
+runs a model, and for every stretch after.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from unmix.engine.consistency import spread_residual
 from unmix.engine.models import LoadedModel
 from unmix.errors import InputError
-from unmix.names import INSTRUMENTAL, VOCALS, stems_of
+from unmix.names import less_one, stem_named, stems_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class StemPlan:
 
     names: tuple[str, ...]  # in the asked order
     sources: tuple[str, ...]  # that have to be estimated for them
+    less: Mapping[str, str]  # those that are the song less one source, and that source
     mixture_consistency: bool
 
     def stems(self, mixture: Tensor, estimates: Tensor) -> list[Tensor]:
@@ -31,8 +32,7 @@ class StemPlan:
         if self.mixture_consistency:
             estimates = spread_residual(mixture, estimates)
         stems = dict(zip(self.sources, estimates, strict=True))
-        if INSTRUMENTAL in self.names and INSTRUMENTAL not in stems:
-            stems[INSTRUMENTAL] = mixture - stems[VOCALS]
+        stems |= {stem: mixture - stems[source] for stem, source in self.less.items()}
         return [stems[name] for name in self.names]
 
 
@@ -44,11 +44,13 @@ def plan_stems(model: LoadedModel, asked: Sequence[str], *, mixture_consistency:
     Raises:
         InputError: a stem that the model cannot give (`unknown_stem`).
     """
-    known = stems_of(model.sources)
+    known, less = stems_of(model.sources), less_one(model.sources)
+    asked = [stem_named(name, model.sources) for name in asked]
     for name in asked:
         if name not in known:
             message = f"model {model.name} has no stem {name!r}; it has {', '.join(known)}"
             raise InputError(message, code="unknown_stem")
     names = tuple(dict.fromkeys(asked or model.sources))
-    needed = dict.fromkeys(name if name in model.sources else VOCALS for name in names)
-    return StemPlan(names, model.sources if mixture_consistency else tuple(needed), mixture_consistency)
+    needed = dict.fromkeys(less.get(name, name) for name in names)
+    sources = model.sources if mixture_consistency else tuple(needed)
+    return StemPlan(names, sources, {name: less[name] for name in names if name in less}, mixture_consistency)

@@ -59,10 +59,10 @@ def result_bytes(request: JobRequest, *, usual_bitrate_kbps: int, parts: bool) -
         return 0.0
     options = request.options
     samples = options.bits / 8 * 2 * _SAMPLE_RATE
-    a_second = {
-        "mp3": (options.bitrate_kbps or usual_bitrate_kbps) * 125,
-        "flac": _FLAC * samples,
-    }.get(options.format, samples)
+    of_rate = (options.bitrate_kbps or usual_bitrate_kbps) * 125
+    # The mix of four stems is one more.
+    lossless = {"wav": samples, "flac": _FLAC * samples, "stem.mp4": 1.25 * _FLAC * samples}
+    a_second = lossless.get(options.format, of_rate)
     if parts and request.duration_seconds >= _SECONDS_WITHOUT_PARTS:
         a_second += _FLAC * 2 * 2 * _SAMPLE_RATE
     seconds = min(options.end or request.duration_seconds, request.duration_seconds) - options.start

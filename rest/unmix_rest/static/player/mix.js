@@ -5,8 +5,8 @@ import { clamp } from "./units.js";
 /** The loudest that a stem can be set, as a factor. */
 export const LOUDEST = 1.5;
 
-/** The stem that is all others but the voice together: heard beside them it would double them. */
-const TOGETHER = "instrumental";
+/** Whether a stem is all others but one together: heard beside them it would double them. */
+const isTogether = (stem) => stem === "instrumental" || stem.startsWith("no_");
 
 /** Sends `change` whenever something sounds otherwise than before. */
 export class Mix extends EventTarget {
@@ -62,6 +62,8 @@ export class Mix extends EventTarget {
   }
 
   #silent(muted) {
-    return [...muted, ...this.stems.filter((stem) => stem === TOGETHER && this.stems.length > 2)];
+    const together = this.stems.filter(isTogether);
+    if (together.length === 1 && this.stems.length === 2) return muted; // one and all others are the song
+    return [...muted, ...(together.length < this.stems.length ? together : together.slice(1))];
   }
 }

@@ -100,7 +100,8 @@ export class PartsSource extends EventTarget {
 }
 
 /** Stems as they are shown. */
-const ORDER = ["vocals", "drums", "bass", "guitar", "piano", "other", "instrumental"];
+const SOURCES = ["vocals", "drums", "bass", "guitar", "piano", "other"];
+const ORDER = [...SOURCES, "instrumental", ...SOURCES.map((source) => `no_${source}`)];
 
 /** Return names of stems in the order in which they are shown. */
 export function inOrder(stems) {

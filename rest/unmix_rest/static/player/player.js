@@ -8,6 +8,7 @@
 import { Desk } from "./desk.js";
 import { element } from "./dom.js";
 import { Song } from "./song.js";
+import { plays } from "./stems.js";
 
 /**
  * Put the player of a job into an element.
@@ -38,7 +39,7 @@ export function mountPlayer(host, job, { api, texts, onReady }) {
   song.addEventListener("change", () => {
     if (desk) desk.show();
     else if (song.problem) notice.textContent = texts("player.problem", { reason: song.problem.message });
-    else notice.textContent = texts(isExpected(song.job) ? "player.notYet" : "player.nothing");
+    else notice.textContent = texts(silence(song.job));
   });
   song.update(job);
 
@@ -52,7 +53,9 @@ export function mountPlayer(host, job, { api, texts, onReady }) {
   };
 }
 
-/** Whether there is, or will be, something to hear of a job. */
-function isExpected(job) {
-  return job.status === "queued" || job.status === "running" || job.status === "done";
+/** Return what is said of a job while there is nothing to hear of it. */
+function silence(job) {
+  if (job.status === "done" && !job.parts && !plays(job)) return "player.otherFormat";
+  const isExpected = job.status === "queued" || job.status === "running" || job.status === "done";
+  return isExpected ? "player.notYet" : "player.nothing";
 }

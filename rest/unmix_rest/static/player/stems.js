@@ -11,6 +11,10 @@ import * as wav from "./files/wav.js";
 import { RATE } from "./units.js";
 
 const FORMATS = { flac, mp3, wav };
+
+/** Whether the finished stems of a job can be played here. */
+export const plays = (job) => job.options?.format in FORMATS;
+
 /** Samples of a window of a long song. */
 const WINDOW = 10 * RATE;
 /** Songs of up to this many samples are one window. */
@@ -33,8 +37,8 @@ export class StemsSource extends EventTarget {
 
   /** Open the stems of a job that is done; returns whether there are any. */
   async refresh(job) {
-    const format = FORMATS[job.options?.format];
-    if (this.length || !format) return this.length > 0;
+    if (this.length || !plays(job)) return this.length > 0;
+    const format = FORMATS[job.options.format];
     const stems = inOrder(Object.keys(job.stems));
     const opened = stems.map(async (stem) => {
       const { url, size_bytes: size } = job.stems[stem];
