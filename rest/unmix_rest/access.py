@@ -6,18 +6,20 @@ asks, calls `caller`.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from flask import Flask, Request, request
 
 from unmix.access.exposure import KnownHosts
 from unmix.access.keyring import Keyring
-from unmix.access.keys import MAIN_TENANT, Key, Scope, hash_of, is_key
+from unmix.access.keys import Key, Scope, hash_of, is_key
 from unmix.access.known_keys import KnownKeys
 from unmix.access.seals import Link, Seals, Session
+from unmix.access.tenants import MainIds, TenantIds, Tenants
 from unmix.document import seconds_of
 from unmix.errors import AccessError
+from unmix.names import MAIN_TENANT
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
 from unmix_rest.http.credentials import credentials_of
@@ -47,10 +49,27 @@ class Caller:
 
     tenant: str
     key: Key | None = None  # of a link, that of whoever gave it
+    ids: TenantIds = field(default_factory=MainIds)
+    sees_all: bool = False  # what is of any tenant
+
+    @property
+    def listed_tenant(self) -> str | None:
+        """Whose jobs lists show; None: those of all tenants."""
+        return None if self.sees_all else self.tenant
+
+    def sees(self, job_id: str) -> bool:
+        """Tell whether a job of this id, which has the form of one, may be told of, if there is one."""
+        return self.sees_all or self.ids.have(job_id)
+
+    def sees_upload(self, upload_id: str) -> bool:
+        """Tell the same of an upload."""
+        return self.sees_all or self.ids.have_upload(upload_id)
 
 
-#: Whoever asks a service without keys, or what is open to all.
-ANYBODY: Final = Caller(MAIN_TENANT)
+#: Whoever asks a service without keys.
+ANYBODY: Final = Caller(MAIN_TENANT, sees_all=True)
+#: Whoever asks for what wants no key, where others do.
+STRANGER: Final = Caller(MAIN_TENANT)
 
 
 class Access:
@@ -63,6 +82,7 @@ class Access:
         self._clock = clock  # seconds since the epoch
         self._keys = KnownKeys(Keyring(store, clock=clock), clock=clock)
         self._seals = Seals(store)
+        self._tenants = Tenants(store)
 
     def check_origin(self, request: Request, scope: Scope | None) -> None:
         """Refuse what a browser asks because a page elsewhere wants it; `scope` is the route's, None if there is none.
@@ -126,8 +146,10 @@ class Access:
             StoreError: nobody can say, as the store is away.
         """
         scope = route.scope
-        if not self.needs_key or scope is Scope.PUBLIC:
+        if not self.needs_key:
             return ANYBODY
+        if scope is Scope.PUBLIC:
+            return STRANGER
         if route.takes_links and "link" in request.args and "Authorization" not in request.headers:
             return self._guest(request.args["link"], (request.view_args or {})["job_id"])
         key = self.key_of(request)
@@ -135,7 +157,7 @@ class Access:
             raise AccessError("this service wants a key: Authorization: Bearer <key>", code="key_required")
         if scope not in key.scopes:
             raise AccessError(f"this key is not for what needs the scope {scope}", code="scope_missing")
-        return Caller(key.tenant, key)
+        return self._owner_of(key)
 
     def _guest(self, text: str, job_id: str) -> Caller:
         """Return who came by a link to this job."""
@@ -143,7 +165,10 @@ class Access:
         giver = self._keys.live(link.key_hash) if link and link.job_id == job_id else None
         if giver is None or Scope.READ not in giver.scopes:
             raise AccessError("this is no link to this job, or its time or that of its giver is over", code="bad_link")
-        return Caller(giver.tenant, giver)
+        return self._owner_of(giver)
+
+    def _owner_of(self, key: Key) -> Caller:
+        return Caller(key.tenant, key, self._tenants.ids(key.tenant), sees_all=Scope.ADMIN in key.scopes)
 
     def _ends_at(self, key: Key, seconds: float) -> int:
         ends_at = self._clock() + seconds
@@ -165,5 +190,5 @@ def register(app: Flask, access: Access, routes: Sequence[Route]) -> None:
 
 def caller() -> Caller:
     """Return who asks."""
-    found: Caller = request.environ.get(_CALLER, ANYBODY)
+    found: Caller = request.environ.get(_CALLER, STRANGER)
     return found

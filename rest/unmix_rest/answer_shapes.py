@@ -71,11 +71,13 @@ class LinkView(View):
 
 @dataclass(frozen=True, slots=True)
 class Waiting(View):
-    """What waits, how much that is in all, and what runs."""
+    """What waits, how much that is in all, and what runs, as far as the caller may see it."""
 
     queue: tuple[str, ...]
-    total: int
+    total: int  # those of other tenants included
     running: tuple[str, ...]
+    positions: tuple[int, ...]  # of each in `queue`, from 1
+    running_total: int  # those of other tenants included
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,10 @@ _MOST_TOLD: Final = 100
 class Watch:
     """What one watcher is to be told, of certain jobs or of those of a batch. It is a context, and watches in it."""
 
-    def __init__(self, live: "Live", job_ids: Iterable[str], batch: str | None) -> None:
+    def __init__(self, live: "Live", job_ids: Iterable[str], batch: str | None, tenant: str | None) -> None:
         self.job_ids = set(job_ids)
         self.batch = batch
+        self.tenant = tenant  # whose batch it is; None: that of all of them
         self._live = live
         self._seen: dict[str, JobPulse] = {}
         self._changes: dict[str, dict[JobStatus, JobPulse]] = {}  # not told yet; of each job the oldest first
@@ -102,9 +103,9 @@ class Live:
         self._is_reading = False
         self._stop = threading.Event()
 
-    def watch(self, job_ids: Iterable[str] = (), *, batch: str | None = None) -> Watch:
-        """Return a watch of these jobs, or of those of a batch, whichever it has."""
-        return Watch(self, job_ids, batch)
+    def watch(self, job_ids: Iterable[str] = (), *, batch: str | None = None, tenant: str | None = None) -> Watch:
+        """Return a watch of these jobs, or of those of a batch, whichever it has of this tenant, or of all."""
+        return Watch(self, job_ids, batch, tenant)
 
     def stop(self) -> None:
         """Tell nobody any more: the process ends."""
@@ -156,10 +157,15 @@ class Live:
             self._stop.wait(LOOK_SECONDS)
 
     def _look_at_batches(self, watches: list[Watch]) -> None:
-        members = {batch: self._queue.pulses.of_batch(batch) for batch in {watch.batch for watch in watches} if batch}
+        watched = {(watch.batch, watch.tenant) for watch in watches if watch.batch}
+        tenants = self._queue.job_list.tenants() if any(tenant is None for _, tenant in watched) else []
+        members = {
+            (batch, tenant): self._queue.pulses.of_batch(batch, tenants if tenant is None else [tenant])
+            for batch, tenant in watched
+        }
         for watch in watches:
             if watch.batch:
-                watch.watch_only(members[watch.batch])
+                watch.watch_only(members[watch.batch, watch.tenant])
 
     def _pulses(self, job_ids: set[str], known: Mapping[str, JobPulse]) -> dict[str, JobPulse]:
         """Return how jobs go; one that was `known` to be over and is not open again goes as it did."""

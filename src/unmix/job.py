@@ -143,11 +143,18 @@ class JobRequest(Growable):
     labels: tuple[str, ...] = ()  # what clients find it by
     batches: tuple[str, ...] = ()  # what it was submitted with, the last one at the end
     url: str | None = None  # where the song is to be fetched, if it did not come with the request
+    tenant: str = names.MAIN_TENANT  # whose job it is
+    song_sha256: str | None = None  # of the song's bytes, which its hash in the id tells for the main tenant only
 
     @property
     def song_hash(self) -> str:
-        """The hash of the song to be separated; drawn at random if it has a `url`."""
+        """What the song is called by: its hash, or what stands for that; drawn at random if it has a `url`."""
         return names.song_hash_of(self.job_id)
+
+    @property
+    def wanted_sha256(self) -> str | None:
+        """The SHA-256 that the song's bytes must have; None if nobody knows it, as of a song with a `url`."""
+        return self.song_sha256 or (None if self.url else self.song_hash)
 
     @property
     def computed_seconds(self) -> float | None:
@@ -214,7 +221,7 @@ class DamagedRequest(JobRequest):
         """Stand for the unreadable `data`; the generation is theirs, so that the failure can be committed."""
         options = SeparationOptions(model="")
         generation = f"damaged-{hashlib.sha256(data).hexdigest()[:16]}"
-        return cls(job_id, options, "unknown", generation=generation)
+        return cls(job_id, options, "unknown", generation=generation, tenant=names.presumed_tenant(job_id))
 
 
 def _newest(known: tuple[str, ...], added: tuple[str, ...]) -> tuple[str, ...]:

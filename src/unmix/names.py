@@ -27,12 +27,21 @@ UPLOADS_PREFIX: Final = "uploads/"
 #: What the key of the document of every key of a client begins with.
 KEYS_PREFIX: Final = "access/keys/"
 
+#: The tenant of whoever names none; the ids of its songs are the hashes of their bytes.
+MAIN_TENANT: Final = "main"
+#: In the place of a tenant's name where nobody knows it.
+UNKNOWN_TENANT: Final = ""
+
 _JOB_ID: Final = re.compile(r"(?P<song_hash>[0-9a-f]{64})(?:\.[0-9a-f]{8})?")
 _OWNER: Final = re.compile(r"(?P<job_id>[0-9a-f]{64}(?:\.[0-9a-f]{8})?)(?:\.mp3(?:\.retired\.[0-9]+)?|\.json|/.+|-.+)")
 #: When it ends, in seconds since the epoch, so that keys sort by it; and what nobody can guess.
-_UPLOAD_ID: Final = re.compile(r"(?P<ends_at>[0-9]{10})-[0-9a-f]{32}")
+_UPLOAD_ID: Final = re.compile(r"(?P<ends_at>[0-9]{10})-[0-9a-f]{32}(?:-[0-9a-f]{16})?")
 _PIECE: Final = re.compile(r"(?P<start>[0-9]{15})-(?P<total>[0-9]{1,15})\.[0-9a-f]{16}")
 _STEM: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+#: In lower case only: some file systems know no difference.
+_TENANT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+#: Goes into the mark of a tenant's songs.
+_MARKED: Final = b"of a tenant:"
 #: What the name of a song may end with that says nothing of the song.
 _SONG_EXTENSION: Final = re.compile(
     r"\.(mp3|wav|flac|m4a|mp4|aac|ogg|oga|opus|aiff?|w64|caf|wv|au|tta|ac3|mka|mkv|webm|wma|wmv|avi|flv|ts|mpe?g)$",
@@ -46,6 +55,8 @@ _MAX_TITLE_BYTES: Final = 200
 
 #: Characters of a song hash.
 SONG_HASH_LENGTH: Final = 64
+#: How many of them are the mark of a tenant's song.
+_MARK_LENGTH: Final = 16
 #: Stems that every client of the contract may ask for, whatever a model's sources are.
 CONTRACT_STEMS: Final = ("vocals", "drums", "bass", "other")
 VOCALS: Final = "vocals"
@@ -91,6 +102,34 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file of any size, in the form of a song hash."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def marked(digits: str) -> str:
+    """Return the 48 digits of a tenant's song with 16 more by which everybody can tell that it is of one.
+
+    Of the hashes of songs one in 2⁶⁴ ends like that.
+    """
+    return digits + hashlib.sha256(_MARKED + digits.encode()).hexdigest()[:_MARK_LENGTH]
+
+
+def is_marked(job_id: str) -> bool:
+    """Tell whether a job is of a tenant whose ids are not the hashes of songs; which one, `unmix.access.tenants` knows.
+
+    Raises:
+        ValueError: `job_id` has not the form of one.
+    """
+    song_hash = song_hash_of(job_id)
+    return marked(song_hash[:-_MARK_LENGTH]) == song_hash
+
+
+def presumed_tenant(job_id: str) -> str:
+    """Return whose a job is of which no request tells it."""
+    return UNKNOWN_TENANT if is_marked(job_id) else MAIN_TENANT
+
+
+def is_tenant(text: str) -> bool:
+    """Tell whether a tenant may be called `text`."""
+    return _TENANT.fullmatch(text) is not None
 
 
 def is_job_id(text: str) -> bool:
@@ -195,6 +234,11 @@ def is_upload_id(text: str) -> bool:
     return _UPLOAD_ID.fullmatch(text) is not None
 
 
+def proof_of_upload(upload_id: str) -> str:
+    """Return the end of an upload's id that proves which tenant's it is, empty for the main one's."""
+    return "".join(upload_id.split("-")[2:])
+
+
 def upload_ends_at(upload_id: str) -> int:
     """Return when the time of an upload is over, in seconds since the epoch."""
     return int(upload_id.partition("-")[0])
@@ -236,6 +280,11 @@ def start_and_total_of(piece: ObjectName) -> tuple[int, int] | None:
 def key_object(key_hash: str) -> ObjectName:
     """Name what is kept of a client's key."""
     return ObjectName(QUEUE_BUCKET, f"{KEYS_PREFIX}{key_hash}")
+
+
+def tenant_secret(tenant: str) -> ObjectName:
+    """Name the secret that the ids of a tenant's songs are made with."""
+    return ObjectName(QUEUE_BUCKET, f"access/tenants/{tenant}")
 
 
 def access_secret() -> ObjectName:

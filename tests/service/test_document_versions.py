@@ -74,14 +74,20 @@ def test_documents_of_the_first_version_are_read() -> None:
     assert Outcome.from_json(FIRST_OUTCOME) == replace(OUTCOME, schema=0)
 
 
+def test_a_request_of_before_there_were_tenants_is_the_main_ones_and_its_id_tells_its_song() -> None:
+    request = JobRequest.from_json(FIRST_REQUEST)
+    assert (request.tenant, request.wanted_sha256) == (names.MAIN_TENANT, JOB)
+
+
 def test_documents_carry_the_number_of_their_form() -> None:
     assert json.loads(REQUEST.to_json())["schema"] == json.loads(OUTCOME.to_json())["schema"] == SCHEMA
 
 
+OF_A_TENANT = replace(REQUEST, tenant="choir", song_sha256="00" * 32)
 HEARD = replace(OUTCOME, music=Music("A minor", 0.8, None, 0.0))
 
 
-@pytest.mark.parametrize("document", [REQUEST, OUTCOME, HEARD], ids=["request", "outcome", "heard"])
+@pytest.mark.parametrize("document", [REQUEST, OF_A_TENANT, OUTCOME, HEARD])
 def test_what_only_a_later_version_knows_is_ignored_and_kept(document: JobRequest | Outcome) -> None:
     data = of_tomorrow(document)
     assert b"of_tomorrow" in data

@@ -205,3 +205,49 @@ def test_a_removed_job_is_on_the_list_no_more(queue: JobQueue, remove: Callable[
     remove(queue, song_hash_number(1))
     assert numbers(queue) == numbers(queue, label="a") == numbers(queue, status=JobStatus.DONE) == []
     assert queue.job_list.members() == {}
+
+
+def test_each_tenant_finds_its_own_and_those_who_see_all_find_them_in_one_order(queue: JobQueue) -> None:
+    for number in range(8):
+        tenant = ("main", "choir", "band")[number % 3]
+        queue.job_list.note(request(number, at=number // 2, tenant=tenant, labels=("a",), batches=("x",)))
+    queue.job_list.note(request(4, at=2, tenant="choir"), outcome(request(4), JobStatus.DONE))
+    for wanted, theirs in (({}, [7, 4, 1]), ({"label": "a"}, [7, 1]), ({"batch": "x"}, [7, 1])):
+        assert numbers(queue, tenant="choir", **wanted) == theirs
+    assert numbers(queue, tenant="choir", status=JobStatus.DONE) == [4]
+    assert numbers(queue, tenant="choir", status=JobStatus.QUEUED) == [7, 1]
+    assert numbers(queue, tenant="main", status=JobStatus.QUEUED) == [6, 3, 0]
+    assert numbers(queue, tenant="nobody") == numbers(queue, tenant="nobody", label="a") == []
+    by_time = sorted(range(8), key=lambda number: (number // 2, song_hash_number(number)), reverse=True)
+    assert numbers(queue) == by_time
+    assert numbers(queue, label="a") == [number for number in by_time if number != 4]
+    in_batch = queue.pulses.of_batch("x", queue.job_list.tenants())
+    assert {NUMBERS[job_id] for job_id in in_batch} == {0, 1, 2, 3, 5, 6, 7}
+    assert {NUMBERS[job_id] for job_id in queue.pulses.of_batch("x", ["band"])} == {2, 5}
+    assert queue.job_list.members() == {job_id: number == 4 for job_id, number in NUMBERS.items() if number < 8}
+
+
+def test_the_oldest_of_all_tenants_make_way(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_list, "MOST_JOBS", 3)
+    for number, tenant in enumerate(("choir", "main", "band", "main", "choir", "choir")):
+        queue.job_list.note(request(number, tenant=tenant))
+    assert numbers(queue) == [5, 4, 3]
+    assert queue.job_list.tenants() == ["main", "choir"]
+
+
+def test_nothing_is_left_of_a_tenant_without_jobs(queue: JobQueue, redis_url: str) -> None:
+    before = keys_of_the_list(redis_url)
+    for number in (1, 2):
+        queue.job_list.note(request(number, tenant="choir", labels=("a",), batches=("x",)))
+    queue.job_list.note(request(2, tenant="choir"), outcome(request(2), JobStatus.FAILED))
+    for number in (1, 2):
+        queue.job_list.drop(song_hash_number(number))
+    assert keys_of_the_list(redis_url) - before == {"unmix:jobs:bytes"}
+
+
+def test_a_job_of_which_somebody_else_is_found_to_be_the_owner_changes_lists(queue: JobQueue) -> None:
+    queue.job_list.note(request(1, tenant="", labels=("a",)))
+    queue.job_list.note(replace(request(1, tenant="choir", labels=("b",)), generation="g2"), is_certain=True)
+    assert numbers(queue) == numbers(queue, tenant="choir", label="b") == [1]
+    assert numbers(queue, tenant="") == numbers(queue, tenant="", label="a") == []
+    assert queue.job_list.tenants() == ["main", "choir"]

@@ -91,7 +91,7 @@ def work_of_rest(logins: Logins) -> None:
     assert rest.pulses.read([JOB_ID]).keys() == rest.pulses.positions([JOB_ID]).keys() == {JOB_ID}
     assert rest.pulses.open([JOB_ID]) == {JOB_ID}
     assert rest.pulses.parts([JOB_ID]) == {}
-    assert rest.pulses.of_batch("b") == [JOB_ID]
+    assert rest.pulses.of_batch("b", rest.job_list.tenants()) == [JOB_ID]
     assert rest.pulses.work() == ({}, {})
     assert rest.speeds.get("demo") is None
     rest.outbox.owe_anew(JOB_ID, 1)

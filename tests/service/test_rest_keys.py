@@ -40,7 +40,7 @@ def run(*command: str | Path, folder: Path, **variables: str) -> subprocess.Comp
 def test_the_commands_of_the_page_do_what_it_says(guarded: RestProcess, tmp_path: Path) -> None:
     section = (ROOT / "rest" / "README.md").read_text().partition("\n## Keys\n")[2].partition("\n## ")[0]
     commands = re.findall(r"^    unmix (.+)$", section, re.MULTILINE)
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         told = run(
             *(sys.executable, "-m", "unmix.cli", *shlex.split(command)),

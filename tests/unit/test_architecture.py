@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.engine": {"unmix.errors", "unmix.names", "unmix.resources", "unmix.audio"},
     "unmix.store": {"unmix.errors", "unmix.names"},
     "unmix.access": {"unmix.errors", "unmix.names", "unmix.document", "unmix.store"},
-    "unmix.queue": {"unmix.errors", "unmix.job", "unmix.outcome", "unmix.job_view"},
+    "unmix.queue": {"unmix.errors", "unmix.names", "unmix.job", "unmix.outcome", "unmix.job_view"},
     "unmix.ledger": {"unmix.errors", "unmix.names", "unmix.document", "unmix.job", "unmix.outcome", "unmix.store"},
     "unmix.outbound": {"unmix.errors"},
     "unmix.callbacks": {"unmix.errors", "unmix.job", "unmix.outbound"},

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import page_table, past, report, rest_streams, rest_table, tables
+from benchmarks import page_table, past, report, rest_streams, rest_table, tables, tenants
 from benchmarks.load import at_rate, in_turn
 from benchmarks.machine import conditions
 from benchmarks.measure import run_command
@@ -364,3 +364,14 @@ def test_every_request_under_load_is_answered_or_counted(answering: int) -> None
     times_ms, unsent = at_rate(answering, ["/"] * 20, per_second=100)
     assert times_ms
     assert len(times_ms) + unsent == 20
+
+
+def test_times_that_are_apart_tell_more_than_noise_and_others_do_not() -> None:
+    usual = [1.0 + number % 10 / 100 for number in range(200)]
+    assert tenants.told_by(usual[:100], usual).difference_ms <= tenants.told_by(usual[:100], usual).noise_ms
+    slow = tenants.told_by([each + 0.5 for each in usual[:100]], usual)
+    assert slow.difference_ms > slow.noise_ms
+
+
+def test_a_quick_run_asks_as_a_tenant_and_as_the_main_one(tmp_path: Path) -> None:
+    assert tenants.measure(tmp_path, times=2).keys() == {"band", "main"}

@@ -173,7 +173,8 @@ def test_the_queue_is_listed_in_the_order_of_service(rest: Rest) -> None:
     jobs = [song_hash_number(number) for number in range(5)]
     for job_id in jobs:
         rest.queue.submit(job_id, "g")
-    assert rest.client.get("/apiv1/queue").json == {"queue": jobs, "total": 5, "running": []}
+    numbers = {"positions": [1, 2, 3, 4, 5], "running_total": 0}
+    assert rest.client.get("/apiv1/queue").json == {"queue": jobs, "total": 5, "running": [], **numbers}
 
 
 def test_a_page_of_the_queue_is_in_the_order_of_service(rest: Rest) -> None:
@@ -183,7 +184,8 @@ def test_a_page_of_the_queue_is_in_the_order_of_service(rest: Rest) -> None:
     rest.queue.claim(str(rest.queue.take(block_seconds=1)), jobs[0], "worker-1")
     for offset, limit, page in [(0, 2, jobs[1:3]), (2, 2, jobs[3:5]), (4, 2, jobs[5:]), (5, 2, []), (99, 1, [])]:
         answer = rest.client.get(f"/apiv1/queue?offset={offset}&limit={limit}").json
-        assert answer == {"queue": page, "total": 5, "running": jobs[:1]}
+        numbers = {"positions": [offset + place for place in range(1, len(page) + 1)], "running_total": 1}
+        assert answer == {"queue": page, "total": 5, "running": jobs[:1], **numbers}
 
 
 @pytest.mark.parametrize("route", ["queue", "failed"])
@@ -221,7 +223,10 @@ def test_what_needs_redis_says_when_to_ask_again_while_it_is_away(
 def test_an_old_client_may_send_null_with_its_get(rest: Rest) -> None:
     for path in ("/apiv1/queue", "/apiv1/queue/"):
         answer = rest.client.get(path, data="null", headers={"content-type": "application/json"})
-        assert (answer.status_code, answer.json) == (200, {"queue": [], "total": 0, "running": []})
+        assert (answer.status_code, answer.json) == (
+            200,
+            {"queue": [], "total": 0, "running": [], "positions": [], "running_total": 0},
+        )
 
 
 def test_at_most_a_thousand_are_listed_and_all_are_counted(rest: Rest, redis_url: str) -> None:
@@ -236,7 +241,10 @@ def test_at_most_a_thousand_are_listed_and_all_are_counted(rest: Rest, redis_url
 def test_what_is_no_job_is_counted_and_not_shown(rest: Rest, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.lpush("toWorker", b"\xff\xfe", "../../etc/passwd", JOB_ID, "<script>")
-    assert rest.client.get("/apiv1/queue").json == {"queue": [JOB_ID], "total": 4, "running": []}
+    assert rest.client.get("/apiv1/queue").json == {
+        **{"queue": [JOB_ID], "total": 4, "running": []},
+        **{"positions": [3], "running_total": 0},
+    }
 
 
 def test_json_that_names_a_song_is_shown_as_the_job_that_it_asks_for(rest: Rest, redis_url: str) -> None:
@@ -251,4 +259,5 @@ def test_json_that_names_a_song_is_shown_as_the_job_that_it_asks_for(rest: Rest,
         client.lpush("toWorker", *(json.dumps(element) for element in elements), "[]", "[" * 10_000)
     options = rest.settings.default_options
     other = replace(options, model="spleeter").job_id(JOB_ID, options)
-    assert rest.client.get("/apiv1/queue").json == {"queue": [JOB_ID, other], "total": 7, "running": []}
+    answer = rest.client.get("/apiv1/queue").json
+    assert answer == {"queue": [JOB_ID, other], "positions": [1, 2], "total": 7, "running": [], "running_total": 0}

@@ -23,7 +23,7 @@ def stored_song(request: JobRequest, ledger: Ledger, scratch: Path) -> Path:
         ledger.fetch_song(request.song_hash, path)
     except ObjectMissingError as error:
         raise EngineError("the song is not in the store", code="input_missing", retryable=True) from error
-    if request.url is None and names.hash_file(path) != request.song_hash:
+    if request.wanted_sha256 is not None and names.hash_file(path) != request.wanted_sha256:
         raise EngineError("the stored bytes do not match the song hash", code="hash_mismatch")
     return path
 

@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from unmix import names
 from unmix.errors import (
     DeviceError,
     EngineError,
@@ -176,7 +177,14 @@ class Worker:
             SupersededError: the job was removed.
         """
         if claim.generation is None:
-            pushed = JobRequest(claim.job_id, push.options, utc_now(), push.callbacks, warnings=push.warnings)
+            pushed = JobRequest(
+                claim.job_id,
+                push.options,
+                utc_now(),
+                push.callbacks,
+                warnings=push.warnings,
+                tenant=names.presumed_tenant(claim.job_id),
+            )
             adopted = ledger.adopt(pushed)
             self._queue.job_list.note(adopted)
             return adopted

@@ -6,7 +6,7 @@ Memory stays constant whatever the size. What the fields mean is for `unmix_rest
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ from flask import Request
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
-from unmix import names
 from unmix.errors import InputError
 from unmix.ledger.uploads import Progress, Uploads
 from unmix.strict_json import parse_object
@@ -44,7 +43,7 @@ class Upload:
     """A song that was received whole, or where it can be fetched, and what was said with it."""
 
     path: Path  # of a temporary file that ends with the request; empty if there is a `url`
-    song_hash: str
+    sha256: str
     size_bytes: int
     fields: Mapping[str, Any]
     is_form: bool
@@ -92,11 +91,12 @@ def receive(
     song_field: str,
     takes_raw: bool = False,
     uploads: Uploads | None = None,
+    checked_upload: Callable[[str], str] = str,
 ) -> Iterator[Upload]:
     """Read the body of `request` to its end; the song's file is gone when the context is left.
 
-    JSON has the song under `song_field`; where there are `uploads`, it may have the id of one instead, or a URL. With
-    `takes_raw`, what is neither a form nor JSON is the song itself.
+    JSON has the song under `song_field`; where there are `uploads`, it may have a URL instead, or the id of one, which
+    `checked_upload` refuses if it is not the client's. With `takes_raw`, what is neither a form nor JSON is the song.
 
     Raises:
         InputError: the body holds no song in one of the forms, or too large a one.
@@ -123,15 +123,15 @@ def receive(
                 fields = _read_json(request, begin, song, song_field, instead=instead)
                 upload_id, url = (fields.pop(name, None) for name in instead) if uploads else (None, None)
                 if uploads and upload_id is not None:
-                    sent_before = uploads.complete(upload_id)
+                    sent_before = uploads.complete(checked_upload(upload_id))
                     for data in uploads.read(sent_before):
                         song.write(data)
         if song.size_bytes == 0 and url is None:
             raise InputError("the song is empty", code="empty_audio")
-        song_hash = song.sha256.hexdigest()
         if url is not None:
-            song_hash, file_name = names.new_song_hash(), _name_in(url)
-        yield Upload(song.path, song_hash, song.size_bytes, fields, is_form, _base(file_name), sent_before, url)
+            file_name = _name_in(url)
+        sha256 = song.sha256.hexdigest()
+        yield Upload(song.path, sha256, song.size_bytes, fields, is_form, _base(file_name), sent_before, url)
 
 
 class _SongFile:

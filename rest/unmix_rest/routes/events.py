@@ -17,6 +17,7 @@ from unmix.errors import InputError, NotFoundError, UnmixError
 from unmix.job import JobStatus
 from unmix.job_view import JobView
 from unmix.queue.pulses import JobPulse
+from unmix_rest.access import caller
 from unmix_rest.http.lanes import WAIT_TO_SEND
 from unmix_rest.live import Watch
 from unmix_rest.routes.lookup import checked, may_stay
@@ -47,7 +48,7 @@ def batch_events(services: Services) -> Response:
     batch = request.args.get("batch")
     if not batch:
         raise InputError("the query has to name a batch", code="missing_field")
-    return _stream(services.live.watch(batch=batch), {}, services, only=None)
+    return _stream(services.live.watch(batch=batch, tenant=caller().listed_tenant), {}, services, only=None)
 
 
 def wait_seconds() -> float:

@@ -17,7 +17,9 @@ from unmix.job import JobRequest, JobStatus
 from unmix.ledger.ledger import utc_now
 from unmix.outcome import Outcome
 from unmix.queue.job_list import JobFilter
+from unmix.queue.job_queue import FAILED_LISTED
 from unmix.strict_json import parse_object
+from unmix_rest.access import caller
 from unmix_rest.answer_shapes import Changed, Failure, Failures, JobPage, Waiting
 from unmix_rest.http.answers import json_answer, old_answer
 from unmix_rest.routes.events import wait_for_end, wait_seconds
@@ -36,7 +38,13 @@ _MAX_ELEMENT_CHARACTERS: Final = 16_384
 
 def jobs(services: Services) -> Response:
     """Tell of the jobs that the query asks for, the newest first, and where those are that follow."""
-    wanted = JobFilter(_status(), *(_asked(name) for name in ("label", "batch", "name")))
+    wanted = JobFilter(
+        status=_status(),
+        label=_asked("label"),
+        batch=_asked("batch"),
+        name=_asked("name"),
+        tenant=caller().listed_tenant,
+    )
     _, limit = page(usual_limit=_LISTED)
     listed, after = services.queue.job_list.page(wanted, limit=min(limit, MOST_LISTED), after=_asked("after"))
     query = urlencode({**request.args, "after": after})
@@ -62,16 +70,36 @@ def retry(services: Services, job_id: str) -> Response:
 def queue(services: Services) -> Response:
     """Tell what waits, the next one first, and what runs."""
     offset, limit = page()
+    sees = caller().sees
     elements, total = services.queue.views.waiting(offset=offset, limit=limit)
-    # Others may push anything: only what names a job is shown, all of it is counted.
-    waiting = tuple(job_id for element in elements if (job_id := _job_of(element, services)))
-    return old_answer(Waiting(waiting, total, tuple(services.queue.views.running())))
+    running = services.queue.views.running()
+    # Others may push anything, and there are those of other tenants: all of it is counted, not all is shown.
+    shown = [
+        (job_id, place)
+        for place, element in enumerate(elements, offset + 1)
+        if (job_id := _job_of(element, services)) and sees(job_id)
+    ]
+    return old_answer(
+        Waiting(
+            queue=tuple(job_id for job_id, _ in shown),
+            total=total,
+            running=tuple(filter(sees, running)),
+            positions=tuple(place for _, place in shown),
+            running_total=len(running),
+        )
+    )
 
 
 def failed(services: Services) -> Response:
     """Tell what failed, the last one first."""
     offset, limit = page()
-    job_ids, total = services.queue.views.failed(offset=offset, limit=limit)
+    asks = caller()
+    if asks.sees_all:
+        job_ids, total = services.queue.views.failed(offset=offset, limit=limit)
+    else:
+        known, _ = services.queue.views.failed(limit=FAILED_LISTED)
+        theirs = list(filter(asks.sees, known))
+        job_ids, total = theirs[offset : offset + limit], len(theirs)
     return json_answer(Failures(tuple(_failure(job_id, services) for job_id in job_ids), total))
 
 
@@ -111,7 +139,8 @@ def _cancel(job_id: str, services: Services) -> Changed:
         record, position = services.queue.views.record_and_position(job_id)
         if not is_open(record) and position is None:
             raise NotFoundError("there is no such job")
-        known = services.ledger.adopt(JobRequest(job_id, services.settings.default_options, utc_now()))
+        pushed = JobRequest(job_id, services.settings.default_options, utc_now(), tenant=names.presumed_tenant(job_id))
+        known = services.ledger.adopt(pushed)
     cancelled = Outcome(
         job_id, known.generation, JobStatus.CANCELLED, utc_now(), format=known.options.format, error_code="cancelled"
     )

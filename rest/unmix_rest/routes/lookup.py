@@ -1,4 +1,7 @@
-"""What several groups of routes ask: whether a name can be a job's, how it stands, what of a list; who may stay."""
+"""What several groups of routes ask: whether an id can be the caller's, how a job stands, what of a list; who may stay.
+
+What is another tenant's is refused here, by its id alone, before anything is read: it takes as long as what nobody has.
+"""
 
 from typing import Final
 
@@ -7,7 +10,9 @@ from flask import request
 from unmix import names
 from unmix.errors import InputError, NotFoundError
 from unmix.job import JobStatus
+from unmix.ledger.uploads import unknown_upload
 from unmix.queue.records import JobRecord
+from unmix_rest.access import caller
 from unmix_rest.http.lanes import MAY_STAY
 from unmix_rest.services import Services
 
@@ -16,14 +21,38 @@ MAX_LISTED: Final = 1000
 
 
 def checked(job_id: str) -> str:
-    """Return `job_id` if it has the form of one; nothing else gets near a key or an object's name.
+    """Return `job_id` if a job of the caller can be called so; nothing else gets near a key or an object's name.
+
+    For the main tenant any hash may be a song's, and only a look tells. So in the place of what is another tenant's it
+    gets an id that nobody has, and looks for that.
 
     Raises:
-        NotFoundError: it has not, so there is no such job.
+        NotFoundError: there is no such job for the caller.
     """
     if not names.is_job_id(job_id):
         raise NotFoundError("there is no such job")
-    return job_id
+    asks = caller()
+    if asks.sees(job_id):
+        return job_id
+    if asks.tenant != names.MAIN_TENANT:
+        raise NotFoundError("there is no such job")
+    return names.new_song_hash() + job_id[names.SONG_HASH_LENGTH :]
+
+
+def checked_upload(upload_id: str) -> str:
+    """Do the same with the id of an upload.
+
+    Raises:
+        NotFoundError: there is no such upload for the caller (`unknown_upload`).
+    """
+    if not names.is_upload_id(upload_id):
+        raise unknown_upload()
+    asks = caller()
+    if asks.sees_upload(upload_id):
+        return upload_id
+    if asks.tenant != names.MAIN_TENANT:
+        raise unknown_upload()
+    return names.new_upload_id(names.upload_ends_at(upload_id))
 
 
 def status_of(job_id: str, services: Services) -> JobStatus:

@@ -28,10 +28,10 @@ _LIMIT: Final = {**_OFFSET, "minimum": 1}
 VARIABLES: Final[Mapping[str, tuple[Mapping[str, Any], str]]] = {
     "job_id": (
         {"type": "string", "pattern": r"^[0-9a-f]{64}(\.[0-9a-f]{8})?$"},
-        "`hash` of a job: the SHA-256 of the song (random, if it was given by a URL), and eight digits more where its "
-        "options are not the default ones",
+        "`hash` of a job: the SHA-256 of the song (for tenants other than `main` what stands for it; random, if it was "
+        "given by a URL), and eight digits more where its options are not the default ones",
     ),
-    "upload_id": ({"type": "string", "pattern": "^[0-9]{10}-[0-9a-f]{32}$"}, "`upload_id` of a ticket"),
+    "upload_id": ({"type": "string", "pattern": "^[0-9]{10}-[0-9a-f]{32}(-[0-9a-f]{16})?$"}, "`upload_id` of a ticket"),
     "track": (
         {"type": "string", "pattern": rf"^[a-z][a-z0-9_]{{0,31}}(\.({'|'.join(map(re.escape, MEDIA_TYPES))}))?$"},
         "a stem, such as `vocals` or `vocals.mp3`",

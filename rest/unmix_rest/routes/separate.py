@@ -23,13 +23,14 @@ from unmix.job import MAX_LABELS, Callback, JobRequest, SongLevel
 from unmix.ledger.ledger import utc_now
 from unmix.outbound.address import Guard
 from unmix.outcome import Outcome
+from unmix_rest.access import caller
 from unmix_rest.answer_shapes import Accepted
 from unmix_rest.http.answers import json_answer, old_answer
 from unmix_rest.http.clients import client, refuse_if_gone
 from unmix_rest.http.fields import list_field, text_field
 from unmix_rest.http.uploads import MAX_NAME_CHARACTERS, Upload, read_spelled, receive
 from unmix_rest.routes.events import wait_for_end, wait_seconds
-from unmix_rest.routes.lookup import status_of
+from unmix_rest.routes.lookup import checked_upload, status_of
 from unmix_rest.routes.options import FIXED_OPTIONS, OPTIONS, read_options
 from unmix_rest.services import Services
 from unmix_rest.views import view_of
@@ -71,6 +72,7 @@ def submit_job(services: Services) -> Response:
             song_field="file",
             takes_raw=True,
             uploads=uploads,
+            checked_upload=checked_upload,
         ) as upload,
     ):
         fields = _with_query(upload.fields)
@@ -123,9 +125,10 @@ def _accept(
     upload: Upload, fields: Mapping[str, Any], wish: _Wish, services: Services
 ) -> tuple[JobRequest, Outcome | None]:
     """Check a song, store it, write down what is owed, and queue it; returns the job, and its end if it is over."""
-    options = read_options(fields, services)
+    options, asks = read_options(fields, services), caller()
+    song_hash = asks.ids.of_song(upload.sha256) if upload.url is None else asks.ids.drawn()
     asked = JobRequest(
-        job_id=options.job_id(upload.song_hash, services.settings.usual_options),
+        job_id=options.job_id(song_hash, services.settings.usual_options),
         options=options,
         submitted_at=utc_now(),
         callbacks=(wish.callback,) if wish.callback else (),
@@ -133,6 +136,8 @@ def _accept(
         labels=wish.labels,
         batches=wish.batches,
         url=None if upload.url is None else _fetchable(upload.url, services),
+        tenant=asks.tenant,
+        song_sha256=upload.sha256 if upload.url is None else None,
     )
     refuse_if_gone()  # it may have waited long for its thread
     wanted = asked if asked.url else _with_song(asked, _probed(upload, services))
@@ -140,11 +145,11 @@ def _accept(
     # Nothing is stored that could not be queued, unless Redis goes at this very moment.
     services.admission.refuse(wanted, upload.size_bytes)
     if not wanted.url:
-        services.ledger.put_song(upload.song_hash, upload.path)
+        services.ledger.put_song(song_hash, upload.path)
     accepted, is_new = services.ledger.accept(wanted)
     if not wanted.url:
         # Once more: a retirement that did not know of this job may have removed it meanwhile.
-        services.ledger.put_song(upload.song_hash, upload.path)
+        services.ledger.put_song(song_hash, upload.path)
     outcome = _queue_job(accepted, services, wish.callback)
     services.admission.note(accepted)
     services.metrics.accepted()

@@ -13,10 +13,12 @@ from flask import Response, request
 
 from unmix.errors import InputError
 from unmix.ledger.uploads import Progress
+from unmix_rest.access import caller
 from unmix_rest.answer_shapes import Ticket, UploadView
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.pieces import ADVISED_BYTES, receive_piece
 from unmix_rest.http.uploads import small_object, too_large
+from unmix_rest.routes.lookup import checked_upload
 from unmix_rest.services import Services
 
 
@@ -25,7 +27,7 @@ def open_upload(services: Services) -> Response:
     size_bytes = _said_size(services.settings.max_upload_mb << 20)
     services.admission.refuse_early(size_bytes or 0)
     ends_at = math.ceil(time.time() + 3600 * services.settings.upload_hours)
-    begun = services.ledger.uploads.begin(ends_at=ends_at, size_bytes=size_bytes)
+    begun = services.ledger.uploads.begin(caller().ids.new_upload(ends_at), size_bytes=size_bytes)
     ours = f"/apiv1/uploads/{begun.ticket.upload_id}"
     direct = services.ledger.uploads.direct_url(begun.ticket)
     ticket = Ticket(
@@ -43,13 +45,13 @@ def open_upload(services: Services) -> Response:
 
 def upload(services: Services, upload_id: str) -> Response:
     """Tell how far an upload is."""
-    return _tell(UploadView(*_how_far(services.ledger.uploads.look(upload_id))))
+    return _tell(UploadView(*_how_far(services.ledger.uploads.look(checked_upload(upload_id)))))
 
 
 def put_piece(services: Services, upload_id: str) -> Response:
     """Take the next piece, or the whole song."""
     uploads = services.ledger.uploads
-    known = uploads.look(upload_id)
+    known = uploads.look(checked_upload(upload_id))
     services.admission.refuse_early(request.content_length or 0)
     with receive_piece(request, services.temporary, max_song_bytes=services.settings.max_upload_mb << 20) as piece:
         progress = uploads.add(known, piece.path, start=piece.start, total=piece.total)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from unmix import names
 from unmix.access.keys import Key, hash_of, new_key, utc_text
+from unmix.access.tenants import Tenants
 from unmix.document import seconds_of
 from unmix.errors import InputError, NotFoundError, ObjectChangedError, ObjectMissingError
 from unmix.store.protocol import ObjectStore
@@ -34,8 +35,12 @@ class Keyring:
         `expires_at` is in seconds since the epoch.
 
         Raises:
-            InputError: a key of this name counts already (`key_name_taken`), or has no name (`bad_key_name`).
+            InputError: a key of this name counts already (`key_name_taken`), or has no name (`bad_key_name`), or no
+                tenant can be called like this (`bad_tenant`).
         """
+        if not names.is_tenant(tenant):
+            text = "a tenant is called by up to 63 of a-z, 0-9, - and _, the first a letter or digit"
+            raise InputError(text, code="bad_tenant")
         if not name or not name.isprintable() or name != name.strip():
             raise InputError("the name of a key has to be printable, without blanks around it", code="bad_key_name")
         if any(key.name == name and key.is_live(self._clock()) for key in self.all()):
@@ -88,6 +93,7 @@ class Keyring:
         return meant
 
     def _put_new(self, name: str, scopes: tuple[str, ...], tenant: str, expires_at: str | None) -> tuple[Key, str]:
+        Tenants(self._store).ids(tenant)  # first: a key whose tenant had no secret would be of no use
         text = new_key()
         key = Key(hash_of(text), name, tenant, scopes, utc_text(self._clock()), expires_at)
         self._store.put_if(names.key_object(key.key_hash), key.to_json(), etag=None)

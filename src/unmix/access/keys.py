@@ -13,10 +13,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, Self
 
+from unmix import names
 from unmix.document import SCHEMA, Growable, load, seconds_of, with_tuples
-
-#: The tenant of a key that is made without naming one.
-MAIN_TENANT: Final = "main"
 
 #: So that people and programs that look for lost secrets know one when they see it.
 _PREFIX: Final = "unmix_"
@@ -33,7 +31,7 @@ class Scope(StrEnum):
     READ = "read"  # how jobs go, and their stems
     SUBMIT = "submit"  # send songs, cancel jobs and try them again
     DELETE = "delete"  # remove jobs and stems
-    ADMIN = "admin"  # what those see who run the service
+    ADMIN = "admin"  # what those see who run the service; with the others it is for the songs of all tenants
 
 
 #: What a key can be made for.
@@ -76,7 +74,10 @@ class Key(Growable):
         Raises:
             ValueError, KeyError, TypeError, AttributeError, RecursionError: the bytes are not such a document.
         """
-        return cls.from_fields(with_tuples(load(data), "scopes"))
+        key = cls.from_fields(with_tuples(load(data), "scopes"))
+        if not names.is_tenant(key.tenant):
+            raise ValueError("no tenant is called like this")
+        return key
 
 
 def new_key() -> str:

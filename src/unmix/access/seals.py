@@ -5,17 +5,14 @@ the keys; removing it from the store, and starting REST again, ends them all.
 """
 
 import hashlib
-import secrets
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from itsdangerous import BadData, URLSafeSerializer
 
 from unmix import names
-from unmix.errors import ObjectChangedError, ObjectMissingError
+from unmix.access.secret import kept_secret
 from unmix.store.protocol import ObjectStore
-
-_SECRET_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +90,6 @@ class Seals:
     def _signer(self, kind: str) -> URLSafeSerializer:
         """Return what signs one kind of text; the salt keeps one kind from passing for another."""
         if self._secret is None:
-            self._secret = self._read_secret()
+            self._secret = kept_secret(self._store, names.access_secret())
         how = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
         return URLSafeSerializer(self._secret, salt=f"track-unmix {kind}", signer_kwargs=how)
-
-    def _read_secret(self) -> bytes:
-        name = names.access_secret()
-        try:
-            return self._store.get(name)[0]
-        except ObjectMissingError:
-            secret = secrets.token_hex(_SECRET_BYTES).encode()
-            try:
-                self._store.put_if(name, secret, etag=None)
-            except ObjectChangedError:  # another process was faster
-                return self._store.get(name)[0]
-            return secret

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unmix.access.keys import GRANTABLE, MAIN_TENANT, USUAL, Key
+from unmix.access.keys import GRANTABLE, USUAL, Key
 from unmix.cli.options import names_in, read_settings
 from unmix.cli.output import printable, stderr
 from unmix.errors import InputError
+from unmix.names import MAIN_TENANT
 
 if TYPE_CHECKING:
     from unmix.access.keyring import Keyring
@@ -29,7 +30,7 @@ def create(
     scopes: Annotated[
         str, typer.Option(help=f"What it may be used for, separated by commas: {', '.join(GRANTABLE)}.")
     ] = ",".join(USUAL),
-    tenant: Annotated[str, typer.Option(help="Whom it belongs to.")] = MAIN_TENANT,
+    tenant: Annotated[str, typer.Option(help="Whose songs it is for: no tenant sees those of another.")] = MAIN_TENANT,
     days: Annotated[
         float | None, typer.Option(min=0, help="How long it counts.", show_default="until it is revoked")
     ] = None,

@@ -80,10 +80,10 @@ class Uploads:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def begin(self, *, ends_at: int, size_bytes: int | None = None) -> Progress:
-        """Write a ticket that holds until `ends_at`, in seconds since the epoch."""
-        ticket = Ticket(names.new_upload_id(ends_at), size_bytes)
-        self._store.put(names.upload_ticket(ticket.upload_id), ticket.to_json())
+    def begin(self, upload_id: str, *, size_bytes: int | None = None) -> Progress:
+        """Write the ticket of a new upload, which holds until the time that its id tells."""
+        ticket = Ticket(upload_id, size_bytes)
+        self._store.put(names.upload_ticket(upload_id), ticket.to_json())
         return Progress(ticket, size_bytes)
 
     def direct_url(self, ticket: Ticket) -> str | None:
@@ -157,7 +157,7 @@ class Uploads:
                         yield chunk
             except ObjectMissingError as error:
                 self.look(progress.ticket.upload_id)
-                raise _unknown() from error
+                raise unknown_upload() from error
 
     def close(self, progress: Progress, job_id: str) -> None:
         """Note that there is a job of the upload now, and remove its bytes.
@@ -190,11 +190,11 @@ class Uploads:
 
     def _ticket(self, upload_id: str) -> Ticket:
         if not names.is_upload_id(upload_id) or names.upload_ends_at(upload_id) <= time.time():
-            raise _unknown()
+            raise unknown_upload()
         try:
             ticket = Ticket.from_json(self._store.get(names.upload_ticket(upload_id))[0])
         except (ObjectMissingError, *DAMAGE) as error:
-            raise _unknown() from error
+            raise unknown_upload() from error
         return replace(ticket, upload_id=upload_id)
 
 
@@ -216,5 +216,6 @@ def _at(progress: Progress, text: str, *, code: str) -> InputError:
     return InputError(text, code=code, facts={"offset": progress.offset})
 
 
-def _unknown() -> NotFoundError:
+def unknown_upload() -> NotFoundError:
+    """Return what is said of an upload that there is not."""
     return NotFoundError("there is no such upload, or its time is over; ask for a new one", code="unknown_upload")

@@ -4,6 +4,7 @@ It is an index as the queue is: whoever writes a request puts its job here, whoe
 makes up for what is missing. What is asked costs as much as it returns, however many jobs there are.
 """
 
+import heapq
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -14,8 +15,19 @@ from typing import Final, Literal, cast
 from unmix.errors import InputError
 from unmix.job import JobRequest, JobStatus
 from unmix.job_view import JobSummary
+from unmix.names import MAIN_TENANT
 from unmix.outcome import Outcome
-from unmix.queue.keys import JOB_PREFIX, JOBS, JOBS_BY_PREFIX, JOBS_ENDS, JOBS_SINCE, JOBS_WHOLE, OPEN
+from unmix.queue.keys import (
+    JOB_PREFIX,
+    JOBS,
+    JOBS_ENDS,
+    JOBS_SINCE,
+    JOBS_TENANTS,
+    JOBS_WHOLE,
+    OPEN,
+    jobs_by,
+    jobs_of,
+)
 from unmix.queue.link import RedisLink
 
 #: Jobs on the list, and how much their cards may take in all, with what they are found by: names are long, labels many.
@@ -40,17 +52,17 @@ class JobFilter:
     label: str | None = None
     batch: str | None = None
     name: str | None = None  # a part of it, in upper or lower case
+    tenant: str | None = None  # None: of all
 
-    @property
-    def key(self) -> str:
-        """The sorted set that has all of these jobs, and as few others as can be."""
+    def key(self, tenant: str) -> str:
+        """Return the sorted set that has all of these jobs of a tenant, and as few others as can be."""
         if self.batch is not None:
-            return f"{JOBS_BY_PREFIX}batch:{self.batch}"
+            return jobs_by(tenant, f"batch:{self.batch}")
         if self.label is not None:
-            return f"{JOBS_BY_PREFIX}label:{self.label}"
+            return jobs_by(tenant, f"label:{self.label}")
         if self.status is not None:
-            return f"{JOBS_BY_PREFIX}status:{self.status.value}" if self.status.is_over else OPEN
-        return JOBS
+            return jobs_by(tenant, f"status:{self.status.value}" if self.status.is_over else "open")
+        return jobs_of(tenant)
 
     def fits(self, job: JobSummary) -> bool:
         """Tell whether a job is wanted."""
@@ -82,6 +94,7 @@ class JobList:
             "labels": request.labels,
             "batches": request.batches,
             "duration_seconds": request.duration_seconds,
+            **({} if request.tenant == MAIN_TENANT else {"tenant": request.tenant}),
         }
         text = json.dumps(card, ensure_ascii=False, separators=(",", ":"))
         end = (outcome.status.value, outcome.error_code or "") if outcome else ("", "")
@@ -101,8 +114,9 @@ class JobList:
         """
         found: list[JobSummary] = []
         cursor = None
-        first = self._rank_after(wanted.key, after)
-        for examined, (score, job_id, job) in enumerate(self._jobs(wanted.key, first, limit + 1)):
+        listed = [self._jobs(key, after, limit + 1) for key in self._keys(wanted)]
+        newest_first = heapq.merge(*listed, key=lambda each: each[:2], reverse=True)
+        for examined, (score, job_id, job) in enumerate(newest_first):
             if len(found) == limit or examined == MOST_EXAMINED:
                 return found, cursor
             cursor = f"{score:.0f}-{job_id}"
@@ -110,11 +124,18 @@ class JobList:
                 found.append(job)
         return found, None
 
+    def tenants(self) -> list[str]:
+        """Return the tenants of which there are jobs on the list, and the main one."""
+        with self._link.errors():
+            return [MAIN_TENANT, *cast(list[str], self._link.client.zrange(JOBS_TENANTS, 0, -1))]
+
     def members(self) -> dict[str, bool]:
         """Return which jobs are on the list, and of each whether it is known to be over."""
+        tenants = self.tenants()
         with self._link.errors():
             ended = {job_id for job_id, _ in self._link.client.hscan_iter(JOBS_ENDS, count=1000)}
-            return {job_id: job_id in ended for job_id, _ in self._link.client.zscan_iter(JOBS, count=1000)}
+            lists = (self._link.client.zscan_iter(jobs_of(tenant), count=1000) for tenant in tenants)
+            return {job_id: job_id in ended for listed in lists for job_id, _ in listed}
 
     @property
     def since_ms(self) -> int:
@@ -138,10 +159,21 @@ class JobList:
         with self._link.errors():
             self._link.client.set(JOBS_WHOLE, _WHOLE, xx=True)
 
-    def _rank_after(self, key: str, after: str | None) -> int:
-        """Return the place, from the newest on, of what follows `after`, which may have been removed since."""
+    def _keys(self, wanted: JobFilter) -> list[str]:
+        """Return the sorted sets that have all of the wanted jobs."""
+        if wanted.tenant is not None:
+            return [wanted.key(wanted.tenant)]
+        if wanted.key(MAIN_TENANT) == jobs_by(MAIN_TENANT, "open"):
+            return [OPEN]  # it has those too that an earlier version has listed
+        return [wanted.key(tenant) for tenant in self.tenants()]
+
+    def _place_after(self, key: str, after: str | None) -> tuple[int, tuple[float, str]]:
+        """Return the place, from the newest on, from which what follows `after` is found, and how `after` is sorted.
+
+        It may not be there, or not any more; then others may stand there that would come before it.
+        """
         if after is None:
-            return 0
+            return 0, (inf, "")
         match = _CURSOR.fullmatch(after)
         if match is None:
             raise InputError("after has to be what an earlier answer said", code="invalid_field")
@@ -151,14 +183,15 @@ class JobList:
             pipe.zrevrank(key, match[2])
             pipe.zcount(key, f"({match[1]}", "+inf")
             score, rank, newer = pipe.execute()
-        return int(rank + 1 if score is not None and score == float(match[1]) else newer)
+        place = rank + 1 if score is not None and score == float(match[1]) else newer
+        return int(place), (float(match[1]), match[2])
 
-    def _jobs(self, key: str, first: int, chunk: int) -> Iterator[tuple[float, str, JobSummary | None]]:
-        """Yield the jobs of a sorted set from place `first` on, each with its score; None is no job of the list.
+    def _jobs(self, key: str, after: str | None, chunk: int) -> Iterator[tuple[float, str, JobSummary | None]]:
+        """Yield the jobs of a sorted set that follow `after`, each with its score; None is no job of the list.
 
         The first `chunk` are read at once.
         """
-        last = (inf, "")
+        first, last = self._place_after(key, after)
         while True:
             keys = [key, JOBS, JOB_PREFIX]
             listed = json.loads(self._link.run("list_jobs", keys, first, first + chunk - 1))

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from unmix import names
+
 TO_WORKER: Final = "toWorker"
 TAKEN: Final = "unmix:taken"
 LEASES: Final = "unmix:leases"
@@ -16,6 +18,7 @@ JOBS_ENDS: Final = "unmix:jobs:ends"
 JOBS_BYTES: Final = "unmix:jobs:bytes"
 JOBS_SINCE: Final = "unmix:jobs:since"
 JOBS_WHOLE: Final = "unmix:jobs:whole"
+JOBS_TENANTS: Final = "unmix:jobs:tenants"
 JOBS_BY_PREFIX: Final = "unmix:jobs:by:"
 JOB_PREFIX: Final = "unmix:job:"
 HELP: Final = "unmix:help"
@@ -28,3 +31,13 @@ OUTBOX_TRIES: Final = "unmix:outbox:tries"
 CALLS_PREFIX: Final = "unmix:calls:"
 READY: Final = "unmix:ready"
 LOGGING: Final = "logging"
+
+
+def jobs_of(tenant: str) -> str:
+    """Return the key of all jobs of a tenant on the list of jobs."""
+    return JOBS if tenant == names.MAIN_TENANT else f"{JOBS_BY_PREFIX}tenant:{tenant}"
+
+
+def jobs_by(tenant: str, term: str) -> str:
+    """Return the key of those that share something, such as `label:demo`."""
+    return JOBS_BY_PREFIX + (term if tenant == names.MAIN_TENANT else f"tenant:{tenant}:{term}")

@@ -1,12 +1,12 @@
 """Pulses: how many jobs go at this moment, asked in one go, for those who watch them. Nothing here changes anything."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from unmix.job import JobStatus
-from unmix.queue.keys import JOB_PREFIX, JOBS_BY_PREFIX, JOBS_CARDS, JOBS_ENDS, LEASES, OPEN, RUNS_PREFIX, TO_WORKER
+from unmix.queue.keys import JOB_PREFIX, JOBS_CARDS, JOBS_ENDS, LEASES, OPEN, RUNS_PREFIX, TO_WORKER, jobs_by
 from unmix.queue.link import RedisLink
 
 #: Jobs of one batch that are watched, the newest.
@@ -79,11 +79,15 @@ class Pulses:
             scores = self._link.client.zmscore(OPEN, ids)
         return {job_id for job_id, score in zip(ids, scores, strict=True) if score is not None}
 
-    def of_batch(self, batch: str) -> list[str]:
-        """Return the jobs of a batch, the newest first."""
+    def of_batch(self, batch: str, tenants: Iterable[str]) -> list[str]:
+        """Return the jobs of a batch that are of these tenants, the newest first."""
         with self._link.errors():
-            key = f"{JOBS_BY_PREFIX}batch:{batch}"
-            return cast(list[str], self._link.client.zrange(key, 0, MOST_OF_A_BATCH - 1, desc=True))
+            pipe = self._link.client.pipeline(transaction=False)
+            for tenant in tenants:
+                pipe.zrange(jobs_by(tenant, f"batch:{batch}"), 0, MOST_OF_A_BATCH - 1, desc=True, withscores=True)
+            found = [each for listed in pipe.execute() for each in listed]
+        found.sort(key=lambda job: job[1], reverse=True)
+        return [job_id for job_id, _ in found[:MOST_OF_A_BATCH]]
 
     def positions(self, job_ids: Collection[str]) -> dict[str, int]:
         """Return the places of jobs in the queue, 1 for the next one served, as far down as they are counted."""

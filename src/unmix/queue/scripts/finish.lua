@@ -46,9 +46,9 @@ if ARGV[4] == 'failed' then
   redis.call('ZADD', KEYS[5], now, job_id)
   redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -ARGV[8] - 1)
 end
-local card = redis.call('HGET', KEYS[11] .. ':cards', job_id)
-local ended = generation ~= '' and generation or record[2]
-if card and cjson.decode(card).generation == ended then
-  note_end(KEYS[11], job_id, ARGV[4], ARGV[5])
+local text = redis.call('HGET', KEYS[11] .. ':cards', job_id)
+local card = text and cjson.decode(text)
+if card and card.generation == (generation ~= '' and generation or record[2]) then
+  note_end(KEYS[11], job_id, card, ARGV[4], ARGV[5])
 end
 return 1
