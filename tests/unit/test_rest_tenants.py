@@ -39,7 +39,11 @@ BY_JOB = {
     ("DELETE", "/apiv1/remove/<job_id>/<track>"),
     ("GET", "/apiv1/remove/<job_id>"),
     ("DELETE", "/apiv1/remove/<job_id>"),
+    ("GET", "/apiv1/remove"),
+    ("DELETE", "/apiv1/remove"),
 }
+#: Of these, what the query names.
+IN_QUERY = ("/apiv1/track", "/apiv1/remove")
 BY_UPLOAD = {
     ("GET", "/apiv1/uploads/<upload_id>"),
     ("PUT", "/apiv1/uploads/<upload_id>"),
@@ -132,6 +136,10 @@ def path_of(rule: str, job_id: str) -> str:
     return path.replace("<stem>", "vocals").replace("<index>", "0")
 
 
+def query_of(rule: str, job_id: str) -> dict[str, str]:
+    return {"hash": job_id, "track": "vocals"} if rule in IN_QUERY else {}
+
+
 def test_every_route_has_been_thought_about() -> None:
     public = {(method, route.rule) for route in ROUTES if route.scope is Scope.PUBLIC for method in route.methods}
     thought_of = [BY_JOB, BY_UPLOAD, OF_MANY, NEW, SUMS, public]
@@ -148,8 +156,7 @@ def test_another_tenants_job_is_told_of_as_nobodys_is(service: Tenants, who: str
     before = everything(service)
 
     def ask(job_id: str) -> tuple[int, list[tuple[str, str]], bytes]:
-        query = {"hash": job_id, "track": "vocals"} if rule == "/apiv1/track" else {}
-        return told(service.ask(who, method, path_of(rule, job_id), query_string=query), job_id)
+        return told(service.ask(who, method, path_of(rule, job_id), query_string=query_of(rule, job_id)), job_id)
 
     for job_id in service.jobs.values():
         variant = job_id[names.SONG_HASH_LENGTH :]
@@ -164,9 +171,10 @@ def test_the_main_tenants_jobs_are_nobodys_for_the_others(service: Tenants, meth
     mains = hash_song(SONG)
     service.rest.store.put(names.song_object(mains), SONG)  # as a push would need it
     try:
-        paths = [path_of(rule, job_id) for job_id in (mains, "0" * 64)]
-        query = {"hash": mains, "track": "vocals"} if rule == "/apiv1/track" else {}
-        one, other = (told(service.ask("ben", method, path, query_string=query)) for path in paths)
+        one, other = (
+            told(service.ask("ben", method, path_of(rule, job_id), query_string=query_of(rule, job_id)))
+            for job_id in (mains, "0" * 64)
+        )
         assert (one[0], one) == (404, other)
         assert service.rest.ledger.has_song(mains)
     finally:
