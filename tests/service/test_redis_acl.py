@@ -86,7 +86,8 @@ def work_of_rest(logins: Logins) -> None:
     _list(rest)
     assert [job.hash for job in rest.job_list.page(JobFilter(), limit=1)[0]] == [JOB_ID]
     rest.job_list.page(JobFilter(), limit=1, after=f"1-{JOB_ID}")
-    assert rest.submit(JOB_ID, "g1", callbacks=1)
+    assert rest.submit(JOB_ID, "g1", callbacks=1, share="a")
+    _let_each_have_its_turn(rest)
     rest.add_callback(JOB_ID, 1)
     assert rest.pulses.read([JOB_ID]).keys() == rest.pulses.positions([JOB_ID]).keys() == {JOB_ID}
     assert rest.pulses.open([JOB_ID]) == {JOB_ID}
@@ -137,6 +138,16 @@ def work_of_a_worker(logins: Logins) -> None:
     worker.log_list.push("node.worker.info:done", max_lines=10)
 
 
+def _let_each_have_its_turn(rest: JobQueue) -> None:
+    """Queue jobs that come before one that waits already, and remove them."""
+    others = [song_hash_number(number) for number in (2, 3, 4)]
+    for job_id, share in zip(others, "aab", strict=True):
+        rest.submit(job_id, "g1", share=share)
+    assert rest.views.waiting(limit=10)[0] == [JOB_ID, others[2], others[0], others[1]]
+    for job_id in others:
+        rest.forget(job_id)
+
+
 def _list(queue: JobQueue) -> None:
     """Put a job on the list, and then how it ended."""
     request = JobRequest(JOB_ID, SeparationOptions("demo"), utc_now(), generation="g1", labels=("a",), batches=("b",))
@@ -182,6 +193,8 @@ def work_of_the_janitor(logins: Logins) -> None:
     logins.client("admin").delete("toWorker")
     assert janitor.requeue(JOB_ID, "g2", callbacks=1, submitted_at_ms=1)
     assert janitor.settle(JOB_ID, "g2", JobStatus.FAILED, error_code="poison", callbacks=1)
+    logins.queue("rest").submit(JOB_ID, "g3", share="a")
+    assert janitor.settle(JOB_ID, "g3", JobStatus.FAILED, error_code="poison", callbacks=1)
     janitor.note_failed(JOB_ID, 1)
     janitor.note_damaged("queue/document.json")
     janitor.outbox.owe(JOB_ID, 0)
@@ -198,7 +211,7 @@ def work_of_the_janitor(logins: Logins) -> None:
 
 
 def _claim(logins: Logins, generation: str = "g1") -> Claim:
-    logins.queue("rest").submit(JOB_ID, generation)
+    logins.queue("rest").submit(JOB_ID, generation, share="a")
     element = logins.queue("worker").take(block_seconds=1)
     assert element == JOB_ID
     claim = logins.queue("worker").claim(element, JOB_ID, "worker-1")

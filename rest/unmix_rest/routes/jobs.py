@@ -21,6 +21,7 @@ from unmix_rest.http.answers import json_answer, old_answer
 from unmix_rest.routes.events import wait_for_end, wait_seconds
 from unmix_rest.routes.lookup import checked, is_open, page, status_of
 from unmix_rest.services import Services
+from unmix_rest.shares import share
 from unmix_rest.views import view_of_job
 
 log = structlog.get_logger()
@@ -124,7 +125,7 @@ def _retry(job_id: str, services: Services) -> Changed:
     if known is None:
         raise NotFoundError("there is no such job")
     services.queue.job_list.note(known)
-    services.queue.submit(job_id, known.generation, callbacks=len(known.callbacks))
+    services.queue.submit(job_id, known.generation, callbacks=len(known.callbacks), share=share())
     log.info("job tried again", job_id=job_id)
     return Changed(job_id, status_of(job_id, services), "Song enqueued for separation")
 

@@ -32,6 +32,7 @@ from unmix_rest.routes.events import wait_for_end, wait_seconds
 from unmix_rest.routes.lookup import status_of
 from unmix_rest.routes.options import FIXED_OPTIONS, OPTIONS, read_options
 from unmix_rest.services import Services
+from unmix_rest.shares import share
 from unmix_rest.views import view_of
 
 log = structlog.get_logger()
@@ -189,7 +190,8 @@ def _queue_job(accepted: JobRequest, services: Services, callback: Callback | No
     outcome = services.ledger.outcome(accepted)
     services.queue.job_list.note(accepted, outcome)
     if outcome is None:
-        services.queue.submit(accepted.job_id, accepted.generation, callbacks=len(accepted.callbacks))
+        callbacks = len(accepted.callbacks)
+        services.queue.submit(accepted.job_id, accepted.generation, callbacks=callbacks, share=share())
     if callback:
         # The queue knows the number of callbacks from the first submission; this one may have come later.
         services.queue.add_callback(accepted.job_id, accepted.callbacks.index(callback))
