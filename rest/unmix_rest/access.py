@@ -47,6 +47,7 @@ class Caller:
 
     tenant: str
     key: Key | None = None  # of a link, that of whoever gave it
+    is_guest: bool = False  # came by a link
 
 
 #: Whoever asks a service without keys, or what is open to all.
@@ -143,7 +144,7 @@ class Access:
         giver = self._keys.live(link.key_hash) if link and link.job_id == job_id else None
         if giver is None or Scope.READ not in giver.scopes:
             raise AccessError("this is no link to this job, or its time or that of its giver is over", code="bad_link")
-        return Caller(giver.tenant, giver)
+        return Caller(giver.tenant, giver, is_guest=True)
 
     def _ends_at(self, key: Key, seconds: float) -> int:
         ends_at = self._clock() + seconds

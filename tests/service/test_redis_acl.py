@@ -25,6 +25,7 @@ from unmix.queue.call_limits import CallRate
 from unmix.queue.job_list import JobFilter
 from unmix.queue.job_queue import JobQueue, QueuePolicy
 from unmix.queue.outbox import FailedTry
+from unmix.queue.quotas import Bucket, Places
 from unmix.queue.records import Claim, ModelCard
 from unmix.queue.runs import PartsOfJob, Run
 from unmix.settings import Settings
@@ -108,6 +109,11 @@ def work_of_rest(logins: Logins) -> None:
     rest.forget(JOB_ID)
     assert rest.models.get("demo") is None
     assert rest.runs.known(JOB_ID) is None
+    assert rest.views.ahead_of("b") == 0
+    assert rest.quotas.take("10.0.0.1", {"requests": Bucket(1, 60, 1)})["requests"].used == 1
+    assert rest.quotas.take("10.0.0.1", {"jobs": Places(1, JOB_ID, 60)})["jobs"].used == 1
+    rest.quotas.keep_place("jobs", "10.0.0.1", JOB_ID)
+    rest.quotas.leave_place("jobs", "10.0.0.1", JOB_ID)
     rest.room.refuse_if_full()
     rest.room.check_writing()
     rest.log_list.push("node.rest.info:done", max_lines=10)

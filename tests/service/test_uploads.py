@@ -62,7 +62,7 @@ def public_store(server: S3Server) -> MinioStore:
 
 
 def test_pieces_come_back_in_order(uploads: Uploads, any_store: ObjectStore, tmp_path: Path) -> None:
-    upload_id = uploads.begin(ends_at=soon()).ticket.upload_id
+    upload_id = uploads.begin(names.new_upload_id(soon())).ticket.upload_id
     for start in range(0, 110, 10):
         add(uploads, tmp_path, upload_id, bytes([start]) * 10, start=start, total=110)
     progress = Uploads(any_store).complete(upload_id)
@@ -72,7 +72,7 @@ def test_pieces_come_back_in_order(uploads: Uploads, any_store: ObjectStore, tmp
 def test_an_upload_that_is_closed_leaves_only_its_note(
     uploads: Uploads, any_store: ObjectStore, tmp_path: Path
 ) -> None:
-    upload_id = uploads.begin(ends_at=soon()).ticket.upload_id
+    upload_id = uploads.begin(names.new_upload_id(soon())).ticket.upload_id
     progress = add(uploads, tmp_path, upload_id, b"song", start=0, total=4)
     uploads.close(progress, "a job")
     assert kept(any_store) == [names.upload_ticket(upload_id).key]
@@ -82,7 +82,7 @@ def test_an_upload_that_is_closed_leaves_only_its_note(
 
 
 def test_uploads_are_no_songs_to_the_inventory(any_store: ObjectStore, uploads: Uploads, tmp_path: Path) -> None:
-    upload_id = uploads.begin(ends_at=soon()).ticket.upload_id
+    upload_id = uploads.begin(names.new_upload_id(soon())).ticket.upload_id
     add(uploads, tmp_path, upload_id, b"song", start=0, total=4)
     assert list(Ledger(any_store).inventory.songs()) == []
     assert list(Ledger(any_store).inventory.open_marks()) == []
@@ -91,7 +91,7 @@ def test_uploads_are_no_songs_to_the_inventory(any_store: ObjectStore, uploads: 
 def test_what_is_over_goes_and_the_rest_stays(uploads: Uploads, any_store: ObjectStore, tmp_path: Path) -> None:
     now = int(time.time())
     for ends_at in (now - 2 * LEFT_ALONE_SECONDS, now - LEFT_ALONE_SECONDS // 2, now + HOUR):
-        progress = uploads.begin(ends_at=ends_at)
+        progress = uploads.begin(names.new_upload_id(ends_at))
         path = tmp_path / "piece"
         path.write_bytes(b"piece")
         for start in (0, 5):
@@ -112,9 +112,9 @@ def test_what_is_no_upload_is_left_alone(uploads: Uploads, any_store: ObjectStor
 def test_the_audit_removes_uploads_without_reading_one(
     queue: JobQueue, store: FileStore, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    over = ledger.uploads.begin(ends_at=int(time.time()) - 2 * LEFT_ALONE_SECONDS).ticket
+    over = ledger.uploads.begin(names.new_upload_id(int(time.time()) - 2 * LEFT_ALONE_SECONDS)).ticket
     store.put(names.upload_whole(over.upload_id), b"song")
-    open_still = ledger.uploads.begin(ends_at=soon()).ticket
+    open_still = ledger.uploads.begin(names.new_upload_id(soon())).ticket
     monkeypatch.setattr(store, "get", None)
     monkeypatch.setattr(store, "open", None)
     assert Audit(queue, ledger, Retention(queue, ledger, 0, 0)).run().uploads == 2
@@ -125,7 +125,7 @@ def test_an_audit_lists_no_upload_that_has_time(
     ledger: Ledger, store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are: what is over comes first."""
-    ids = sorted(ledger.uploads.begin(ends_at=soon() + number).ticket.upload_id for number in range(5))
+    ids = sorted(ledger.uploads.begin(names.new_upload_id(soon() + number)).ticket.upload_id for number in range(5))
     listed = []
     list_all = store.list
 
@@ -142,7 +142,7 @@ def test_an_audit_lists_no_upload_that_has_time(
 def test_a_large_upload_is_read_in_constant_memory(uploads: Uploads, any_store: ObjectStore, tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(bytes(20 * MIB))
-    progress = uploads.add(uploads.begin(ends_at=soon()), path, start=0, total=40 * MIB)
+    progress = uploads.add(uploads.begin(names.new_upload_id(soon())), path, start=0, total=40 * MIB)
     uploads.add(progress, path, start=20 * MIB, total=40 * MIB)
     progress = uploads.complete(progress.ticket.upload_id)
     tracemalloc.start()
@@ -154,18 +154,18 @@ def test_a_large_upload_is_read_in_constant_memory(uploads: Uploads, any_store: 
 
 
 def test_a_folder_has_no_address_for_clients(ledger: Ledger) -> None:
-    assert ledger.uploads.direct_url(ledger.uploads.begin(ends_at=soon()).ticket) is None
+    assert ledger.uploads.direct_url(ledger.uploads.begin(names.new_upload_id(soon())).ticket) is None
 
 
 def test_a_store_without_an_address_for_clients_gives_none(rclone: S3Server) -> None:
     uploads = Uploads(rclone.store())
-    assert uploads.direct_url(uploads.begin(ends_at=soon()).ticket) is None
+    assert uploads.direct_url(uploads.begin(names.new_upload_id(soon())).ticket) is None
 
 
 @pytest.mark.parametrize("server", ["moto", "rclone"])
 def test_a_song_is_put_straight_into_the_store(request: pytest.FixtureRequest, server: str) -> None:
     uploads = Uploads(public_store(request.getfixturevalue(server)))
-    ticket = uploads.begin(ends_at=soon()).ticket
+    ticket = uploads.begin(names.new_upload_id(soon())).ticket
     url = uploads.direct_url(ticket)
     assert url is not None
     assert url.startswith("http://localhost:")
@@ -179,7 +179,7 @@ def test_a_song_is_put_straight_into_the_store(request: pytest.FixtureRequest, s
 def test_the_store_takes_only_what_the_url_was_signed_for(rclone: S3Server) -> None:
     store = public_store(rclone)
     uploads = Uploads(store)
-    ticket, other = (uploads.begin(ends_at=soon()).ticket for _ in range(2))
+    ticket, other = (uploads.begin(names.new_upload_id(soon())).ticket for _ in range(2))
     url = uploads.direct_url(ticket) or ""
     changed = [
         url.replace(ticket.upload_id, other.upload_id),
@@ -206,7 +206,7 @@ def test_the_store_takes_nothing_by_a_url_whose_time_is_over(rclone: S3Server) -
 
 def test_a_song_that_is_not_as_large_as_was_said_is_not_complete(moto: S3Server) -> None:
     uploads = Uploads(public_store(moto))
-    ticket = uploads.begin(ends_at=soon(), size_bytes=10).ticket
+    ticket = uploads.begin(names.new_upload_id(soon()), size_bytes=10).ticket
     requests.put(uploads.direct_url(ticket) or "", data=b"four", timeout=30)
     with pytest.raises(UnmixError) as refused:
         uploads.complete(ticket.upload_id)
@@ -223,7 +223,7 @@ def test_an_address_for_clients_that_is_none_is_told_at_the_start(address: str) 
 
 
 def test_a_ticket_of_an_earlier_or_later_version_is_read(ledger: Ledger, store: FileStore) -> None:
-    ticket = ledger.uploads.begin(ends_at=soon(), size_bytes=4).ticket
+    ticket = ledger.uploads.begin(names.new_upload_id(soon()), size_bytes=4).ticket
     name = names.upload_ticket(ticket.upload_id)
     store.put(name, b'{"upload_id": "%s"}' % ticket.upload_id.encode())
     assert ledger.uploads.look(ticket.upload_id).size_bytes is None
@@ -233,7 +233,7 @@ def test_a_ticket_of_an_earlier_or_later_version_is_read(ledger: Ledger, store: 
 
 
 def test_an_upload_whose_time_ran_out_is_unknown(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    ticket = ledger.uploads.begin(ends_at=soon()).ticket
+    ticket = ledger.uploads.begin(names.new_upload_id(soon())).ticket
     monkeypatch.setattr("unmix.ledger.uploads.time.time", lambda: ticket.ends_at)
     with pytest.raises(NotFoundError):
         ledger.uploads.look(ticket.upload_id)

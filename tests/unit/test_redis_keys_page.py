@@ -31,6 +31,7 @@ def test_every_key_is_documented() -> None:
         redis_keys.SPEED_PREFIX + "<model>",
         redis_keys.COMMIT_PREFIX + "<job_id>:<generation>",
         redis_keys.CALLS_PREFIX + "<what>",
+        redis_keys.QUOTA_PREFIX + "<quota>:<holder>",
     }
     assert rows(PAGE.partition("## The record")[0]) == keys
 

@@ -1,14 +1,20 @@
-"""Whose turn it is in the queue."""
+"""Whose turn it is in the queue, and who is refused because it would come too late."""
 
 from pathlib import Path
 
-from rest_support import Answer, Rest
+import pytest
+
+from rest_support import SONG, Answer, Rest
 from support import make_song
 from unmix.access.keyring import Keyring
 from unmix.access.keys import USUAL
+from unmix.queue.pulses import Work
+from unmix.queue.speeds import Speed
+from unmix_rest.eta import wait_seconds
 
 SONGS = [make_song(2, number) for number in range(2, 8)]
 ANNA, BEN = "10.0.0.1", "10.0.0.2"
+MINUTE_EACH = {"demo": Speed(per_song=60, per_second=0)}
 
 
 def send(rest: Rest, song: bytes, address: str = ANNA, **options: object) -> Answer:
@@ -53,3 +59,63 @@ def test_a_job_that_is_tried_again_takes_a_turn_of_whoever_asks(rest: Rest) -> N
     rest.client.post(f"/apiv1/jobs/{cancelled.json['hash']}/cancel")
     rest.client.post(f"/apiv1/jobs/{cancelled.json['hash']}/retry", environ_base={"REMOTE_ADDR": BEN})
     assert [position(rest, answer) for answer in (first, cancelled, *others)] == [1, 2, 3, 4]
+
+
+def test_the_wait_is_until_a_worker_is_free_for_what_comes_behind() -> None:
+    song = Work("demo", 2, 0.5)
+    assert wait_seconds({}, {}, MINUTE_EACH, ahead=0) == 0
+    assert wait_seconds({"a": song}, {}, MINUTE_EACH, ahead=0) == 30
+    assert wait_seconds({"a": song}, {"b": song, "c": song}, MINUTE_EACH, ahead=2) == 150
+    assert wait_seconds({"a": song, "b": song}, {"c": song, "d": song}, MINUTE_EACH, ahead=2) == 90
+
+
+def test_what_was_not_looked_at_is_taken_to_be_like_the_rest() -> None:
+    song = Work("demo", 2, 0.0)
+    assert wait_seconds({}, {"a": song, "b": song}, MINUTE_EACH, ahead=20) == 1200
+    assert wait_seconds({}, {}, MINUTE_EACH, ahead=20) == 0
+    assert wait_seconds({"a": Work("new", 2, 0)}, {"b": song}, MINUTE_EACH, ahead=1) == 0
+
+
+@pytest.fixture
+def busy(tmp_path: Path, redis_url: str) -> Rest:
+    """A service whose songs take a minute each, with two of anna's waiting, and time for one more of hers."""
+    rest = Rest(tmp_path, redis_url, max_backlog_minutes=2)
+    rest.queue.speeds.note("demo", song_seconds=2, work_seconds=60)
+    for song in SONGS[:2]:
+        assert send(rest, song).status_code == 202
+    return rest
+
+
+def test_a_song_that_would_wait_too_long_is_refused_until_it_would_not(busy: Rest) -> None:
+    assert send(busy, SONGS[2]).status_code == 202
+    for answer in (
+        send(busy, SONGS[3]),
+        busy.client.post("/apiv1/uploads", environ_base={"REMOTE_ADDR": ANNA}),
+    ):
+        assert (answer.status_code, answer.json["code"]) == (503, "backlog_full")
+        assert answer.headers["Retry-After"] == "60"
+        assert answer.json["retry_after_seconds"] == 60
+    assert len(busy.queue.views.waiting(limit=10)[0]) == 3
+    busy.queue.take(block_seconds=1)
+    assert send(busy, SONGS[3]).status_code == 202
+
+
+def test_whose_turn_comes_soon_is_not_refused_for_what_others_have_waiting(busy: Rest) -> None:
+    for song in SONGS[2:4]:
+        send(busy, song)
+    assert send(busy, SONGS[4], BEN).status_code == 202
+
+
+def test_a_job_is_not_tried_again_while_it_would_wait_too_long(busy: Rest) -> None:
+    job_id = send(busy, SONG, BEN).json["hash"]
+    busy.client.post(f"/apiv1/jobs/{job_id}/cancel")
+    send(busy, SONGS[2])
+    answer = busy.client.post(f"/apiv1/jobs/{job_id}/retry", environ_base={"REMOTE_ADDR": ANNA})
+    assert (answer.status_code, answer.json["code"]) == (503, "backlog_full")
+    assert busy.client.post(f"/apiv1/jobs/{job_id}/retry", environ_base={"REMOTE_ADDR": BEN}).status_code == 200
+
+
+def test_without_a_limit_or_a_speed_nothing_is_refused(rest: Rest, tmp_path: Path, redis_url: str) -> None:
+    limited = Rest(tmp_path, redis_url, max_backlog_minutes=0.001)
+    for one, song in zip((rest, limited, rest, limited), SONGS, strict=False):
+        assert send(one, song).status_code == 202

@@ -121,11 +121,17 @@ def _retry(job_id: str, services: Services) -> Changed:
         raise InputError("only a failed or cancelled job can be tried again", code="not_retryable")
     if known.url is None and not services.ledger.has_song(known.song_hash):
         raise NotFoundError("the song of this job is not stored any more; send it again", code="song_gone")
-    known = services.ledger.retry(job_id)
-    if known is None:
-        raise NotFoundError("there is no such job")
-    services.queue.job_list.note(known)
-    services.queue.submit(job_id, known.generation, callbacks=len(known.callbacks), share=share())
+    if outcome:
+        services.admission.refuse_if_late()
+    with services.quotas.of_job(job_id) as quota:
+        if outcome:
+            quota.take_minutes(known)
+        known = services.ledger.retry(job_id)
+        if known is None:
+            raise NotFoundError("there is no such job")
+        services.queue.job_list.note(known)
+        if services.queue.submit(job_id, known.generation, callbacks=len(known.callbacks), share=share()):
+            quota.keep()
     log.info("job tried again", job_id=job_id)
     return Changed(job_id, status_of(job_id, services), "Song enqueued for separation")
 

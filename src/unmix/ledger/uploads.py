@@ -80,9 +80,9 @@ class Uploads:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def begin(self, *, ends_at: int, size_bytes: int | None = None) -> Progress:
-        """Write a ticket that holds until `ends_at`, in seconds since the epoch."""
-        ticket = Ticket(names.new_upload_id(ends_at), size_bytes)
+    def begin(self, upload_id: str, *, size_bytes: int | None = None) -> Progress:
+        """Write the ticket of an upload that has this new id, which says when its time is over."""
+        ticket = Ticket(upload_id, size_bytes)
         self._store.put(names.upload_ticket(ticket.upload_id), ticket.to_json())
         return Progress(ticket, size_bytes)
 

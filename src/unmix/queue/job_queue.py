@@ -35,6 +35,7 @@ from unmix.queue.log_list import LogList
 from unmix.queue.model_cards import ModelCards
 from unmix.queue.outbox import Outbox
 from unmix.queue.pulses import Pulses
+from unmix.queue.quotas import Quotas
 from unmix.queue.records import Claim, Sweep
 from unmix.queue.room import QueueRoom
 from unmix.queue.runs import Runs
@@ -76,6 +77,7 @@ class JobQueue:
         self.guard = CommitGuard(self._link)
         self.outbox = Outbox(self._link)
         self.calls = CallLimits(self._link)
+        self.quotas = Quotas(self._link)
         self.log_list = LogList(self._link)
         self.room = QueueRoom(self._link)
         self.runs = Runs(self._link, lease_seconds=self.policy.lease_seconds)

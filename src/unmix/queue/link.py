@@ -21,12 +21,13 @@ REPLY_SECONDS: Final = 10
 
 _SCRIPTS: Final = (
     *("submit", "claim", "renew", "release", "fail", "finish", "sweep", "forget", "add_callback"),
-    *("ask_help", "take_run", "renew_run", "note_part", "note_speed", "take_call", "trim_log"),
+    *("ask_help", "take_run", "renew_run", "note_part", "note_speed", "take_call", "take_quota", "trim_log"),
+    "count_ahead",
     *("list_jobs", "note_job", "drop_job"),
 )
 #: What some of them have in common, and before them.
 _BEFORE: Final = {
-    **dict.fromkeys(("submit", "claim", "forget"), ("rounds",)),
+    **dict.fromkeys(("submit", "claim", "forget", "count_ahead"), ("rounds",)),
     "finish": ("job_list", "rounds"),
     **dict.fromkeys(("note_job", "drop_job"), ("job_list",)),
 }
