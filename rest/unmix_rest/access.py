@@ -49,6 +49,7 @@ class Caller:
 
     tenant: str
     key: Key | None = None  # of a link, that of whoever gave it
+    is_guest: bool = False  # came by a link
     ids: TenantIds = field(default_factory=MainIds)
     sees_all: bool = False  # what is of any tenant
 
@@ -157,7 +158,7 @@ class Access:
             raise AccessError("this service wants a key: Authorization: Bearer <key>", code="key_required")
         if scope not in key.scopes:
             raise AccessError(f"this key is not for what needs the scope {scope}", code="scope_missing")
-        return self._owner_of(key)
+        return self._caller(key)
 
     def _guest(self, text: str, job_id: str) -> Caller:
         """Return who came by a link to this job."""
@@ -165,10 +166,12 @@ class Access:
         giver = self._keys.live(link.key_hash) if link and link.job_id == job_id else None
         if giver is None or Scope.READ not in giver.scopes:
             raise AccessError("this is no link to this job, or its time or that of its giver is over", code="bad_link")
-        return self._owner_of(giver)
+        return self._caller(giver, is_guest=True)
 
-    def _owner_of(self, key: Key) -> Caller:
-        return Caller(key.tenant, key, self._tenants.ids(key.tenant), sees_all=Scope.ADMIN in key.scopes)
+    def _caller(self, key: Key, *, is_guest: bool = False) -> Caller:
+        """Return who asks with a key, or by a link from its owner."""
+        ids, sees_all = self._tenants.ids(key.tenant), Scope.ADMIN in key.scopes
+        return Caller(key.tenant, key, is_guest, ids, sees_all)
 
     def _ends_at(self, key: Key, seconds: float) -> int:
         ends_at = self._clock() + seconds

@@ -1,17 +1,20 @@
-"""Who may still bring a song, by what there is room for: in the store, for what is owed besides, and in Redis.
+"""Who may still bring a song, by what there is room for: in the store, for what is owed besides, in Redis, and in time.
 
 Songs are refused while there is room for all that was promised; nothing else asks here, and least of all a removal.
 """
 
+import math
 from collections import deque
 from typing import Final
 
-from unmix.errors import StoreError
+from unmix.errors import StoreError, UnmixError
 from unmix.job import JobRequest
 from unmix.ledger.room import refuse_if_full, result_bytes
 from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
+from unmix_rest.eta import wait_seconds
+from unmix_rest.shares import share
 
 #: By so many of the songs accepted last is guessed how much those will take that are owed.
 _REMEMBERED: Final = 100
@@ -33,6 +36,26 @@ class Admission:
             StoreError: there is no room for it (`store_full`).
         """
         refuse_if_full(self._store.room(), self._settings.min_free_gb, more_bytes=size_bytes)
+
+    def refuse_if_late(self) -> None:
+        """Refuse a song for which no worker would have time before long.
+
+        Raises:
+            UnmixError: its share has more waiting than is done in `UNMIX_MAX_BACKLOG_MINUTES` (`backlog_full`).
+            QueueError: Redis is away.
+        """
+        most_seconds = 60 * self._settings.max_backlog_minutes
+        if not most_seconds:
+            return
+        ahead = self._queue.views.ahead_of(share())
+        works = self._queue.pulses.work(first=ahead)
+        speeds = {
+            model: self._queue.speeds.get(model) for model in {work.model for part in works for work in part.values()}
+        }
+        late_seconds = wait_seconds(*works, speeds, ahead=ahead) - most_seconds
+        if late_seconds > 0:
+            facts = {"retry_after_seconds": math.ceil(late_seconds)}
+            raise UnmixError("too much waits already", code="backlog_full", retryable=True, facts=facts)
 
     def refuse(self, asked: JobRequest, size_bytes: int) -> None:
         """Refuse a job whose song has `size_bytes`, unless there is room for it and its stems beside all that is owed.

@@ -70,6 +70,23 @@ class LinkView(View):
 
 
 @dataclass(frozen=True, slots=True)
+class QuotaView(View):
+    """A quota: how much there is, and how much of it is used."""
+
+    limit: float
+    used: float
+    window_seconds: float | None  # in which all of it comes back, evenly; null: what is over is free again
+    full_at: str | None  # when nothing of it is used any more; null: nothing is, or nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class UsageView(View):
+    """The quotas of whoever asks, by name; those that are not set are missing."""
+
+    quotas: dict[str, QuotaView]
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting(View):
     """What waits, how much that is in all, and what runs, as far as the caller may see it."""
 

@@ -12,7 +12,7 @@ from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
-from unmix_rest import access
+from unmix_rest import access, rate_limit
 from unmix_rest.admission import Admission
 from unmix_rest.http import cors, operators, problems
 from unmix_rest.http.lanes import UPLOADS_OF_A_CLIENT
@@ -21,6 +21,7 @@ from unmix_rest.http.uploads import body_limit_bytes
 from unmix_rest.live import Live
 from unmix_rest.metrics import Metrics
 from unmix_rest.openapi import Description
+from unmix_rest.quotas import Quotas
 from unmix_rest.routes import ops, table
 from unmix_rest.services import Services
 
@@ -58,6 +59,7 @@ def create_app(
         access.Access(settings, store),
         Temporary(most_bytes=settings.upload_room_mb << 20, min_free_gb=settings.min_free_gb),
         Admission(settings, queue, store),
+        Quotas(settings, queue),
         Turns(max(1, settings.rest_threads // 2), each=UPLOADS_OF_A_CLIENT),
         decoder_sandbox,
     )
@@ -66,6 +68,7 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = body_limit_bytes(settings.max_upload_mb << 20)
     table.register(app, services)
     access.register(app, services.access, table.ROUTES)
+    rate_limit.register(app, services.quotas, table.ROUTES)
     problems.register(app, services.metrics, table.ROUTES)
     if settings.admin_port is not None:
         operators.register(app, table.ROUTES)

@@ -14,6 +14,7 @@ from unmix_rest.http.temporary import Temporary
 from unmix_rest.live import Live
 from unmix_rest.metrics import Metrics
 from unmix_rest.openapi import Description
+from unmix_rest.quotas import Quotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,5 +32,6 @@ class Services:
     access: Access
     temporary: Temporary
     admission: Admission
+    quotas: Quotas
     intake: Turns  # one is held by whoever takes a song in, on whatever thread
     decoder_sandbox: tuple[str, ...]  # what shuts the check of songs in

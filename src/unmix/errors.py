@@ -4,6 +4,7 @@
     ├── InputError            the caller sent something that cannot be served
     ├── NotFoundError         no such job, song, stem, upload or key
     ├── AccessError           whoever asks may not
+    ├── QuotaError            whoever asks has had as much as it may, for now
     ├── QueueError            Redis is away or refused
     │   └── LeaseLostError    another worker, a cancel or a new submission owns the job now
     ├── SupersededError       the job was removed or submitted anew: this outcome of it counts no more
@@ -68,6 +69,13 @@ class AccessError(UnmixError):
     """Whoever asks may not, or not in this way; the code says why."""
 
     code = "key_required"
+
+
+class QuotaError(UnmixError):
+    """Whoever asks has had as much as it may, for now."""
+
+    code = "quota_exceeded"
+    retryable = True
 
 
 class QueueError(UnmixError):

@@ -226,6 +226,22 @@ class Settings(BaseSettings):
         32, ge=0, description="Most MiB that the gate sends in a second over one connection; 0: any."
     )
 
+    quota_requests_per_minute: int = Field(
+        0, ge=0, description="Most requests in a minute of one key or, without keys, of one address; 0: any."
+    )
+    quota_uploads: int = Field(
+        0,
+        ge=0,
+        description="Most uploads that one key or address has open: tickets of which no job is made yet; 0: any.",
+    )
+    quota_jobs: int = Field(0, ge=0, description="Most jobs of one key or address that are not over; 0: any.")
+    quota_song_minutes_per_day: float = Field(
+        0, ge=0, description="Most minutes of song that one key or address has separated in a day; 0: any."
+    )
+    max_backlog_minutes: float = Field(
+        0, ge=0, description="Longest expected wait for a worker with which a song is still accepted; 0: any."
+    )
+
     callback_allow: str = Field(
         "", description="Private hosts or networks that callbacks may reach, separated by commas."
     )

@@ -194,6 +194,23 @@ def test_what_fails_for_the_moment_is_sent_again_by_itself(page: Page) -> None:
     wait_until_ready(page, "Patient")
 
 
+def test_a_song_beyond_a_quota_says_why_and_is_sent_again_when_there_is_enough(page: Page) -> None:
+    problem = {"code": "quota_exceeded", "quota": "jobs", "error": "you have 2 jobs that are not over"}
+    answers = iter([problem])
+
+    def refuse(route: Route) -> None:
+        told = next(answers, None)
+        route.continue_() if told is None else route.fulfill(
+            status=429, headers={"Retry-After": "2"}, content_type="application/problem+json", body=json.dumps(told)
+        )
+
+    page.route("**/apiv1/jobs?*", refuse)
+    choose(page, song("Too many.wav", 146))
+    expect(card(page, "Too many")).to_contain_text("Not taken yet. Next try in")
+    expect(card(page, "Too many")).to_contain_text("2 jobs that are not over")
+    wait_until_ready(page, "Too many")
+
+
 @pytest.mark.parametrize("allowed", [True, False])
 def test_links_can_be_pasted_where_the_operator_allows_it(open_page: Callable[..., Page], allowed: bool) -> None:
     page = open_page()

@@ -313,6 +313,14 @@ class QueueMachine(RuleBasedStateMachine):
                 assert song.song or song.retired, f"{job_id} is owed and its song is gone"
 
     @invariant()
+    def what_has_a_round_is_open(self) -> None:
+        """In the rounds of all, and in those of one share."""
+        in_rounds = self.raw.zrange(keys.ROUNDS, 0, -1)
+        shares = self.raw.keys(f"{keys.ROUNDS_OF_PREFIX}*")
+        assert sorted(in_rounds) == sorted(job_id for share in shares for job_id in self.raw.zrange(share, 0, -1))
+        assert set(in_rounds) <= set(self.raw.zrange(keys.OPEN, 0, -1))
+
+    @invariant()
     def a_done_job_has_the_stems_of_one_attempt(self) -> None:
         for job_id in JOBS:
             _, outcome = self.ledger.end(job_id)
@@ -418,6 +426,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert not self._present()
         assert self.queue.views.counts().open == 0
         assert self.raw.hlen(keys.MARKS) == 0
+        assert not self.raw.exists(keys.ROUNDS)
         self.a_done_job_has_the_stems_of_one_attempt()
         for job_id in JOBS:
             self._check_end(job_id)
@@ -488,10 +497,11 @@ class QueueMachine(RuleBasedStateMachine):
         self._ask("POST", "/apiv1/separate", number, until, json=body)
 
     def _ask(self, method: str, path: str, number: int, until: str, **fields: Any) -> None:
-        """Send a request to REST and let it on until `until`."""
+        """Send a request to REST and let it on until `until`; the clients of the two jobs have a share each."""
+        client = {"REMOTE_ADDR": f"10.0.0.{number}"}
 
         def send() -> None:
-            answer = self.bench.app.test_client().open(path, method=method, **fields)
+            answer = self.bench.app.test_client().open(path, method=method, environ_base=client, **fields)
             assert answer.status_code in (200, 404, 409, 410), answer.text
 
         self.faults[JOBS[number], "removed"] += method == "DELETE"

@@ -25,6 +25,7 @@ from unmix.queue.call_limits import CallRate
 from unmix.queue.job_list import JobFilter
 from unmix.queue.job_queue import JobQueue, QueuePolicy
 from unmix.queue.outbox import FailedTry
+from unmix.queue.quotas import Bucket, Places
 from unmix.queue.records import Claim, ModelCard
 from unmix.queue.runs import PartsOfJob, Run
 from unmix.settings import Settings
@@ -86,7 +87,8 @@ def work_of_rest(logins: Logins) -> None:
     _list(rest)
     assert [job.hash for job in rest.job_list.page(JobFilter(), limit=1)[0]] == [JOB_ID]
     rest.job_list.page(JobFilter(), limit=1, after=f"1-{JOB_ID}")
-    assert rest.submit(JOB_ID, "g1", callbacks=1)
+    assert rest.submit(JOB_ID, "g1", callbacks=1, share="a")
+    _let_each_have_its_turn(rest)
     rest.add_callback(JOB_ID, 1)
     assert rest.pulses.read([JOB_ID]).keys() == rest.pulses.positions([JOB_ID]).keys() == {JOB_ID}
     assert rest.pulses.open([JOB_ID]) == {JOB_ID}
@@ -107,6 +109,11 @@ def work_of_rest(logins: Logins) -> None:
     rest.forget(JOB_ID)
     assert rest.models.get("demo") is None
     assert rest.runs.known(JOB_ID) is None
+    assert rest.views.ahead_of("b") == 0
+    assert rest.quotas.take("10.0.0.1", {"requests": Bucket(1, 60, 1)})["requests"].used == 1
+    assert rest.quotas.take("10.0.0.1", {"jobs": Places(1, JOB_ID, 60)})["jobs"].used == 1
+    rest.quotas.keep_place("jobs", "10.0.0.1", JOB_ID)
+    rest.quotas.leave_place("jobs", "10.0.0.1", JOB_ID)
     rest.room.refuse_if_full()
     rest.room.check_writing()
     rest.log_list.push("node.rest.info:done", max_lines=10)
@@ -135,6 +142,16 @@ def work_of_a_worker(logins: Logins) -> None:
     assert worker.guard.first_commit(JOB_ID, "blpop", b"{}") == b"{}"
     worker.speeds.note("demo", song_seconds=1, work_seconds=1)
     worker.log_list.push("node.worker.info:done", max_lines=10)
+
+
+def _let_each_have_its_turn(rest: JobQueue) -> None:
+    """Queue jobs that come before one that waits already, and remove them."""
+    others = [song_hash_number(number) for number in (2, 3, 4)]
+    for job_id, share in zip(others, "aab", strict=True):
+        rest.submit(job_id, "g1", share=share)
+    assert rest.views.waiting(limit=10)[0] == [JOB_ID, others[2], others[0], others[1]]
+    for job_id in others:
+        rest.forget(job_id)
 
 
 def _list(queue: JobQueue) -> None:
@@ -182,6 +199,8 @@ def work_of_the_janitor(logins: Logins) -> None:
     logins.client("admin").delete("toWorker")
     assert janitor.requeue(JOB_ID, "g2", callbacks=1, submitted_at_ms=1)
     assert janitor.settle(JOB_ID, "g2", JobStatus.FAILED, error_code="poison", callbacks=1)
+    logins.queue("rest").submit(JOB_ID, "g3", share="a")
+    assert janitor.settle(JOB_ID, "g3", JobStatus.FAILED, error_code="poison", callbacks=1)
     janitor.note_failed(JOB_ID, 1)
     janitor.note_damaged("queue/document.json")
     janitor.outbox.owe(JOB_ID, 0)
@@ -198,7 +217,7 @@ def work_of_the_janitor(logins: Logins) -> None:
 
 
 def _claim(logins: Logins, generation: str = "g1") -> Claim:
-    logins.queue("rest").submit(JOB_ID, generation)
+    logins.queue("rest").submit(JOB_ID, generation, share="a")
     element = logins.queue("worker").take(block_seconds=1)
     assert element == JOB_ID
     claim = logins.queue("worker").claim(element, JOB_ID, "worker-1")

@@ -26,10 +26,12 @@ def test_every_key_is_documented() -> None:
     keys |= {
         redis_keys.JOB_PREFIX + "<job_id>",
         redis_keys.RUNS_PREFIX + "<job_id>",
+        redis_keys.ROUNDS_OF_PREFIX + "<share>",
         redis_keys.JOBS_BY_PREFIX + "<term>",
         redis_keys.SPEED_PREFIX + "<model>",
         redis_keys.COMMIT_PREFIX + "<job_id>:<generation>",
         redis_keys.CALLS_PREFIX + "<what>",
+        redis_keys.QUOTA_PREFIX + "<quota>:<holder>",
     }
     assert rows(PAGE.partition("## The record")[0]) == keys
 

@@ -34,7 +34,8 @@ def test_a_page_of_an_origin_that_is_named_may_read_answers(open_to: Rest, origi
     answer = open_to.client.get("/version", headers={"Origin": origin})
     assert cors_headers(answer) == {
         "Access-Control-Allow-Origin": origin,
-        "Access-Control-Expose-Headers": "Location, Content-Disposition, Upload-Offset, ETag, Retry-After",
+        "Access-Control-Expose-Headers": "Location, Content-Disposition, Upload-Offset, ETag, Retry-After, RateLimit, "
+        "RateLimit-Policy",
         "Vary": "Origin",
     }
 

@@ -14,7 +14,7 @@ ANY: Final = "*"
 _ALLOWED_HEADERS: Final = (
     "Content-Type, Content-Range, Content-Disposition, Prefer, Last-Event-ID, Authorization"  # beside the harmless ones
 )
-EXPOSED_HEADERS: Final = "Location, Content-Disposition, Upload-Offset, ETag, Retry-After"
+EXPOSED_HEADERS: Final = "Location, Content-Disposition, Upload-Offset, ETag, Retry-After, RateLimit, RateLimit-Policy"
 #: How long a browser need not ask again what it may do; none believes it for longer than this, or for a day.
 _MAX_AGE_SECONDS: Final = 7200
 

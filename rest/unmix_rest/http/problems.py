@@ -58,6 +58,7 @@ STATUS: Final[Mapping[str, int]] = {
     "range_not_satisfiable": 416,
     "headers_too_large": 431,
     "too_many_requests": 429,
+    "quota_exceeded": 429,
     "not_implemented": 501,
     "precondition_failed": 412,
     # its fields
@@ -104,6 +105,7 @@ STATUS: Final[Mapping[str, int]] = {
     "no_room": 503,
     "probe_unavailable": 503,
     "queue_full": 503,
+    "backlog_full": 503,
     "queue_unavailable": 503,
     "queue_denied": 503,
     "store_unavailable": 503,
@@ -158,6 +160,7 @@ _DETAILS: Final = {
     "queue_unavailable": "the queue is away; nothing was accepted, try again",
     "store_unavailable": "the object store is away; nothing was accepted, try again",
     "queue_full": "the queue has no room for another song; nothing was accepted, try again later",
+    "backlog_full": "a song sent now would wait too long for a worker; nothing was accepted, try again later",
     "store_full": "there is no room for another song; nothing was accepted, and what is removed makes room",
 }
 _DETAIL_OF_OURS: Final = "this service cannot do its work at the moment; its operator must look"
@@ -185,11 +188,11 @@ def statuses(code: str, *, is_new: bool, is_old: bool) -> set[int]:
 
 
 def problem(code: str, detail: str, *, status: int, request_id: str = "", **more: object) -> Response:
-    """Return an error in the form that all errors have; `more` are further members."""
+    """Return an error in the form that all errors have; `more` are further members, such as `retry_after_seconds`."""
     response = Response(problem_json(code, detail, status=status, request_id=request_id, **more), status)
     response.mimetype = "application/problem+json"
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        response.headers["Retry-After"] = str(more.get("retry_after_seconds", RETRY_AFTER_SECONDS))
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = _CHALLENGE
     return response

@@ -37,7 +37,8 @@ stems are. Every error is `application/problem+json` with a stable `code`. HEAD 
 the end of a path changes nothing. Answers grow: ignore fields that you do not know.
 
 Where the operator wants keys, an operation needs one of its `x-scope`, said in any of the ways that its `security`
-names; where an empty way is among them, nobody is asked for a key here."""
+names; where an empty way is among them, nobody is asked for a key here. Where there are quotas, `GET /apiv1/usage`
+tells of them; where requests are counted, answers have the fields `RateLimit-Policy` and `RateLimit`."""
 
 #: How a key can be said.
 _SECURITY: Final[Mapping[str, Mapping[str, str]]] = {
@@ -178,7 +179,7 @@ def _errors(route: Route) -> Iterator[tuple[int, Response]]:
     """Yield an answer for each status that errors of a route have; it names the codes that there are with it."""
     takes_forms = any(body.media_type == parameters.FORM for body in route.bodies)
     codes: defaultdict[int, list[str]] = defaultdict(list)
-    of_key = () if route.scope is Scope.PUBLIC else errors.KEY
+    of_key = () if route.scope is Scope.PUBLIC else (*errors.KEY, *errors.QUOTA)
     if route.takes_links:
         of_key = (*of_key, "bad_link")
     for code in dict.fromkeys((*route.errors, *of_key, *errors.ALWAYS)):
@@ -190,7 +191,7 @@ def _errors(route: Route) -> Iterator[tuple[int, Response]]:
             "description": f"{HTTPStatus(status).phrase}: {', '.join(f'`{code}`' for code in codes[status])}",
             "content": {"application/problem+json": {"schema": schema}},
         }
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             fields["headers"] = {"Retry-After": _header("try again after so many seconds")}
         if status == HTTPStatus.UNAUTHORIZED:
             fields["headers"] = {"WWW-Authenticate": _header("`Bearer`")}

@@ -15,6 +15,9 @@ KEY: Final = (
     *("store_unavailable", "store_denied", "store_refused", "bucket_missing"),
 )
 
+#: What any request of these can be refused with where there are quotas.
+QUOTA: Final = ("quota_exceeded",)
+
 QUEUE: Final = ("queue_unavailable", "queue_denied")
 STORE: Final = ("store_unavailable", "store_denied", "store_refused", "bucket_missing")
 STORE_WRITTEN: Final = (*STORE, "store_full", "store_read_only")
@@ -35,6 +38,7 @@ SONG: Final = (
     "probe_unavailable",
     "client_gone",
     "queue_full",
+    "backlog_full",
     "no_room",
     *QUEUE,
     *STORE_WRITTEN,

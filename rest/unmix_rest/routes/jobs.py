@@ -25,6 +25,7 @@ from unmix_rest.http.answers import json_answer, old_answer
 from unmix_rest.routes.events import wait_for_end, wait_seconds
 from unmix_rest.routes.lookup import checked, is_open, page, status_of
 from unmix_rest.services import Services
+from unmix_rest.shares import share
 from unmix_rest.views import view_of_job
 
 log = structlog.get_logger()
@@ -169,11 +170,17 @@ def _retry(job_id: str, services: Services) -> Changed:
         raise InputError("only a failed or cancelled job can be tried again", code="not_retryable")
     if known.url is None and not services.ledger.has_song(known.song_hash):
         raise NotFoundError("the song of this job is not stored any more; send it again", code="song_gone")
-    known = services.ledger.retry(job_id)
-    if known is None:
-        raise NotFoundError("there is no such job")
-    services.queue.job_list.note(known)
-    services.queue.submit(job_id, known.generation, callbacks=len(known.callbacks))
+    if outcome:
+        services.admission.refuse_if_late()
+    with services.quotas.of_job(job_id) as quota:
+        if outcome:
+            quota.take_minutes(known)
+        known = services.ledger.retry(job_id)
+        if known is None:
+            raise NotFoundError("there is no such job")
+        services.queue.job_list.note(known)
+        if services.queue.submit(job_id, known.generation, callbacks=len(known.callbacks), share=share()):
+            quota.keep()
     log.info("job tried again", job_id=job_id)
     return Changed(job_id, status_of(job_id, services), "Song enqueued for separation")
 

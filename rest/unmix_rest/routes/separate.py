@@ -29,10 +29,12 @@ from unmix_rest.http.answers import json_answer, old_answer
 from unmix_rest.http.clients import client, refuse_if_gone
 from unmix_rest.http.fields import list_field, text_field
 from unmix_rest.http.uploads import MAX_NAME_CHARACTERS, Upload, read_spelled, receive
+from unmix_rest.quotas import UPLOADS, JobQuota
 from unmix_rest.routes.events import wait_for_end, wait_seconds
 from unmix_rest.routes.lookup import checked_upload, status_of
 from unmix_rest.routes.options import FIXED_OPTIONS, OPTIONS, read_options
 from unmix_rest.services import Services
+from unmix_rest.shares import share
 from unmix_rest.views import view_of
 
 log = structlog.get_logger()
@@ -87,6 +89,7 @@ def submit_job(services: Services) -> Response:
         accepted, outcome = _accept(upload, fields, wish, services)
         if upload.sent_before:  # last: until here it can be tried again
             uploads.close(upload.sent_before, accepted.job_id)
+            services.quotas.leave_place(UPLOADS, upload.sent_before.ticket.upload_id)
     view = wait_for_end(view_of(accepted.job_id, accepted, outcome, services), wait, services)
     answer = json_answer(replace(view, warnings=(*view.warnings, *wish.warnings)), HTTPStatus.ACCEPTED)
     answer.headers["Location"] = f"/apiv1/jobs/{accepted.job_id}"
@@ -116,8 +119,9 @@ def submit(services: Services) -> Response:
 
 
 def _admitted(services: Services) -> Request:
-    """Return the present request, if there is room for the song that comes with it."""
+    """Return the present request, if there is room and time for the song that comes with it."""
     services.admission.refuse_early(request.content_length or 0)
+    services.admission.refuse_if_late()
     return request
 
 
@@ -140,17 +144,19 @@ def _accept(
         song_sha256=upload.sha256 if upload.url is None else None,
     )
     refuse_if_gone()  # it may have waited long for its thread
-    wanted = asked if asked.url else _with_song(asked, _probed(upload, services))
-    refuse_if_gone()
-    # Nothing is stored that could not be queued, unless Redis goes at this very moment.
-    services.admission.refuse(wanted, upload.size_bytes)
-    if not wanted.url:
-        services.ledger.put_song(song_hash, upload.path)
-    accepted, is_new = services.ledger.accept(wanted)
-    if not wanted.url:
-        # Once more: a retirement that did not know of this job may have removed it meanwhile.
-        services.ledger.put_song(song_hash, upload.path)
-    outcome = _queue_job(accepted, services, wish.callback)
+    with services.quotas.of_job(asked.job_id) as quota:
+        wanted = asked if asked.url else _with_song(asked, _probed(upload, services))
+        refuse_if_gone()
+        quota.take_minutes(wanted)
+        # Nothing is stored that could not be queued, unless Redis goes at this very moment.
+        services.admission.refuse(wanted, upload.size_bytes)
+        if not wanted.url:
+            services.ledger.put_song(song_hash, upload.path)
+        accepted, is_new = services.ledger.accept(wanted)
+        if not wanted.url:
+            # Once more: a retirement that did not know of this job may have removed it meanwhile.
+            services.ledger.put_song(song_hash, upload.path)
+        outcome = _queue_job(accepted, services, wish.callback, quota)
     services.admission.note(accepted)
     services.metrics.accepted()
     log.info(
@@ -189,12 +195,14 @@ def _with_song(asked: JobRequest, probed: ProbedSong) -> JobRequest:
     )
 
 
-def _queue_job(accepted: JobRequest, services: Services, callback: Callback | None) -> Outcome | None:
+def _queue_job(accepted: JobRequest, services: Services, callback: Callback | None, quota: JobQuota) -> Outcome | None:
     """List the job, and queue it if it is owed: of a repeated submission only what it adds counts."""
     outcome = services.ledger.outcome(accepted)
     services.queue.job_list.note(accepted, outcome)
     if outcome is None:
-        services.queue.submit(accepted.job_id, accepted.generation, callbacks=len(accepted.callbacks))
+        callbacks = len(accepted.callbacks)
+        if services.queue.submit(accepted.job_id, accepted.generation, callbacks=callbacks, share=share()):
+            quota.keep()
     if callback:
         # The queue knows the number of callbacks from the first submission; this one may have come later.
         services.queue.add_callback(accepted.job_id, accepted.callbacks.index(callback))

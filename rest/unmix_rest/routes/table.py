@@ -31,6 +31,7 @@ from unmix_rest.answer_shapes import (
     StemRemoved,
     Ticket,
     UploadView,
+    UsageView,
     Version,
     Waiting,
 )
@@ -52,6 +53,7 @@ from unmix_rest.routes import (
     session,
     tracks,
     uploads,
+    usage,
 )
 from unmix_rest.services import Services
 
@@ -136,7 +138,11 @@ ROUTES: Final = (
     ),
     Route(
         "/apiv1/jobs/<job_id>/retry", ("POST",), jobs.retry,
-        scope=Scope.SUBMIT, errors=("not_found", "not_retryable", "song_gone", *errors.QUEUE, *errors.STORE_WRITTEN),
+        scope=Scope.SUBMIT,
+        errors=(
+            *("not_found", "not_retryable", "song_gone", "backlog_full", "too_long"),
+            *(*errors.QUEUE, *errors.STORE_WRITTEN),
+        ),
         answers=(Answer("it is owed", Changed),),
     ),
     Route(
@@ -174,7 +180,7 @@ ROUTES: Final = (
     Route(
         "/apiv1/uploads", ("POST",), uploads.open_upload, is_new=True,
         scope=Scope.SUBMIT, bodies=parameters.SIZE, needs_body=False,
-        errors=(*errors.JSON_BODY, "invalid_field", *errors.STORE_WRITTEN),
+        errors=(*errors.JSON_BODY, "invalid_field", "backlog_full", *errors.QUEUE, *errors.STORE_WRITTEN),
         answers=(
             Answer(
                 "the ticket", Ticket, status=201,
@@ -192,6 +198,10 @@ ROUTES: Final = (
         "/apiv1/uploads/<upload_id>", ("PUT",), uploads.put_piece, Lane.UPLOADS, is_new=True,
         scope=Scope.SUBMIT, parameters=(parameters.CONTENT_RANGE,), bodies=parameters.PIECE, errors=errors.PIECE,
         answers=(Answer("how far it is", UploadView, headers={"Upload-Offset": "the byte that it goes on at"}),),
+    ),
+    Route(
+        "/apiv1/usage", ("GET",), usage.usage,
+        scope=Scope.SUBMIT, errors=errors.QUEUE, answers=(Answer("what is used", UsageView),),
     ),
     Route(
         "/apiv1/models", ("GET",), models.models,

@@ -11,13 +11,14 @@ from http import HTTPStatus
 
 from flask import Response, request
 
-from unmix.errors import InputError
+from unmix.errors import InputError, StoreError
 from unmix.ledger.uploads import Progress
 from unmix_rest.access import caller
 from unmix_rest.answer_shapes import Ticket, UploadView
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.pieces import ADVISED_BYTES, receive_piece
 from unmix_rest.http.uploads import small_object, too_large
+from unmix_rest.quotas import UPLOADS
 from unmix_rest.routes.lookup import checked_upload
 from unmix_rest.services import Services
 
@@ -26,8 +27,15 @@ def open_upload(services: Services) -> Response:
     """Hand out a ticket."""
     size_bytes = _said_size(services.settings.max_upload_mb << 20)
     services.admission.refuse_early(size_bytes or 0)
-    ends_at = math.ceil(time.time() + 3600 * services.settings.upload_hours)
-    begun = services.ledger.uploads.begin(caller().ids.new_upload(ends_at), size_bytes=size_bytes)
+    services.admission.refuse_if_late()
+    seconds = 3600 * services.settings.upload_hours
+    upload_id = caller().ids.new_upload(math.ceil(time.time() + seconds))
+    services.quotas.take(UPLOADS, who=upload_id, keep_seconds=seconds)
+    try:
+        begun = services.ledger.uploads.begin(upload_id, size_bytes=size_bytes)
+    except StoreError:
+        services.quotas.leave_place(UPLOADS, upload_id)
+        raise
     ours = f"/apiv1/uploads/{begun.ticket.upload_id}"
     direct = services.ledger.uploads.direct_url(begun.ticket)
     ticket = Ticket(

@@ -20,7 +20,7 @@ const LONGEST_PAUSE_SECONDS = 30;
  * @property {"waiting" | "sending" | "again" | "refused"} phase
  * @property {number} share of its bytes that are sent, 0 to 1
  * @property {number} seconds until the next try, in phase again
- * @property {ApiError | null} problem why it was refused
+ * @property {ApiError | null} problem why it was refused, or has to be sent again
  */
 
 /**
@@ -60,7 +60,7 @@ export function createSender({ onChange, onAccepted }) {
           change(sending, { phase: "refused", problem });
           return;
         }
-        await pause(sending, problem.retryAfterSeconds || Math.min(2 ** tries, LONGEST_PAUSE_SECONDS), signal);
+        await pause(sending, problem, problem.retryAfterSeconds || Math.min(2 ** tries, LONGEST_PAUSE_SECONDS), signal);
         if (signal.aborted) return;
       }
     }
@@ -75,9 +75,9 @@ export function createSender({ onChange, onAccepted }) {
     return api.sendSong(sending.file, sending.fields, { onSent: (share) => change(sending, { share }), signal });
   }
 
-  async function pause(sending, seconds, signal) {
+  async function pause(sending, problem, seconds, signal) {
     for (let left = seconds; left > 0 && !signal.aborted; left -= 1) {
-      change(sending, { phase: "again", seconds: left });
+      change(sending, { phase: "again", seconds: left, problem });
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
   }

@@ -38,7 +38,10 @@ export function statusOf(entry) {
 
 function ofSending({ phase, share, seconds, problem }) {
   if (phase === "refused") return told(texts("job.refused"), "bad", { why: reason(problem.code, problem.message) });
-  if (phase === "again") return told(texts("job.again", { seconds }), "quiet");
+  if (phase === "again" && problem.status === 0) return told(texts("job.again", { seconds }), "quiet");
+  if (phase === "again") {
+    return told(texts("job.later", { time: about(seconds) }), "quiet", { why: reason(problem.code, problem.message) });
+  }
   if (phase === "waiting") return told(texts("job.waitingToSend"), "quiet");
   if (share >= 1) return told(texts("job.checking"), "busy", { share: 1 });
   return told(texts("job.sending", { percent: percent(share) }), "busy", { share });

@@ -26,6 +26,7 @@ from unmix.queue.keys import (
     OPEN,
     OUTBOX,
     OUTBOX_TRIES,
+    ROUNDS,
     TAKEN,
     TO_WORKER,
 )
@@ -34,6 +35,7 @@ from unmix.queue.log_list import LogList
 from unmix.queue.model_cards import ModelCards
 from unmix.queue.outbox import Outbox
 from unmix.queue.pulses import Pulses
+from unmix.queue.quotas import Quotas
 from unmix.queue.records import Claim, Sweep
 from unmix.queue.room import QueueRoom
 from unmix.queue.runs import Runs
@@ -75,6 +77,7 @@ class JobQueue:
         self.guard = CommitGuard(self._link)
         self.outbox = Outbox(self._link)
         self.calls = CallLimits(self._link)
+        self.quotas = Quotas(self._link)
         self.log_list = LogList(self._link)
         self.room = QueueRoom(self._link)
         self.runs = Runs(self._link, lease_seconds=self.policy.lease_seconds)
@@ -88,16 +91,17 @@ class JobQueue:
         with self._link.errors():
             self._redis.ping()
 
-    def submit(self, job_id: str, generation: str, *, callbacks: int = 0) -> bool:
-        """Queue a job at the tail; False if this very generation is open already.
+    def submit(self, job_id: str, generation: str, *, callbacks: int = 0, share: str = "") -> bool:
+        """Queue a job; False if this very generation is open already.
 
-        The song and the request document must be in the store before.
+        It waits for as many songs of every other share as its own has before it, and one more of each; without a share
+        it goes to the tail. The song and the request document must be in the store before.
         """
-        return self._submit(job_id, generation, callbacks)
+        return self._submit(job_id, generation, callbacks, share=share)
 
     def requeue(self, job_id: str, generation: str, *, callbacks: int, submitted_at_ms: int) -> bool:
         """Queue a job that is owed by the store but was found in no key; False if it is in one after all."""
-        return self._submit(job_id, generation, callbacks, "1", submitted_at_ms)
+        return self._submit(job_id, generation, callbacks, submitted_at_ms, only_if_missing="1")
 
     def settle(
         self, job_id: str, generation: str, status: JobStatus, *, error_code: str | None, callbacks: int
@@ -148,7 +152,7 @@ class JobQueue:
     ) -> Claim | None:
         """Lease the taken `element`, which names `job_id`; None if there is nothing to do for it any more."""
         token = secrets.token_hex(8)
-        keys = [TAKEN, LEASES, OPEN, DELAYED, MARKS, JOB_PREFIX + job_id]
+        keys = [TAKEN, LEASES, OPEN, DELAYED, MARKS, JOB_PREFIX + job_id, ROUNDS]
         lease_ms = round(self.policy.lease_seconds * 1000)
         popped = "1" if fetch == "blpop" else ""
         answer = self._link.run("claim", keys, element, job_id, token, worker_id, lease_ms, popped)
@@ -237,20 +241,29 @@ class JobQueue:
             pipe.execute()
 
     def _submit(
-        self, job_id: str, generation: str, callbacks: int, only_if_missing: str = "", submitted_at_ms: int | str = ""
+        self,
+        job_id: str,
+        generation: str,
+        callbacks: int,
+        submitted_at_ms: int | str = "",
+        *,
+        only_if_missing: str = "",
+        share: str = "",
     ) -> bool:
-        keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, FAILED, JOB_PREFIX + job_id]
-        return bool(self._link.run("submit", keys, job_id, generation, callbacks, only_if_missing, submitted_at_ms))
+        keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, FAILED, JOB_PREFIX + job_id, ROUNDS]
+        how = (only_if_missing, submitted_at_ms, share)
+        return bool(self._link.run("submit", keys, job_id, generation, callbacks, *how))
 
     def _finish(
         self, job_id: str, token: str, generation: str, status: JobStatus, error_code: str | None, callbacks: int
     ) -> bool:
-        keys = [LEASES, OPEN, DELAYED, OUTBOX, FAILED, MARKS, JOB_PREFIX + job_id, TO_WORKER, TAKEN, OUTBOX_TRIES, JOBS]
+        keys = [LEASES, OPEN, DELAYED, OUTBOX, FAILED, MARKS, JOB_PREFIX + job_id]
+        keys += [TO_WORKER, TAKEN, OUTBOX_TRIES, JOBS, ROUNDS]
         end = (status.value, error_code or "", callbacks, OVER_RECORD_SECONDS, FAILED_LISTED)
         return bool(self._link.run("finish", keys, job_id, token, generation, *end))
 
     def _forget(self, job_id: str, token: str) -> bool:
-        keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, FAILED, MARKS, JOB_PREFIX + job_id]
+        keys = [TO_WORKER, TAKEN, LEASES, OPEN, DELAYED, FAILED, MARKS, JOB_PREFIX + job_id, ROUNDS]
         return bool(self._link.run("forget", keys, job_id, token))
 
     def __enter__(self) -> Self:

@@ -20,11 +20,17 @@ from unmix.errors import QueueError
 REPLY_SECONDS: Final = 10
 
 _SCRIPTS: Final = (
-    *("submit", "claim", "renew", "release", "fail", "sweep", "forget", "add_callback"),
-    *("ask_help", "take_run", "renew_run", "note_part", "note_speed", "take_call", "list_jobs", "trim_log"),
+    *("submit", "claim", "renew", "release", "fail", "finish", "sweep", "forget", "add_callback"),
+    *("ask_help", "take_run", "renew_run", "note_part", "note_speed", "take_call", "take_quota", "trim_log"),
+    "count_ahead",
+    *("list_jobs", "note_job", "drop_job"),
 )
-#: Those that keep the list of jobs, and have `job_list.lua` before them.
-_LIST_SCRIPTS: Final = ("finish", "note_job", "drop_job")
+#: What some of them have in common, and before them.
+_BEFORE: Final = {
+    **dict.fromkeys(("submit", "claim", "forget", "count_ahead"), ("rounds",)),
+    "finish": ("job_list", "rounds"),
+    **dict.fromkeys(("note_job", "drop_job"), ("job_list",)),
+}
 
 
 class RedisLink:
@@ -43,8 +49,7 @@ class RedisLink:
                 # A blocking take that is silently sent again hangs or takes twice: a failure must show.
                 retry=Retry(NoBackoff(), 0),
             )
-        texts = {name: _text(name) for name in _SCRIPTS}
-        texts |= {name: _text("job_list") + _text(name) for name in _LIST_SCRIPTS}
+        texts = {name: "".join(map(_text, (*_BEFORE.get(name, ()), name))) for name in _SCRIPTS}
         self._scripts = {name: self.client.register_script(text) for name, text in texts.items()}
 
     def run(self, script: str, keys: list[str], *args: str | int | float) -> Any:

@@ -114,13 +114,14 @@ class Pulses:
             if "parts" in record
         }
 
-    def work(self) -> tuple[dict[str, Work], dict[str, Work]]:
-        """Return what runs and, in the order of service, what waits, as far as its songs are known."""
+    def work(self, *, first: int = _LOOKED_AT) -> tuple[dict[str, Work], dict[str, Work]]:
+        """Return what runs and, in the order of service, the `first` of what waits, as far as its songs are known."""
         with self._link.errors():
             pipe = self._link.client.pipeline(transaction=False)
             pipe.zrange(LEASES, 0, _LOOKED_AT - 1)
-            pipe.lrange(TO_WORKER, -_LOOKED_AT, -1)
+            pipe.lrange(TO_WORKER, -min(first, _LOOKED_AT), -1)
             running, waiting = pipe.execute()
+            waiting = waiting if first else []  # for Redis, from -0 on is everything
             ids = [*running, *reversed(waiting)]
             if not ids:
                 return {}, {}

@@ -5,7 +5,7 @@ from itertools import count
 from typing import Final, cast
 
 from unmix.job import JobStatus
-from unmix.queue.keys import DAMAGED, DELAYED, FAILED, JOB_PREFIX, LEASES, OPEN, OUTBOX, TAKEN, TO_WORKER
+from unmix.queue.keys import DAMAGED, DELAYED, FAILED, JOB_PREFIX, LEASES, OPEN, OUTBOX, ROUNDS, TAKEN, TO_WORKER
 from unmix.queue.link import RedisLink
 from unmix.queue.outbox import delivery
 from unmix.queue.records import JobRecord, QueueCounts, QueueSnapshot
@@ -39,6 +39,10 @@ class QueueViews:
             pipe.llen(TO_WORKER)
             fields, index, length = pipe.execute()
         return _record(fields), None if index is None else length - index
+
+    def ahead_of(self, share: str) -> int:
+        """Return how much of what waits would be served before another job of a share."""
+        return int(self._link.run("count_ahead", [TO_WORKER, ROUNDS], share))
 
     def waiting(self, *, limit: int, offset: int = 0) -> tuple[list[str], int]:
         """Return up to `limit` waiting elements in the order of service, and how many wait in all."""

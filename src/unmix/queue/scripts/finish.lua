@@ -2,7 +2,7 @@
 -- A worker proves its right by its token. Whoever ends a job without one (a cancel, the reconciler) names the
 -- generation of the outcome, and takes the job from whoever has it.
 -- KEYS: 1 unmix:leases  2 unmix:open  3 unmix:delayed  4 unmix:outbox  5 unmix:failed  6 unmix:marks
---       7 unmix:job:<job_id>  8 toWorker  9 unmix:taken  10 unmix:outbox:tries  11 unmix:jobs
+--       7 unmix:job:<job_id>  8 toWorker  9 unmix:taken  10 unmix:outbox:tries  11 unmix:jobs  12 unmix:rounds
 -- ARGV: 1 job_id  2 token or ''  3 generation or ''  4 final status  5 error code or ''  6 number of callbacks
 --       7 seconds to keep the record  8 most failed jobs that are listed
 -- Returns 1, or 0 if the token is not valid any more, or Redis knows another submission, or this one is over.
@@ -24,6 +24,7 @@ redis.call('ZREM', KEYS[1], job_id)
 redis.call('ZREM', KEYS[2], job_id)
 redis.call('ZREM', KEYS[3], job_id)
 redis.call('HDEL', KEYS[6], 'lease:' .. job_id)
+leave_round(KEYS[12], KEYS[7], job_id)
 if record[3] == 'done' or record[3] == 'failed' or record[3] == 'cancelled' then
   return 0
 end
