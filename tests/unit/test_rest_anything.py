@@ -43,6 +43,8 @@ _MORE: Final[Mapping[str, list[str]]] = {
     "GET /apiv1/track": ["400", "412", "416"],
     "GET /apiv1/remove/{job_id}/{track}": ["400"],
     "DELETE /apiv1/remove/{job_id}/{track}": ["400"],
+    "GET /apiv1/remove": ["400"],
+    "DELETE /apiv1/remove": ["400"],
 }
 #: Where each event would be held against the description of the whole stream.
 _STREAMS: Final = ["GET /apiv1/jobs/{job_id}/events", "GET /apiv1/events"]

@@ -53,6 +53,8 @@ BY_UPLOAD = {
 OF_MANY = {("GET", f"/apiv1/{path}") for path in ("jobs", "events", "queue", "failed")}
 #: What begins something of the caller's own.
 NEW = {("POST", "/apiv1/separate"), ("POST", "/apiv1/uploads")}
+#: What tells of the caller alone.
+OWN = {("GET", "/apiv1/usage")}
 #: What has sums over all tenants, for those who run the service.
 SUMS = {("GET", "/metrics")}
 
@@ -142,7 +144,7 @@ def query_of(rule: str, job_id: str) -> dict[str, str]:
 
 def test_every_route_has_been_thought_about() -> None:
     public = {(method, route.rule) for route in ROUTES if route.scope is Scope.PUBLIC for method in route.methods}
-    thought_of = [BY_JOB, BY_UPLOAD, OF_MANY, NEW, SUMS, public]
+    thought_of = [BY_JOB, BY_UPLOAD, OF_MANY, NEW, OWN, SUMS, public]
     assert set[tuple[str, str]]().union(*thought_of) == {
         (method, route.rule) for route in ROUTES for method in route.methods
     }

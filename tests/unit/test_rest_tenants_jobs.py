@@ -52,7 +52,7 @@ def service(tmp_path: Path, redis_url: str) -> Service:
 
 
 @pytest.fixture
-def raw(redis_url: str) -> Iterator["redis.Redis[str]"]:
+def raw(redis_url: str) -> Iterator["redis.Redis"]:
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         yield client
 
@@ -152,7 +152,7 @@ def audit(rest: Rest) -> None:
     Audit(rest.queue, rest.ledger, Retention(rest.queue, rest.ledger, songs_hours=0, stems_days=0)).run()
 
 
-def test_what_redis_has_lost_is_listed_by_tenant_again(service: Service, raw: "redis.Redis[str]") -> None:
+def test_what_redis_has_lost_is_listed_by_tenant_again(service: Service, raw: "redis.Redis") -> None:
     for who in WHO:
         service.rest.finish(service.send(who, labels="solo", batch="mass"), {"vocals": b"voice"})
     for who in WHO:
@@ -221,7 +221,7 @@ def test_the_queue_of_a_tenant_has_its_own_in_their_places(service: Service) -> 
     assert (told["positions"], told["queue"]) == ([5], [jobs[4]])
 
 
-def test_a_foreign_push_is_the_main_tenants(service: Service, raw: "redis.Redis[str]") -> None:
+def test_a_foreign_push_is_the_main_tenants(service: Service, raw: "redis.Redis") -> None:
     raw.lpush("toWorker", hash_song(SONG))
     assert service.ask("carla", "GET", "/apiv1/queue").json["queue"] == [hash_song(SONG)]
     assert service.ask("ben", "GET", "/apiv1/queue").json["queue"] == []
