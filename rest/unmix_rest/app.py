@@ -15,7 +15,7 @@ from unmix.store.protocol import ObjectStore
 from unmix_rest import access
 from unmix_rest.admission import Admission
 from unmix_rest.http import cors, operators, problems
-from unmix_rest.http.lanes import UPLOADS_OF_A_CLIENT
+from unmix_rest.http.lanes import UPLOADS_OF_A_CLIENT, readers
 from unmix_rest.http.temporary import Temporary
 from unmix_rest.http.upload_room import UploadRoom
 from unmix_rest.http.uploads import body_limit_bytes
@@ -61,7 +61,7 @@ def create_app(
         access.Access(settings, store),
         Temporary(room or UploadRoom(most_bytes=settings.upload_room_mb << 20, min_free_gb=settings.min_free_gb)),
         Admission(settings, queue, store),
-        Turns(max(1, settings.rest_threads // 2), each=UPLOADS_OF_A_CLIENT),
+        Turns(readers(settings.rest_threads), each=UPLOADS_OF_A_CLIENT),
         decoder_sandbox,
     )
     app = Flask(__name__, static_folder=None)

@@ -31,5 +31,5 @@ class Services:
     access: Access
     temporary: Temporary
     admission: Admission
-    intake: Turns  # one is held by whoever takes a song in, on whatever thread
+    intake: Turns  # one is held by whoever reads a song, on whatever thread
     decoder_sandbox: tuple[str, ...]  # what shuts the check of songs in
