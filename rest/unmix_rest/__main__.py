@@ -18,11 +18,13 @@ from unmix_rest.http.server import serve
 from unmix_rest.http.temporary import sweep_leftovers
 from unmix_rest.http.upload_room import UploadRoom
 from unmix_rest.live import Live
+from unmix_rest.memory import give_back_what_is_free
 from unmix_rest.routes.table import lanes_of
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; the exit status is 1 if a setting is wrong or a service stays away."""
+    give_back_what_is_free()
     try:
         settings = Settings()
         walls = in_force(settings.decoder_sandbox)
