@@ -49,7 +49,7 @@ BEFORE_VERSION := (^version = "|newTag: |track-unmix-(rest|worker):|TAG: |tag=[$
 TWO_FILES_AT_ONCE := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants e2e-kind bench bench-long bench-quality bench-music bench-service bench-parts bench-rest bench-page images push lint \
+.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants e2e-kind bench bench-long bench-quality bench-music bench-service bench-parts bench-rest bench-exposed bench-page images push lint \
 	constraints version-set clean
 
 help: ## Show what can be made
@@ -104,6 +104,9 @@ bench-parts: $(VENV)/.bench-installed ## Measure what parts of songs bring and c
 
 bench-rest: $(VENV)/.bench-installed ## Measure what REST costs its clients: views, streams, uploads: 20 minutes
 	$(BIN)/python -m benchmarks.rest
+
+bench-exposed: $(VENV)/.bench-installed ## Measure what hostile clients can do, and what the gate costs; needs nginx: 15 minutes
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.exposed
 
 bench-page: $(VENV)/.bench-installed ## Measure the page in a browser: drop to sound, weight, memory; needs chromium: 15 minutes
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.page

@@ -81,10 +81,10 @@ class Service:
             yield pid
 
     @contextmanager
-    def worker(self, number: int, **settings: str) -> Iterator[int]:
+    def worker(self, number: int, module: str = "unmix_worker", *arguments: str, **settings: str) -> Iterator[int]:
         """Run a worker, and yield its process id once its model is loaded."""
         heartbeat = self._folder / f"worker-{number}.alive"
-        with self._ours("worker", "unmix_worker", UNMIX_WORKER_HEARTBEAT=str(heartbeat), **settings) as pid:
+        with self._ours("worker", module, *arguments, UNMIX_WORKER_HEARTBEAT=str(heartbeat), **settings) as pid:
             wait_until(heartbeat.exists, "a worker is ready", limit_seconds=_LOAD_SECONDS)
             yield pid
 

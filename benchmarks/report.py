@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from benchmarks import gpu_table, music_table, page_table, rest_table, tables, targets
+from benchmarks import exposed_table, gpu_table, music_table, page_table, rest_table, tables, targets
 from benchmarks.machine import conditions, has_bfloat16, processor
 from benchmarks.tables import Record
 
@@ -31,6 +31,7 @@ _TITLES: Final = {
     "workers": "Workers beside each other",
     "parts": "Songs in parts",
     "rest": "What REST costs its clients",
+    "exposed": "Reached by strangers",
     "page": "The page",
     "history": "Costs that do not grow with history",
     "gpu": "GPU",
@@ -172,6 +173,8 @@ def write_page(results: Path, docs: Path) -> None:
             parts += _history(record)
         elif kind == "rest":
             parts += rest_table.section(record)
+        elif kind == "exposed":
+            parts += exposed_table.section(record)
         elif kind == "page":
             parts += page_table.section(record)
         elif kind == "gpu":

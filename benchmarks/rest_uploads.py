@@ -50,7 +50,7 @@ class Song:
         return begin[start:end], rest[max(0, start - len(begin)) : max(0, end - len(begin))]
 
 
-class _Client:
+class Client:
     """Sends songs to one REST, and remembers of what there are jobs."""
 
     def __init__(self, port: int) -> None:
@@ -99,16 +99,16 @@ def on_files(folder: Path, *, songs: int, size_bytes: int, rounds: int) -> list[
     """Return of each round how many seconds each way took over so many songs at once, on a file store on the disk."""
     store = past.file_store(folder / "store")
     with Service(folder, {"UNMIX_STORE_URL": f"file://{store.root}"}) as service, service.rest_process() as (port, _):
-        client, measured, made = _Client(port), [], _Maker(songs, size_bytes)
+        client, measured, made = Client(port), [], Maker(songs, size_bytes)
         for number in range(rounds):
             print(f"file store: {songs} songs at once, round {number + 1}", flush=True)
             with _files(made.songs(), folder) as paths:
                 seconds = {"directly": _directly(store, paths), "check": _checked(paths)}
             for name, send in {"form": client.form, "raw": client.raw}.items():
-                seconds[name] = _at_once(send, made.songs())[0]
+                seconds[name] = at_once(send, made.songs())[0]
                 client.remove_all()
-            seconds["ticket"], uploads = _at_once(client.ticket, made.songs())
-            seconds["job of it"] = _at_once(client.job_of, uploads)[0]
+            seconds["ticket"], uploads = at_once(client.ticket, made.songs())
+            seconds["job of it"] = at_once(client.job_of, uploads)[0]
             client.remove_all()
             measured.append(seconds)
     return measured
@@ -121,13 +121,13 @@ def on_s3(folder: Path, *, songs: int, size_bytes: int, rounds: int) -> list[dic
         Service(folder, s3_settings(endpoint)) as service,
         service.rest_process() as (port, _),
     ):
-        client, measured, made = _Client(port), [], _Maker(songs, size_bytes)
+        client, measured, made = Client(port), [], Maker(songs, size_bytes)
         for number in range(rounds):
             print(f"S3 server: {songs} songs at once, round {number + 1}", flush=True)
             with _files(made.songs(), folder) as paths:
                 seconds = {"directly": _directly(store, paths)}
-            seconds["ticket"], uploads = _at_once(client.ticket, made.songs())
-            seconds["job of it"] = _at_once(client.job_of, uploads)[0]
+            seconds["ticket"], uploads = at_once(client.ticket, made.songs())
+            seconds["job of it"] = at_once(client.job_of, uploads)[0]
             client.remove_all()
             measured.append(seconds)
     return measured
@@ -147,7 +147,7 @@ def _files(songs: Sequence[Song], folder: Path) -> Iterator[list[Path]]:
 def _directly(store: ObjectStore, paths: Sequence[Path]) -> float:
     """Return how many seconds it takes to put songs into the store without REST."""
     songs = [(names.song_object(names.hash_song(path.name.encode())), path) for path in paths]
-    seconds, _ = _at_once(lambda song: store.put_file(*song), songs)
+    seconds, _ = at_once(lambda song: store.put_file(*song), songs)
     for name, _ in songs:
         store.remove(name)
     return seconds
@@ -163,10 +163,10 @@ def _checked(paths: Sequence[Path]) -> float:
         cpu_seconds=settings.probe_cpu_seconds,
         memory_mb=settings.probe_memory_mb,
     )
-    return _at_once(probe.check, paths)[0]
+    return at_once(probe.check, paths)[0]
 
 
-class _Maker:
+class Maker:
     """Makes songs, never the same twice: REST does not put a song that it has."""
 
     def __init__(self, at_once: int, size_bytes: int) -> None:
@@ -180,7 +180,7 @@ class _Maker:
         return [Song(self._noise, number) for number in range(first, self._made)]
 
 
-def _at_once(act: Callable[[_Item], _Result], items: Sequence[_Item]) -> tuple[float, list[_Result]]:
+def at_once(act: Callable[[_Item], _Result], items: Sequence[_Item]) -> tuple[float, list[_Result]]:
     """Do something with all items at once, and return how many seconds that took, and what came of each."""
     os.sync()  # nobody shall pay for what others have left to be written
     with ThreadPoolExecutor(len(items)) as pool:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ SONG = make_song(2, 1)
 
 #: With this a client has to be quicker, so that the tests need not be slow.
 HURRY = """
-import unmix_rest.http.connection as connection, unmix_rest.http.server as server
-server.IDLE_SECONDS, connection.SLOWEST_BYTES_PER_SECOND = 1, 10_000
+import unmix_rest.http.pace as pace, unmix_rest.http.server as server
+server.IDLE_SECONDS, pace.SLOWEST_BYTES_PER_SECOND = 1, 10_000
 create_server = server.create_server
 server.create_server = lambda app, **options: create_server(app, **options | {"cleanup_interval": 1})
 """
@@ -91,8 +92,9 @@ class RestProcess:
                 self.process.wait()
         self.queue.close()
 
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS)
+    def connect(self, address: str = "127.0.0.1") -> socket.socket:
+        """Connect from an address of this machine."""
+        return socket.create_connection(("127.0.0.1", self.port), PATIENCE_SECONDS, (address, 0))
 
     def ask_to_end(self) -> None:
         """Send SIGTERM, and return when nobody can connect any more."""
@@ -115,6 +117,14 @@ class RestProcess:
 
     def wait_until_checking(self, songs: int) -> None:
         self.wait_for(lambda: len([*self.temporary.glob("checking-*")]) == songs, f"{songs} songs are being checked")
+
+    def kept_bytes(self) -> int:
+        """How much of the disk the files take that the process has open in its temporary folder, without a name too."""
+        total = 0
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed a moment ago
+                total += link.stat().st_size if os.readlink(link).startswith(str(self.temporary)) else 0
+        return total
 
     def stored(self) -> list[str]:
         return [str(info.name) for bucket in ("queue", "output") for info in self.store.list(bucket)]

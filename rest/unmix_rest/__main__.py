@@ -16,12 +16,15 @@ from unmix_rest.app import create_app
 from unmix_rest.http.cors import Cors
 from unmix_rest.http.server import serve
 from unmix_rest.http.temporary import sweep_leftovers
+from unmix_rest.http.upload_room import UploadRoom
 from unmix_rest.live import Live
+from unmix_rest.memory import give_back_what_is_free
 from unmix_rest.routes.table import lanes_of
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; the exit status is 1 if a setting is wrong or a service stays away."""
+    give_back_what_is_free()
     try:
         settings = Settings()
         walls = in_force(settings.decoder_sandbox)
@@ -54,7 +57,8 @@ def main() -> int:
     )
     log.info("retention", kept=settings.retention)
     live = Live(queue)
-    app = create_app(settings, queue, store, live, decoder_sandbox=walls)
+    room = UploadRoom(most_bytes=settings.upload_room_mb << 20, min_free_gb=settings.min_free_gb)
+    app = create_app(settings, queue, store, live, room=room, decoder_sandbox=walls)
     serve(
         app,
         lanes_of=partial(lanes_of, app.url_map),
@@ -66,7 +70,7 @@ def main() -> int:
         threads=settings.rest_threads,
         streams=settings.rest_streams,
         max_upload_mb=settings.max_upload_mb,
-        upload_room_mb=settings.upload_room_mb,
+        room=room,
         shutdown_seconds=settings.rest_shutdown_seconds,
         on_stop=live.stop,
     )

@@ -15,8 +15,9 @@ from unmix.store.protocol import ObjectStore
 from unmix_rest import access, rate_limit
 from unmix_rest.admission import Admission
 from unmix_rest.http import cors, operators, problems
-from unmix_rest.http.lanes import UPLOADS_OF_A_CLIENT
+from unmix_rest.http.lanes import UPLOADS_OF_A_CLIENT, readers
 from unmix_rest.http.temporary import Temporary
+from unmix_rest.http.upload_room import UploadRoom
 from unmix_rest.http.uploads import body_limit_bytes
 from unmix_rest.live import Live
 from unmix_rest.metrics import Metrics
@@ -32,12 +33,14 @@ def create_app(
     store: ObjectStore,
     live: Live | None = None,
     *,
+    room: UploadRoom | None = None,
     decoder_sandbox: tuple[str, ...] = (),
 ) -> Flask:
     """Return the service over a queue and a store, whose buckets are there already.
 
-    Whoever wants to end the streams of events before the process ends brings what tells them. `decoder_sandbox` is what
-    was found to shut the check of songs in.
+    Whoever wants to end the streams of events before the process ends brings what tells them, and whoever keeps bodies
+    on the disk the `room` that songs share with them. `decoder_sandbox` is what was found to shut the check of songs
+    in.
     """
     probe = Probe(
         min_seconds=settings.min_song_seconds,
@@ -57,10 +60,10 @@ def create_app(
         live or Live(queue),
         Description(table.ROUTES, ops.VERSION, needs_key=settings.auth == "keys"),
         access.Access(settings, store),
-        Temporary(most_bytes=settings.upload_room_mb << 20, min_free_gb=settings.min_free_gb),
+        Temporary(room or UploadRoom(most_bytes=settings.upload_room_mb << 20, min_free_gb=settings.min_free_gb)),
         Admission(settings, queue, store),
         Quotas(settings, queue),
-        Turns(max(1, settings.rest_threads // 2), each=UPLOADS_OF_A_CLIENT),
+        Turns(readers(settings.rest_threads), each=UPLOADS_OF_A_CLIENT),
         decoder_sandbox,
     )
     app = Flask(__name__, static_folder=None)

@@ -33,5 +33,5 @@ class Services:
     temporary: Temporary
     admission: Admission
     quotas: Quotas
-    intake: Turns  # one is held by whoever takes a song in, on whatever thread
+    intake: Turns  # one is held by whoever reads a song, on whatever thread
     decoder_sandbox: tuple[str, ...]  # what shuts the check of songs in

@@ -187,8 +187,8 @@ class Settings(BaseSettings):
     upload_room_mb: int = Field(
         4096,
         ge=1,
-        description="Most MiB on the disk of requests that are still coming in or not answered yet, and as many of the "
-        "songs in them.",
+        description="Most MiB on the disk of requests that are still coming in or not answered yet, the songs in them "
+        "included; a quarter of it for one client.",
     )
     upload_hours: float = Field(
         24, gt=0, le=168, description="How long an upload may take, from its ticket to its job."

@@ -252,7 +252,7 @@ def test_an_address_sends_so_many_songs_at_once_and_cancels_all_the_same(rest: R
         senders = [held.enter_context(narrow.connect(ALICE)) for _ in range(2)]
         for peer in senders:
             peer.sendall(before + SONG[:-1])
-        eventually(lambda: narrow.kept_bytes() > len(SONG), "they come in")
+        eventually(lambda: rest.kept_bytes() > len(SONG), "they come in")
         with narrow.connect(ALICE) as peer:
             peer.sendall(before + SONG + after)
             assert answer_on(peer)[1]["code"] == "too_many_requests"
@@ -267,16 +267,29 @@ def test_an_address_sends_so_many_songs_at_once_and_cancels_all_the_same(rest: R
             assert answer_on(peer)[0] == 200
 
 
-def test_all_together_send_no_more_than_there_is_room_for(rest: RestProcess, held: ExitStack) -> None:
+def test_a_few_addresses_that_trickle_keep_nobody_else_from_sending(rest: RestProcess, held: ExitStack) -> None:
     with gate_before(rest, UNMIX_GATE_UPLOADS="1") as narrow:
         before, after = form_head(len(SONG))
         for address in (ALICE, BOB, CAROL, DAVE):
             peer = held.enter_context(narrow.connect(address))
             peer.sendall(before + SONG[:-1])
-        eventually(lambda: narrow.kept_bytes() > 3 * len(SONG), "they come in")
+        eventually(lambda: rest.kept_bytes() > 3 * len(SONG), "they come in")
+        assert narrow.kept_bytes() == 0
         with narrow.connect() as peer:
             peer.sendall(before + SONG + after)
-            assert answer_on(peer)[1]["code"] == "too_many_requests"
+            assert answer_on(peer)[0] == 200
+
+
+def test_who_is_refused_by_rest_and_sends_on_still_reads_why(
+    tmp_path: Path, shared_redis: RedisServer, held: ExitStack
+) -> None:
+    rest = RestProcess(tmp_path, shared_redis.url, UNMIX_UPLOAD_ROOM_MB="8", **BEHIND_GATE)
+    held.callback(rest.stop)
+    with gate_before(rest.wait_until_ready()) as gate:
+        pieces = (bytes(1 << 20) for _ in range(20))
+        for body in (bytes(20 << 20), pieces):
+            answer = gate.post("/apiv1/jobs", data=body)
+            assert (answer.status_code, answer.json()["code"]) == (503, "no_room")
 
 
 def test_an_answer_goes_out_no_faster_than_it_may(rest: RestProcess) -> None:
@@ -326,7 +339,7 @@ def test_what_is_under_way_ends_before_the_gate_does(rest: RestProcess) -> None:
         before, after = form_head(len(SONG))
         with gate.connect() as peer:
             peer.sendall(before + SONG[:-1])
-            eventually(lambda: gate.kept_bytes() > 0, "the song comes in")
+            eventually(lambda: rest.kept_bytes() > 0, "the song comes in")
             gate.process.send_signal(signal.SIGQUIT)
             eventually(lambda: not gate._answers(), "nobody can connect any more")
             assert (gate.folder / "nginx.pid").exists()

@@ -1,10 +1,8 @@
 """All stems as one download, behind a real port: slow clients cost neither memory nor disk, and keep nobody waiting."""
 
-import os
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from io import BytesIO
-from pathlib import Path
 from socket import SO_RCVBUF, SOL_SOCKET, socket
 from zipfile import ZipFile
 
@@ -34,15 +32,6 @@ def begin(rest: RestProcess, path: str) -> socket:
     return peer
 
 
-def on_disk(rest: RestProcess) -> int:
-    """Bytes of the temporary files that the process has open, those without a name too."""
-    total = 0
-    for link in Path(f"/proc/{rest.process.pid}/fd").iterdir():
-        with suppress(OSError):  # closed a moment ago
-            total += os.stat(link).st_size if os.readlink(link).startswith(str(rest.temporary)) else 0
-    return total
-
-
 def test_clients_that_do_not_read_cost_next_to_nothing_and_others_are_answered(
     start: Callable[..., RestProcess],
 ) -> None:
@@ -55,7 +44,7 @@ def test_clients_that_do_not_read_cost_next_to_nothing_and_others_are_answered(
         eventually(lambda: psutil.Process(rest.process.pid).cpu_percent(0.3) < 5, "they are waited for without work")
         health_seconds(rest)
         send(rest, SONG)
-        assert on_disk(rest) == 0
+        assert rest.kept_bytes() == 0
         archive = requests.get(rest.url + path, timeout=PATIENCE_SECONDS)
     with ZipFile(BytesIO(archive.content)) as opened:
         assert opened.testzip() is None

@@ -32,15 +32,15 @@ def test_a_signal_ends_it_in_good_order(start: Callable[..., RestProcess], numbe
 def test_an_upload_under_way_is_answered_before_the_end(start: Callable[..., RestProcess]) -> None:
     rest = start(patch=HOLD, UNMIX_REST_THREADS="2")
     rest.hold_checks()
-    peers = [start_upload(rest, make_song(1, number)) for number in range(3)]
-    rest.wait_until_checking(1)  # the others wait for the one thread that uploads have
+    peers = [start_upload(rest, make_song(1, number)) for number in range(4)]
+    rest.wait_until_checking(3)  # as many as one client may have; the last one waits
     rest.ask_to_end()
     rest.let_checks_end()
     for peer in peers:
         with peer:
             assert answer_on(peer)[0] == 200
     assert rest.process.wait(timeout=30) == 0
-    assert rest.queue.views.waiting(limit=9)[1] == 3
+    assert rest.queue.views.waiting(limit=9)[1] == 4
 
 
 def test_a_slow_upload_comes_in_whole_before_the_end(start: Callable[..., RestProcess]) -> None:

@@ -55,18 +55,6 @@ def request_of(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
-def temporary_bytes(rest: RestProcess) -> int:
-    """How much of the disk the files take that the process has open in its temporary folder, without a name too."""
-    total = 0
-    for link in Path(f"/proc/{rest.process.pid}/fd").iterdir():
-        try:
-            if os.readlink(link).startswith(str(rest.temporary)):
-                total += link.stat().st_size
-        except FileNotFoundError:
-            continue
-    return total
-
-
 def is_cut_off(peer: socket.socket, most_bytes: int = 1 << 30) -> bool:
     """Read what is left; whether the connection ended before so many bytes."""
     received = 0
@@ -100,7 +88,7 @@ def test_who_asks_for_many_stems_at_once_and_reads_none_costs_neither_disk_nor_m
     most = 0
     for _ in range(20):
         health_seconds(rest)
-        most = max(most, temporary_bytes(rest))
+        most = max(most, rest.kept_bytes())
         time.sleep(0.1)
     assert most < STEM_BYTES
     assert rest.peak_rss_mb() - before < 100
@@ -145,7 +133,7 @@ def test_where_no_thread_may_wait_stems_are_kept_for_their_clients_as_long_as_th
         peer = held.enter_context(lazy_connection(rest))
         peer.sendall(request_of(path))
         assert peer.recv(12) == b"HTTP/1.1 200"
-    rest.wait_for(lambda: temporary_bytes(rest) > STEM_BYTES, "what was asked for is kept")
+    rest.wait_for(lambda: rest.kept_bytes() > STEM_BYTES, "what was asked for is kept")
     answer = requests.get(rest.url + path, timeout=PATIENCE_SECONDS)
     assert (answer.status_code, answer.json()["code"]) == (503, "too_many_downloads")
     assert requests.head(rest.url + path, timeout=PATIENCE_SECONDS).status_code == 200
@@ -171,14 +159,14 @@ def test_a_crowd_that_sends_next_to_nothing_keeps_nobody_out(
     assert answer_on(quick)[0] == 200
 
 
-def test_bodies_that_come_in_take_so_much_of_the_disk_and_no_more(
+def test_bodies_that_come_in_take_so_much_of_the_disk_and_those_of_one_client_leave_room_to_others(
     start: Callable[..., RestProcess], held: ExitStack
 ) -> None:
-    rest = start(UNMIX_UPLOAD_ROOM_MB="8")
-    head = b"POST /apiv1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6000000\r\n\r\n"
+    rest = start(UNMIX_UPLOAD_ROOM_MB="48")
+    head = b"POST /apiv1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12000000\r\n\r\n"
     first = held.enter_context(rest.connect())
-    first.sendall(head + bytes(5_000_000))
-    rest.wait_for(lambda: temporary_bytes(rest) > 4_000_000, "the body comes in")
+    first.sendall(head + bytes(10_000_000))
+    rest.wait_for(lambda: rest.kept_bytes() > 9_000_000, "the body comes in")
     refused = held.enter_context(rest.connect())
     refused.sendall(head)
     assert refused_with(refused) == (503, "no_room", "5")
@@ -186,11 +174,16 @@ def test_bodies_that_come_in_take_so_much_of_the_disk_and_no_more(
     chunked.sendall(b"POST /apiv1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n400000\r\n")
     chunked.sendall(bytes(0x400000))
     assert refused_with(chunked) == (503, "no_room", "5")
-    assert send(rest, make_song(0.2, 3)).status_code == 200
+    assert send(rest, make_song(0.2, 3)).status_code == 200, "what is small stays in memory"
+    with rest.connect("127.0.0.2") as other:
+        other.sendall(b"POST /apiv1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3000000\r\n\r\n")
+        other.sendall(bytes(3_000_000))
+        assert answer_on(other)[1]["code"] == "not_audio"
     first.close()
-    rest.wait_for(lambda: temporary_bytes(rest) == 0, "the body is gone")
-    assert requests.post(f"{rest.url}/apiv1/jobs", data=bytes(6_000_000), timeout=PATIENCE_SECONDS).status_code == 415
-    assert requests.post(f"{rest.url}/apiv1/jobs", data=bytes(6_000_000), timeout=PATIENCE_SECONDS).status_code == 415
+    rest.wait_for(lambda: rest.kept_bytes() == 0, "the body is gone")
+    for _ in range(2):
+        answer = requests.post(f"{rest.url}/apiv1/jobs", data=bytes(6_000_000), timeout=PATIENCE_SECONDS)
+        assert answer.json()["code"] == "not_audio"
 
 
 def test_who_is_refused_and_sends_on_still_reads_why(start: Callable[..., RestProcess]) -> None:

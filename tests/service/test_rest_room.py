@@ -60,8 +60,9 @@ def test_what_removes_works_on_a_disk_without_a_byte_left(full: RestProcess, own
     ballast = fill(full.temporary)
     for path in ("apiv1/queue", f"apiv1/jobs/{done}", "apiv1/jobs", "metrics"):
         assert requests.get(f"{full.url}/{path}", timeout=30).status_code == 200
-    refused = post(full, make_song(2, 6))
-    assert (refused.status_code, refused.json()["code"]) == (507, "store_full")
+    for seconds, refusal in ((0.2, (507, "store_full")), (2, (503, "no_room"))):  # there is no room to read it whole
+        refused = post(full, make_song(seconds, 6))
+        assert (refused.status_code, refused.json()["code"]) == refusal
     assert free_bytes(full.temporary) == 0
     assert delete(full, owed) == 204
     fill(full.temporary)
@@ -91,12 +92,12 @@ def test_a_song_that_the_temporary_folder_cannot_take_is_asked_for_later(
 
 
 def test_songs_on_their_way_are_bounded_in_all(start: Callable[..., RestProcess]) -> None:
-    rest = start(patch=HOLD, UNMIX_UPLOAD_ROOM_MB="1", UNMIX_REST_THREADS="8")
+    rest = start(patch=HOLD, UNMIX_UPLOAD_ROOM_MB="8", UNMIX_REST_THREADS="8")
     rest.hold_checks()
     held = [start_upload(rest, make_song(2, number)) for number in range(2)]  # of 350 kB each
     rest.wait_until_checking(2)
     answers: list[requests.Response] = []
-    late = threading.Thread(target=lambda: answers.append(post(rest, make_song(4, 9))))
+    late = threading.Thread(target=lambda: answers.append(post(rest, make_song(8, 9))))
     late.start()
     late.join(timeout=PATIENCE_SECONDS)
     assert (answers[0].status_code, answers[0].json()["code"]) == (503, "no_room")

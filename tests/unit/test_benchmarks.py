@@ -9,18 +9,22 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
-from benchmarks import page_table, past, report, rest_streams, rest_table, tables, tenants
+from benchmarks import exposed_table, page_table, past, report, rest_streams, rest_table, tables, tenants
+from benchmarks.costly_flac import costly_flac
 from benchmarks.load import at_rate, in_turn
 from benchmarks.machine import conditions
 from benchmarks.measure import run_command
+from gate_process import need_nginx
 from unmix import names
 from unmix.job import JobStatus
 from unmix.ledger.ledger import Ledger
@@ -282,6 +286,43 @@ def test_a_quick_run_of_rest_measures_every_kind_of_request_and_upload(tmp_path:
     for table in (rest_table.views(record), rest_table.others(record)):
         assert table in page
         assert table in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_quick_run_of_exposed_besieges_fills_orders_and_compares(tmp_path: Path) -> None:
+    need_nginx()
+    output = tmp_path / "published"
+    with tempfile.TemporaryDirectory() as scratch:
+        Path(scratch).chmod(0o755)  # where root starts nginx, its workers are nobody's
+        options = ("--quick", "--output", str(output))
+        done = run("benchmarks.exposed", *options, scratch=Path(scratch), PYTHONPATH=with_tests())
+    assert done.returncode == 0, done.stderr
+    record = record_in(output, "exposed")
+    for siege in record["siege"].values():
+        assert min(siege["held"].values()) > 0
+        assert None not in siege["health_s"]
+        assert siege["accept_s"]
+        assert siege["costly_answered"].keys() <= {"422", "429"}, "nothing costly is accepted"
+    if room := record["room"]:
+        assert (room["lost"], room["removed"]) == (0, room["asked_to_remove"])
+        assert room["owed"] >= 10
+    assert record["order"]["before"] >= 0
+    assert all(math.isfinite(figure) for figure in figures_in(record))
+    table = exposed_table.figures(record)
+    assert table in (output / "benchmarks.md").read_text()
+    assert table in done.stdout
+
+
+def test_a_song_that_takes_long_to_decode_is_one_that_players_know(tmp_path: Path) -> None:
+    song = tmp_path / "song.flac"
+    song.write_bytes(costly_flac(1.0))
+    with av.open(str(song)) as opened:
+        frames = [frame.to_ndarray() for frame in opened.decode(audio=0)]
+        assert opened.streams.audio[0].codec_context.sample_rate == 192_000
+        assert opened.streams.audio[0].codec_context.channels == 8
+    assert sum(frame.size for frame in frames) == 3 * 65_535 * 8
+    assert all((frame == 1).all() for frame in frames)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What is let in: by the room on the store's disk, by what is owed, by Redis' memory; and what an unknown error is."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from unmix.ledger.room import refuse_if_full, reserve_bytes, result_bytes
 from unmix.store.file import FileStore
 from unmix.store.protocol import Room
 from unmix_rest.http.temporary import Temporary
+from unmix_rest.http.upload_room import UploadRoom
 
 GB = 10**9
 
@@ -168,15 +170,42 @@ def test_an_error_whose_telling_fails_is_no_fault_of_the_request(rest: Rest, mon
 
 
 def test_temporary_files_count_from_their_announcement_to_their_end() -> None:
-    temporary = Temporary(most_bytes=1000, min_free_gb=0)
-    with temporary.file(600) as first:
-        with pytest.raises(UnmixError) as caught, temporary.file(600):
+    temporary = Temporary(UploadRoom(most_bytes=4000, min_free_gb=0))
+    with temporary.file("a", 600) as first:
+        with pytest.raises(UnmixError) as caught, temporary.file("a", 600):
             pass
         assert (caught.value.code, caught.value.retryable) == ("no_room", True)
         first.write(bytes(900))  # more than was announced
-        with pytest.raises(UnmixError), temporary.file(0) as second:
-            second.write(bytes(101))
+        with temporary.file("b", 550):
+            pass
+        with pytest.raises(UnmixError), temporary.file("b", 0) as second:
+            second.write(bytes(776))
         assert first.path.stat().st_size == 900
     assert not first.path.exists()
-    with temporary.file(1000):
+    with temporary.file("a", 1000):
         pass
+
+
+def test_however_few_clients_have_the_room_they_never_have_all_of_it() -> None:
+    room = UploadRoom(most_bytes=1 << 20, min_free_gb=0)
+    for client in ("a", "b", "c", "d"):
+        with suppress(UnmixError):
+            while True:
+                room.take_written(client, 1 << 10)
+    room.look("e", 80 << 10)
+    for client in ("a", "b", "c", "d"):
+        with pytest.raises(UnmixError):
+            room.look(client, 1 << 10)
+
+
+def test_bodies_may_go_below_the_reserve_so_that_the_service_can_say_that_its_store_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = UploadRoom(most_bytes=GB, min_free_gb=1)
+    monkeypatch.setattr("unmix_rest.http.upload_room.room_at", lambda _: Room(GB // 2 + 1000, 100 * GB))
+    room.look("a", 1000)
+    room.take_written("a", 1000)
+    with pytest.raises(UnmixError):
+        room.look("a", 1001)
+    with pytest.raises(UnmixError):
+        room.take("a", 1)

@@ -76,8 +76,10 @@ def test_the_code_of_a_refusal_is_the_decoder_s(song_file: Path) -> None:
         "print('[]')",
         """print('{"code": "x"}')""",
         """print('{"duration_seconds": 1, "warnings": 5, "notes": []}')""",
+        "while True: print('la' * 9999)",
+        "import os, time; os.close(1); time.sleep(600)",
     ],
-    ids=["crash", "exit", "error", "silence", "report before an error", "nonsense", "list", "half", "wrong"],
+    ids=["crash", "exit", "error", "silence", "before an error", "nonsense", "list", "half", "wrong", "flood", "mute"],
 )
 def test_a_check_that_dies_says_undecodable(song_file: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     impostor(monkeypatch, code)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from support import eventually
-from unmix.audio.turns import Line, Turn, Turns
+from unmix.audio.turns import MOST_REMEMBERED, Line, Turn, Turns
 
 
 class Asker:
@@ -48,7 +48,7 @@ def order(line: Line[str]) -> list[str]:
     taken = []
     while item := line.next():
         taken.append(item)
-        line.end(item[0])
+        line.end(item.rstrip("1234"))
     return taken
 
 
@@ -56,7 +56,7 @@ def test_clients_take_turns_however_much_one_of_them_has_waiting() -> None:
     line: Line[str] = Line(2)
     for item in ("a1", "a2", "a3", "a4", "b1", "c1", "b2"):
         line.add(item[0], item)
-    assert order(line) == ["a1", "b1", "c1", "a2", "b2", "a3", "a4"]
+    assert order(line) == ["c1", "b1", "a1", "b2", "a2", "a3", "a4"]
 
 
 def test_whoever_has_least_under_way_comes_first_and_nobody_has_more_than_each_may() -> None:
@@ -70,13 +70,26 @@ def test_whoever_has_least_under_way_comes_first_and_nobody_has_more_than_each_m
     assert line.next() == "a3"
 
 
-def test_nothing_is_kept_of_clients_that_have_come_and_gone() -> None:
+def test_whoever_has_used_least_comes_first_also_after_it_was_away() -> None:
     line: Line[str] = Line(1)
-    for number in range(100):
+    for client, cost in (("costly", 6.0), ("quick", 0.5)):
+        line.add(client, client)
+        line.next()
+        line.end(client, cost)
+    for client in ("costly", "quick", "new"):
+        line.add(client, client)
+    assert order(line) == ["new", "quick", "costly"]
+
+
+def test_little_is_kept_of_clients_that_have_come_and_gone() -> None:
+    line: Line[str] = Line(1)
+    for number in range(2 * MOST_REMEMBERED):
         line.add(str(number), "x")
         line.next()
         line.end(str(number))
-    assert not any(kept for name, kept in vars(line).items() if name not in ("each", "_turns"))
+    kept = {name: value for name, value in vars(line).items() if name != "each" and value}
+    assert kept.keys() == {"_used"}
+    assert len(kept["_used"]) == MOST_REMEMBERED
 
 
 def test_a_client_alone_has_all_turns_and_gives_one_back_when_another_comes() -> None:
@@ -96,6 +109,25 @@ def test_a_client_alone_has_all_turns_and_gives_one_back_when_another_comes() ->
                 assert kept.turn is not None
                 assert not kept.turn.is_asked_back, "nobody has more than one now"
                 kept.end()  # so that the last one has its turn too, and comes to its end
+
+
+def test_of_turns_that_are_had_for_long_all_but_the_oldest_are_asked_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unmix.audio.turns.SURE_SECONDS", 600)
+    turns = Turns(3, each=1)
+    with asking(turns, "a") as (oldest,):
+        eventually(oldest.has_turn, "it has its turn")
+        with asking(turns, "b", "c") as others:
+            eventually(lambda: all(each.has_turn() for each in others), "all have theirs")
+            with asking(turns, "d") as (last,):
+                assert not any(each.turn and each.turn.is_asked_back for each in others)
+                monkeypatch.setattr("unmix.audio.turns.SURE_SECONDS", 0)
+                asked = eventually(
+                    lambda: [each for each in others if each.turn and each.turn.is_asked_back], "one is asked back"
+                )
+                asked[0].end()
+                eventually(last.has_turn, "the last one has a turn")
+                assert oldest.turn is not None
+                assert not oldest.turn.is_asked_back
 
 
 def test_whoever_gives_up_waits_no_more() -> None:

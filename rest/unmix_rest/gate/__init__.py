@@ -23,8 +23,6 @@ SMALL_BODY_BYTES: Final = 1 << 20
 KEPT_ANSWER_BYTES: Final = 32 << 20
 #: How many requests may come at once, in seconds' worth of them.
 BURST_SECONDS: Final = 4
-#: How many addresses may send as many songs at once as one address may: it bounds what the bodies take on the disk.
-ADDRESSES: Final = 4
 
 #: What nginx finds wrong, by its own numbers, and the code that it is told as.
 _CODES: Final[Mapping[int, str]] = {
@@ -74,7 +72,6 @@ def render(settings: Settings, folder: Path) -> str:
         "shutdown_seconds": round(settings.rest_shutdown_seconds) or 1,
         "connections": settings.gate_connections,
         "uploads_each": settings.gate_uploads,
-        "uploads_all": ADDRESSES * settings.gate_uploads,
         "downloads_all": max(1, room_bytes // KEPT_ANSWER_BYTES),
         "requests_per_second": settings.gate_requests_per_second,
         "requests_burst": BURST_SECONDS * settings.gate_requests_per_second,

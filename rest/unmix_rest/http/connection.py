@@ -11,6 +11,7 @@ import sys
 import termios
 import time
 from contextlib import suppress
+from functools import partial
 from socket import SHUT_WR, socket
 from typing import Any, Final, cast
 
@@ -18,17 +19,20 @@ from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import RequestEntityTooLarge
 
-from unmix_rest.http.bodies import BodyRoom
-from unmix_rest.http.clients import IS_GONE, has_left
+from unmix_rest.http.clients import IS_GONE, client_of, has_left
 from unmix_rest.http.cors import Cors
 from unmix_rest.http.lanes import HAS_ROOM, MAY_STAY, WAIT_TO_SEND
+from unmix_rest.http.pace import Pace, is_next_to_nothing
 from unmix_rest.http.problems import RETRY_AFTER_SECONDS, http_problem_json
-from unmix_rest.http.request_head import Early, NoRoom, RequestHead
+from unmix_rest.http.request_head import Early, NoRoom, RequestHead, TooSlow
+from unmix_rest.http.upload_room import UploadRoom
 
-#: A request that comes slower than this, counted from its first byte, counts as nothing moving; so does an answer.
-SLOWEST_BYTES_PER_SECOND: Final = 256
 #: How long the loop waits for a thread that sends; it must not keep other connections waiting.
 _SENDING_SECONDS: Final = 0.001
+#: For how long a connection that is silent counts as if its client sent so much: more than who trickles, and less than
+#: who sends a song.
+_FRESH_SECONDS: Final = 2.0
+_FRESH_BYTES_PER_SECOND: Final = 4096.0
 #: How long a client whose body is too large may go on sending it, and how much, so that it comes to read why.
 _HEARING_OUT_SECONDS: Final = 2
 _HEARING_OUT_BYTES: Final = 64 << 20
@@ -73,7 +77,7 @@ class _ProblemTask(ErrorTask):
         body = http_problem_json(request.error.code)
         self.status = f"{request.error.code} {request.error.reason}"
         channel: Any = self.channel
-        channel.is_too_much = isinstance(request.error, (NoRoom, RequestEntityTooLarge))
+        channel.is_too_much = isinstance(request.error, (NoRoom, RequestEntityTooLarge, TooSlow))
         cors = channel.cors.headers(request.headers.get("ORIGIN"))
         self.response_headers = [("Content-Type", "application/problem+json"), *cors.items()]
         if isinstance(request.error, NoRoom):
@@ -90,16 +94,14 @@ class Connection(HTTPChannel):
 
     task_class = _AnswerTask
     error_task_class = _ProblemTask
-    _began_at: float | None = None  # when the first byte of the request came that is being read
     _early: Early | None = None  # what came before the request in front of it was answered
     is_too_much = False  # what was sent; nothing else comes on this connection then
     _hears_out_until: float | None = None
     _heard_bytes = 0
     _sent_bytes = 0
-    _seen_at: float | None = None  # when the client was last seen to read enough; None: nothing waits for it
-    _seen_bytes = 0  # and how much it had got by then
+    _reading: Pace | None = None  # how fast the client reads; None: nothing waits for it
 
-    def __init__(self, *args: Any, cors: Cors, room: BodyRoom, for_operators: bool, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, cors: Cors, room: UploadRoom, for_operators: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cors = cors
         self._room = room
@@ -127,22 +129,13 @@ class Connection(HTTPChannel):
         super().handle_write()
 
     def handle_read(self) -> None:
-        """Read what came; waitress closes a connection whose `last_activity` is too long ago."""
+        """Read what came."""
         if self._hears_out_until is not None:
             self._heard_bytes += len(self.recv(self.adj.recv_bytes))  # closes the connection with the end of what comes
             if self._heard_bytes > _HEARING_OUT_BYTES:
                 self.handle_close()
             return
-        before = self.last_activity
         super().handle_read()
-        request = self.request
-        if request is None:
-            self._began_at = None
-            return
-        self._began_at = self._began_at or self.last_activity
-        received = request.header_bytes_received + request.body_bytes_received
-        if received < (self.last_activity - self._began_at) * SLOWEST_BYTES_PER_SECOND:
-            self.last_activity = before
 
     def write_soon(self, data: Any) -> int:
         """Buffer what is to be sent; waitress would begin a new buffer after a gigabyte only."""
@@ -167,33 +160,28 @@ class Connection(HTTPChannel):
         return len(self.requests) == 1 and self.request is None and self._early is None
 
     def bytes_per_second(self, now: float) -> float | None:
-        """Return how fast a request comes in, 0 if there is none; None while one is answered."""
+        """Return how fast a request comes in, 0 if there is none; None while one is answered.
+
+        Of whoever has just come, or has just had an answer, a request may be on its way.
+        """
         if self.requests or self.total_outbufs_len or self._early is not None:
             return None
-        request = self.request
-        if request is None or self._began_at is None:
-            return 0.0
-        received = request.header_bytes_received + request.body_bytes_received
-        return float(received / max(now - self._began_at, 1))
+        request = cast("RequestHead | None", self.request)
+        if request is not None:
+            return request.pace.bytes_per_second(now, request.received_bytes)
+        return 0.0 if now - self.last_activity > _FRESH_SECONDS else _FRESH_BYTES_PER_SECOND
 
-    def is_stuck(self, now: float) -> bool:
-        """Tell whether the connection has to be cut off: its client reads next to nothing, or not even its end.
+    def end_if_stuck(self, now: float) -> None:
+        """Cut the client off if it sends or reads next to nothing, or not even its end.
 
         Only a socket that can be written to is ever asked by waitress whether it should be closed.
         """
-        if not self.total_outbufs_len:
-            self._seen_at = None
-            return self._hears_out_until is not None and now >= self._hears_out_until
-        if self.will_close:
-            return True
-        if self._seen_at is None:
-            self._seen_at, self._seen_bytes = now, self._got_bytes()
-        elif now - self._seen_at >= self.adj.channel_timeout:
-            before, self._seen_bytes = self._seen_bytes, self._got_bytes()
-            if self._seen_bytes - before < (now - self._seen_at) * SLOWEST_BYTES_PER_SECOND:
-                return True
-            self._seen_at = now
-        return False
+        request = cast("RequestHead | None", self.request)
+        seconds = self.adj.channel_timeout
+        if request is not None and request.pace.is_too_slow(now, request.received_bytes, look_seconds=seconds):
+            self._refuse_slow(request)
+        elif self._is_deaf(now):
+            self.handle_close()
 
     def wait_to_send(self, most_bytes: int) -> None:
         """Return when at most so many bytes wait to be sent; a client that takes next to nothing is cut off.
@@ -209,7 +197,7 @@ class Connection(HTTPChannel):
                     lambda: not self.connected or self.total_outbufs_len <= most_bytes, timeout=seconds
                 )
                 is_over = self.total_outbufs_len > most_bytes
-                if is_over and before - self._bytes_on_the_way() < seconds * SLOWEST_BYTES_PER_SECOND:
+                if is_over and is_next_to_nothing(before - self._bytes_on_the_way(), seconds):
                     self.will_close = True
                     raise ClientDisconnected
             if not self.connected:
@@ -249,11 +237,32 @@ class Connection(HTTPChannel):
             self.request.close()
         super().handle_close()
 
+    def _refuse_slow(self, request: RequestHead) -> None:
+        if not request.headers_finished:  # it is no request yet
+            self.handle_close()
+            return
+        channel: Any = self
+        with channel.requests_lock:
+            request.refuse(TooSlow("next to nothing of the body came"))
+            channel.request = None
+            channel.requests.append(request)
+        channel.server.add_task(channel)
+
+    def _is_deaf(self, now: float) -> bool:
+        """Tell whether the client reads next to nothing of what is sent, or goes on sending what nobody wants."""
+        if not self.total_outbufs_len:
+            self._reading = None
+            return self._hears_out_until is not None and now >= self._hears_out_until
+        if self.will_close:
+            return True
+        self._reading = self._reading or Pace(now, self._got_bytes())
+        return self._reading.is_too_slow(now, self._got_bytes(), look_seconds=self.adj.channel_timeout)
+
     def _next_parser(self, adj: Any) -> RequestHead:
         """Return what reads the next request: waitress would have any number of them wait for the first one."""
         if not self.requests:
-            return RequestHead(adj, self._room)
-        self._early = Early(adj, self._room)
+            return RequestHead(adj, self._room, partial(client_of, self))
+        self._early = Early(adj, self._room, partial(client_of, self))
         return self._early
 
     def _got_bytes(self) -> int:

@@ -19,8 +19,9 @@ from unmix.errors import InputError, NotFoundError, UnmixError
 from unmix.outcome import StemFile
 from unmix_rest.http.lanes import HAS_ROOM, MAY_STAY, WAIT_TO_SEND
 
-#: What may wait to be sent when more of a file is read; what is beyond a megabyte waitress keeps on the disk.
-MOST_BACKLOG_BYTES: Final = 512 * 1024
+#: What may wait to be sent when more of a file is read. It is memory of each client that does not read, and the kernel
+#: has a buffer of its own.
+MOST_BACKLOG_BYTES: Final = 128 * 1024
 
 _CHUNK_BYTES: Final = 64 * 1024
 #: Digits of a file's sha256 that make its URL its own.

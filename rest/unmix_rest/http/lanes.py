@@ -25,6 +25,14 @@ HAS_ROOM: Final = "unmix.has_room"
 
 #: Uploads of one client that may hold threads at once: two are checked while the next one is read.
 UPLOADS_OF_A_CLIENT: Final = 3
+#: Threads for each song that may be read at once: most of them wait for the check, and cost next to nothing. With one
+#: for each, a few clients with costly songs had all of them, and whoever came next waited for their checks to end.
+_THREADS_A_READER: Final = 4
+
+
+def readers(threads: int) -> int:
+    """Return how many songs are read at once where so many threads answer: half of them, so that the rest answers."""
+    return max(1, threads // 2)
 
 
 class Lane(Enum):
@@ -42,14 +50,14 @@ class Lanes(ThreadedTaskDispatcher):
     """
 
     def __init__(self, threads: int, staying: int, lanes_of: Callable[[Any], tuple[Lane, ...]]) -> None:
-        """Share `threads` out; `staying` more come when they are needed.
+        """Share `threads` out; `staying` more come when they are needed, and more than their share wait for the check.
 
         `lanes_of` is asked with each request, as waitress has read it, and names its lanes, the best one first.
         """
         super().__init__()
         self._lanes_of = lanes_of
         self._uploads = _FairThreads()
-        self._uploads.set_thread_count(max(1, threads // 2))
+        self._uploads.set_thread_count(_THREADS_A_READER * readers(threads))
         self.set_thread_count(max(1, threads - threads // 2))
         self._staying = ThreadedTaskDispatcher()
         self._most_staying = staying

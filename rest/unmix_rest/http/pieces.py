@@ -14,6 +14,7 @@ from typing import Final
 from flask import Request
 
 from unmix.errors import InputError
+from unmix_rest.http.clients import client
 from unmix_rest.http.temporary import Temporary
 from unmix_rest.http.uploads import CHUNK_BYTES, refuse_encoding, too_large
 
@@ -44,7 +45,7 @@ def receive_piece(request: Request, temporary: Temporary, *, max_song_bytes: int
     said = _range_in(request)
     if said and said[2] > max_song_bytes:
         raise too_large(max_song_bytes)
-    with temporary.file(min(request.content_length or 0, max_song_bytes)) as file:
+    with temporary.file(client(), min(request.content_length or 0, max_song_bytes)) as file:
         while chunk := request.stream.read(CHUNK_BYTES):
             if file.size_bytes + len(chunk) > max_song_bytes:
                 raise too_large(max_song_bytes)

@@ -42,14 +42,13 @@ class Places:
         return make(server, *args, **kwargs)
 
     def cut_off_stuck(self, sockets: Mapping[int, Any]) -> None:
-        """Close, once a second at most, connections whose clients do not read what was answered."""
+        """Cut off, once a second at most, clients that send or read next to nothing."""
         now = time.time()
         if now - self._looked_at < _LOOK_SECONDS:
             return
         self._looked_at = now
         for connection in [each for each in sockets.values() if isinstance(each, Connection)]:
-            if connection.is_stuck(now):
-                connection.handle_close()
+            connection.end_if_stuck(now)
 
 
 def _slowest(connections: Iterable[Connection]) -> Connection | None:

@@ -52,6 +52,7 @@ STATUS: Final[Mapping[str, int]] = {
     "callback_unwanted": 409,
     "unknown_callback": 404,
     "song_gone": 410,
+    "too_slow": 408,
     "payload_too_large": 413,
     "unsupported_media_type": 415,
     "unsupported_encoding": 415,
@@ -138,6 +139,7 @@ _HTTP_CODES: Final = {
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
     431: "headers_too_large",
+    408: "too_slow",
     501: "not_implemented",
     503: "no_room",
 }
@@ -151,6 +153,7 @@ _DETAILS: Final = {
     "unsupported_media_type": "the body is neither JSON nor a multipart form",
     "range_not_satisfiable": "the stem has no such range; one range of bytes can be asked for",
     "headers_too_large": "the headers are larger than this service accepts",
+    "too_slow": "the body came too slowly; send it again",
     "not_implemented": "this transfer encoding is not known here",
     "internal_error": "something is wrong in this service; its log knows the request_id",
     "too_many_watchers": "as many clients watch as this service can tell; try again, or ask for the job itself",

@@ -18,11 +18,12 @@ from waitress import wasyncore
 from waitress.server import BaseWSGIServer, create_server
 
 from unmix.runtime.shutdown import Shutdown
-from unmix_rest.http.bodies import BodyRoom
 from unmix_rest.http.connection import Connection
 from unmix_rest.http.cors import Cors
 from unmix_rest.http.lanes import Lane, Lanes
 from unmix_rest.http.places import Places
+from unmix_rest.http.request_head import MEMORY_BODY_BYTES
+from unmix_rest.http.upload_room import UploadRoom
 from unmix_rest.http.uploads import body_limit_bytes
 
 log = structlog.get_logger()
@@ -61,22 +62,21 @@ def serve(
     threads: int,
     streams: int,
     max_upload_mb: int,
-    upload_room_mb: int,
+    room: UploadRoom,
     shutdown_seconds: float,
     on_stop: Callable[[], None],
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; what is under way then has `shutdown_seconds` to end.
 
     What is refused before the application sees it tells other origins of it, by `cors`, as the application does.
-    Who the client is says `trusted_proxy`, if it is who asks; what others say of that is taken away. Bodies may take
-    `upload_room_mb` in all until they are answered. `threads` answer, and up to `streams` more wait with their clients;
+    Who the client is says `trusted_proxy`, if it is who asks; what others say of that is taken away. Bodies take
+    `room` until they are answered. `threads` answer, and up to `streams` more wait with their clients;
     `on_stop` is called to have these end. What comes in at `admin`, a host and a port, is said to in its environment.
     """
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that uploads wait for each other is meant
     sockets: dict[int, Any] = {}
     lanes = Lanes(threads, streams, lanes_of)
     places = Places()
-    room = BodyRoom(upload_room_mb << 20)
     options: dict[str, Any] = {
         "map": sockets,
         "_dispatcher": lanes,
@@ -85,6 +85,7 @@ def serve(
         "cleanup_interval": 5,
         "connection_limit": places.most_sockets,
         "recv_bytes": 64 * 1024,
+        "inbuf_overflow": MEMORY_BODY_BYTES,
         "outbuf_high_watermark": 1 << 30,  # what need not wait for its client in a thread does so on the disk
         "ident": "",
         "clear_untrusted_proxy_headers": True,

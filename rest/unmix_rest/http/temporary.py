@@ -9,7 +9,6 @@ import errno
 import fcntl
 import os
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import IO, Final
 
 import structlog
 
-from unmix.errors import StoreError, UnmixError
-from unmix.ledger.room import refuse_if_full, room_at
+from unmix.errors import UnmixError
+from unmix_rest.http.upload_room import UploadRoom
 
 log = structlog.get_logger()
 
@@ -29,66 +28,44 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 class Temporary:
     """The temporary files of one process. Safe for threads."""
 
-    def __init__(self, *, most_bytes: int, min_free_gb: float) -> None:
-        self._most_bytes = most_bytes
-        self._min_free_gb = min_free_gb
-        self._counting = threading.Lock()
-        self._promised = 0  # bytes of all files, written or not
-        self._written = 0
+    def __init__(self, room: UploadRoom) -> None:
+        self._room = room
 
     @contextmanager
-    def file(self, expected_bytes: int) -> Iterator["TemporaryFile"]:
+    def file(self, client: str, expected_bytes: int) -> Iterator["TemporaryFile"]:
         """Make a file that is gone when the context is left; more may be written than is expected, if it fits.
 
         Raises:
             UnmixError: there is no room (`no_room`), here or while it is written.
         """
         with _full_as_no_room():
-            made = TemporaryFile(self, *_locked_file())
+            made = TemporaryFile(self._room, client, *_locked_file())
         with made:
-            self.promise(made, expected_bytes)
-            try:
-                yield made
-            finally:
-                with self._counting:
-                    self._promised -= made.promised_bytes
-                    self._written -= made.size_bytes
-
-    def promise(self, file: "TemporaryFile", size_bytes: int) -> None:
-        """Keep so much room for a file in all.
-
-        Raises:
-            UnmixError: there is not so much (`no_room`).
-        """
-        more = size_bytes - file.promised_bytes
-        with self._counting:
-            if more <= 0:
-                return
-            if self._promised + more > self._most_bytes:
-                raise _no_room("as many songs are on their way as there is room for")
-            try:
-                to_come = self._promised - self._written + more
-                refuse_if_full(room_at(file.path.parent), self._min_free_gb, more_bytes=to_come)
-            except StoreError as error:
-                raise _no_room("the disk of temporary files is full") from error
-            self._promised += more
-            file.promised_bytes = size_bytes
-
-    def note_written(self, count: int) -> None:
-        """Note that so many bytes are on the disk now."""
-        with self._counting:
-            self._written += count
+            made.announce(expected_bytes)
+            yield made
 
 
 class TemporaryFile:
     """One file, unbuffered: what it cannot take is known at once."""
 
-    def __init__(self, temporary: Temporary, file: IO[bytes], path: Path) -> None:
-        self._temporary = temporary
-        self._file = file
+    def __init__(self, room: UploadRoom, client: str, file: IO[bytes], path: Path) -> None:
         self.path = path
-        self.promised_bytes = 0
         self.size_bytes = 0
+        self._room = room
+        self._client = client
+        self._file = file
+        self._announced_bytes = 0
+
+    def announce(self, size_bytes: int) -> None:
+        """Take room for so much in all.
+
+        Raises:
+            UnmixError: there is not so much (`no_room`).
+        """
+        more = size_bytes - self._announced_bytes
+        if more > 0:
+            self._room.take(self._client, more)
+            self._announced_bytes = size_bytes
 
     def write(self, data: bytes) -> None:
         """Append bytes.
@@ -96,13 +73,13 @@ class TemporaryFile:
         Raises:
             UnmixError: there is no room for them (`no_room`).
         """
-        self._temporary.promise(self, self.size_bytes + len(data))
+        self.announce(self.size_bytes + len(data))
         rest = memoryview(data)
         with _full_as_no_room():
             while rest:
                 count = self._file.write(rest)
                 self.size_bytes += count
-                self._temporary.note_written(count)
+                self._room.note_written(count)
                 rest = rest[count:]
 
     def __enter__(self) -> "TemporaryFile":
@@ -112,6 +89,8 @@ class TemporaryFile:
         with suppress(FileNotFoundError):
             self.path.unlink()
         self._file.close()
+        never_came = self._announced_bytes - self.size_bytes
+        self._room.give_back(self._client, self._announced_bytes, to_come=never_came)
 
 
 def sweep_leftovers() -> None:
@@ -148,9 +127,5 @@ def _full_as_no_room() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise _no_room("the disk of temporary files is full") from error
+            raise UnmixError("the disk of temporary files is full", code="no_room", retryable=True) from error
         raise
-
-
-def _no_room(message: str) -> UnmixError:
-    return UnmixError(message, code="no_room", retryable=True)

@@ -20,6 +20,7 @@ from werkzeug.http import parse_options_header
 from unmix.errors import InputError
 from unmix.ledger.uploads import Progress, Uploads
 from unmix.strict_json import parse_object
+from unmix_rest.http.clients import client
 from unmix_rest.http.strict_json import MAX_REST_BYTES, JsonWithSong
 from unmix_rest.http.temporary import Temporary, TemporaryFile
 
@@ -104,7 +105,7 @@ def receive(
         UnmixError: there is no room for the song now (`no_room`).
     """
     refuse_encoding(request)
-    with temporary.file(min(request.content_length or 0, max_song_bytes)) as file:
+    with temporary.file(client(), min(request.content_length or 0, max_song_bytes)) as file:
         song = _SongFile(file, max_song_bytes)
         is_form = request.mimetype == "multipart/form-data"
         fields: dict[str, Any] = {}

@@ -4,7 +4,8 @@ from typing import Final
 
 #: What any request can be refused with, before it is looked at, or because of a mistake of ours.
 ALWAYS: Final = (
-    *("bad_request", "payload_too_large", "headers_too_large", "not_implemented", "no_room", "internal_error"),
+    *("bad_request", "payload_too_large", "headers_too_large", "too_slow", "not_implemented", "no_room"),
+    "internal_error",
     *("too_many_requests", "rest_unavailable", "rest_timeout"),  # what the gate before REST says
     *("foreign_page", "unknown_host"),
 )

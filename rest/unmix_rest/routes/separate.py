@@ -6,7 +6,8 @@ somewhere else is fetched and checked by the worker, as nobody can wait for that
 `unmix_rest.routes.jobs` tells how it goes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final
@@ -65,18 +66,9 @@ def submit_job(services: Services) -> Response:
     """Take a song in, and answer with its job."""
     wait = wait_seconds()
     settings, uploads = services.settings, services.ledger.uploads
-    with (
-        services.intake.take(client(), refuse_if_gone),
-        receive(
-            _admitted(services),
-            services.temporary,
-            max_song_bytes=settings.max_upload_mb << 20,
-            song_field="file",
-            takes_raw=True,
-            uploads=uploads,
-            checked_upload=checked_upload,
-        ) as upload,
-    ):
+    with _received(
+        services, song_field="file", takes_raw=True, uploads=uploads, checked_upload=checked_upload
+    ) as upload:
         fields = _with_query(upload.fields)
         callback = _callback(fields)
         wish = _Wish(
@@ -98,12 +90,7 @@ def submit_job(services: Services) -> Response:
 
 def submit(services: Services) -> Response:
     """Take a song in, and answer as the contract has it."""
-    max_song_bytes = services.settings.max_upload_mb << 20
-    intake = services.intake.take(client(), refuse_if_gone)
-    with (
-        intake,
-        receive(_admitted(services), services.temporary, max_song_bytes=max_song_bytes, song_field="mp3") as upload,
-    ):
+    with _received(services, song_field="mp3") as upload:
         wish = _old_wish(upload, services.settings.callback_allow)
         accepted, outcome = _accept(upload, upload.fields, wish, services)
     return old_answer(
@@ -116,6 +103,21 @@ def submit(services: Services) -> Response:
             accepted.notes,
         )
     )
+
+
+@contextmanager
+def _received(services: Services, **form: Any) -> Iterator[Upload]:
+    """Read the song of the present request, if there is room for it; see `receive` for its `form` and the errors.
+
+    Clients take turns to have their songs read. The turn ends with that: the check has turns of its own, and whoever
+    waits for one keeps nobody from being read.
+    """
+    with ExitStack() as received:
+        with services.intake.take(client(), refuse_if_gone):
+            max_song_bytes = services.settings.max_upload_mb << 20
+            song = receive(_admitted(services), services.temporary, max_song_bytes=max_song_bytes, **form)
+            upload = received.enter_context(song)
+        yield upload
 
 
 def _admitted(services: Services) -> Request:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -33,6 +34,11 @@ _LEAST_CPU_SECONDS: Final = 6
 _CPU_SECONDS_PER_MIB: Final = 3
 #: Printed once everything is loaded: only what happens later can be the song's fault.
 _READY: Final = "ready"
+#: Longest report that is read; a true one has some hundred bytes. What a song that has taken the check over says beyond
+#: it must not fill REST's memory.
+_MOST_REPORT_BYTES: Final = 64 * 1024
+#: How long the process may take to end after its last word.
+_END_SECONDS: Final = 1
 _KEPT_VARIABLES: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
 
 
@@ -83,7 +89,7 @@ class Probe:
 
     def _run(
         self, path: Path, cpu_seconds: int, turn: Turn, go_on: Callable[[], None]
-    ) -> "subprocess.CompletedProcess[str] | None":
+    ) -> "subprocess.CompletedProcess[bytes] | None":
         """Run the check; None if its turn was asked back before it ended."""
         command = [sys.executable, "-P", "-B", "-m", "unmix.audio.probe", str(path), str(cpu_seconds), *self._arguments]
         environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
@@ -97,30 +103,44 @@ class Probe:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
                 # Ctrl-C in a terminal goes to the whole group, and the song would be blamed for the check's end.
                 start_new_session=True,
             )
         except OSError as error:
             raise UnmixError("no process for the check", code="probe_unavailable", retryable=True) from error
+        assert process.stdout is not None
+        assert process.stderr is not None
         with process:
             try:
+                said = b""
+                news = select.poll()
+                news.register(process.stdout, select.POLLIN)
                 while time.monotonic() < deadline:
-                    with suppress(subprocess.TimeoutExpired):
-                        output, complaints = process.communicate(timeout=LOOK_SECONDS)
-                        return subprocess.CompletedProcess(command, process.returncode, output, complaints)
+                    if news.poll(1000 * LOOK_SECONDS):
+                        piece = os.read(process.stdout.fileno(), _MOST_REPORT_BYTES)
+                        if not piece:
+                            status = process.wait(_END_SECONDS)
+                            # Only of a process that has not come to the song: nothing can hold it open then.
+                            complaints = b"" if said else process.stderr.read()
+                            return subprocess.CompletedProcess(command, status, said, complaints)
+                        said += piece
+                        if len(said) > _MOST_REPORT_BYTES:
+                            raise AudioError("decoding the song ended in a flood of words")
                     if turn.is_asked_back:
                         return None
                     go_on()
                 raise AudioError("the song could not be decoded in time")
+            except subprocess.TimeoutExpired as error:
+                raise AudioError("decoding the song came to no end") from error
             finally:
                 process.kill()
 
 
-def _read(run: "subprocess.CompletedProcess[str]") -> ProbedSong:
-    ready, _, report = run.stdout.partition("\n")
+def _read(run: "subprocess.CompletedProcess[bytes]") -> ProbedSong:
+    ready, _, report = run.stdout.decode(errors="replace").partition("\n")
     if ready != _READY:
-        raise UnmixError(f"the check did not start: {run.stderr[-500:]}", code="probe_unavailable", retryable=True)
+        complaints = run.stderr.decode(errors="replace")[-500:]
+        raise UnmixError(f"the check did not start: {complaints}", code="probe_unavailable", retryable=True)
     if run.returncode == -signal.SIGXCPU:
         raise AudioError("the song takes more processor time to decode than is reasonable", code="too_costly")
     if run.returncode != 0 or not report.strip():

@@ -1,21 +1,29 @@
 """Turns: who of many clients may do next what costs much, so that no client holds up the others.
 
-`Line` is the order alone: whoever has least under way comes first, then whoever has waited longest since the last turn.
+`Line` is the order alone: whoever has least under way comes first, then whoever has used least of late.
 `Turns` hands them out to threads. While a client is alone it may have all of them; when another one comes, the surplus
-is asked back, so that nobody waits for more than what a client has under way as its only one.
+is asked back. Where that is not enough, so is each turn but the oldest, once it was had for `SURE_SECONDS`: nobody has
+to wait for the end of what costs much, and there is always something that comes to its end.
 """
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
 
 #: How often whoever waits, or has a turn, should look whether it still makes sense.
 LOOK_SECONDS: Final = 0.1
+#: A turn is had for so long for certain, which is enough for nearly everything that is honest.
+SURE_SECONDS: Final = 2.0
+#: What was used this long ago counts half.
+_HALF_SECONDS: Final = 60.0
+#: Of how many clients it is remembered what they have used, the last ones.
+MOST_REMEMBERED: Final = 1000
 
 
 class Line(Generic[Item]):
@@ -25,8 +33,7 @@ class Line(Generic[Item]):
         self.each = each
         self._waiting: dict[str, deque[Item]] = {}
         self._under_way: Counter[str] = Counter()
-        self._last_turn: dict[str, int] = {}
-        self._turns = 0
+        self._used: dict[str, tuple[float, float]] = {}  # how much, and when that was so; whoever ended last is last
 
     def add(self, client: str, item: Item) -> None:
         """Let `item` wait behind what else its client has waiting."""
@@ -42,18 +49,26 @@ class Line(Generic[Item]):
         may_begin = self.may_begin()
         if not may_begin:
             return None
-        client = min(may_begin, key=lambda client: (self._under_way[client], self._last_turn.get(client, 0)))
+        client = min(may_begin, key=self._rank)
         item = self._waiting[client].popleft()
-        self._turns += 1
-        self._last_turn[client] = self._turns
         self._under_way[client] += 1
         self._forget_idle(client)
         return item
 
-    def end(self, client: str) -> None:
-        """Note that something of a client is not under way any more."""
+    def end(self, client: str, cost: float = 1.0) -> None:
+        """Note that something of a client is not under way any more, and how much it has used."""
+        used = self.used(client) + cost
+        self._used.pop(client, None)
+        self._used[client] = (used, time.monotonic())
+        if len(self._used) > MOST_REMEMBERED:
+            del self._used[next(iter(self._used))]
         self._under_way[client] -= 1
         self._forget_idle(client)
+
+    def used(self, client: str) -> float:
+        """Return how much a client has used of late."""
+        used, at = self._used.get(client, (0.0, 0.0))
+        return float(used * 0.5 ** ((time.monotonic() - at) / _HALF_SECONDS))
 
     def may_begin(self) -> list[str]:
         """Return the clients of whom something waits that may begin."""
@@ -67,13 +82,16 @@ class Line(Generic[Item]):
         """Return the clients that have more than one thing under way, most first."""
         return [client for client, count in self._under_way.most_common() if count > 1]
 
+    def _rank(self, client: str) -> tuple[int, float, int]:
+        """Return what a client is behind others by: of those who have used nothing yet, who wants least comes first."""
+        return self._under_way[client], self.used(client), len(self._waiting[client])
+
     def _forget_idle(self, client: str) -> None:
-        """Keep nothing of clients that have come and gone."""
+        """Keep no more of clients that have come and gone than what they have used."""
         if not self._waiting.get(client):
             self._waiting.pop(client, None)
             if self._under_way[client] <= 0:
                 del self._under_way[client]
-                self._last_turn.pop(client, None)
 
 
 @dataclass(eq=False, slots=True)
@@ -82,6 +100,7 @@ class Turn:
 
     client: str
     is_asked_back: bool = False
+    given_at: float = field(default=0.0, init=False)  # by the monotonic clock
 
 
 class Turns:
@@ -108,27 +127,47 @@ class Turns:
             with self._changed:
                 if turn in self._given:
                     self._given.remove(turn)
-                    self._line.end(client)
+                    self._line.end(client, cost=time.monotonic() - turn.given_at)
                 else:
                     self._line.remove(client, turn)
                 self._hand_out()
 
     def _is_given(self, turn: Turn) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: turn in self._given, timeout=LOOK_SECONDS)
+            is_given = self._changed.wait_for(lambda: turn in self._given, timeout=LOOK_SECONDS)
+            self._ask_back()  # some may have had theirs for long enough now
+            return is_given
 
     def _hand_out(self) -> None:
         while len(self._given) < self._at_once and (turn := self._line.next()):
+            turn.given_at = time.monotonic()
             self._given.append(turn)
-        self._ask_back(len(self._line.without_any()))
+        self._ask_back()
         self._changed.notify_all()
 
-    def _ask_back(self, wanted: int) -> None:
-        """Ask for as many turns back as there are clients that wait without any, as far as others have several."""
+    def _ask_back(self) -> None:
+        """Ask for as many turns back as there are clients that wait without any."""
+        waiting = self._line.without_any()
+        wanted = len(waiting)
+        least_used = min(map(self._line.used, waiting), default=0.0)
+        for turn in dict.fromkeys([*self._surplus(), *self._long_had(least_used)]):
+            if wanted <= 0:
+                return
+            turn.is_asked_back = True
+            wanted -= 1
+
+    def _surplus(self) -> Iterator[Turn]:
+        """Yield the turns of each client but its oldest."""
         for client in self._line.with_several():
             theirs = [turn for turn in self._given if turn.client == client]
-            for turn in reversed(theirs[1:]):
-                if wanted <= 0:
-                    return
-                turn.is_asked_back = True
-                wanted -= 1
+            yield from reversed(theirs[1:])
+
+    def _long_had(self, least_used: float) -> Iterator[Turn]:
+        """Yield the turns that were had for long enough, by clients that have used more than whoever waits.
+
+        The oldest one is not among them: that one is had to the end.
+        """
+        for turn in self._given[1:]:
+            seconds = time.monotonic() - turn.given_at
+            if seconds >= SURE_SECONDS and self._line.used(turn.client) + seconds > least_used:
+                yield turn
