@@ -11,11 +11,11 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import exposed_gate, exposed_order, exposed_room, exposed_siege, exposed_table, report
+from benchmarks import exposed_gate, exposed_order, exposed_room, exposed_siege, exposed_table, report, tenants
 from benchmarks.exposed_attack import Crowd
 from benchmarks.machine import processor
 
@@ -33,6 +33,7 @@ class Scale:
     song_bytes: int
     asked_seconds: float
     rounds: int
+    ids: int  # of another tenant that are asked for
 
 
 FULL: Final = Scale(
@@ -45,6 +46,7 @@ FULL: Final = Scale(
     song_bytes=50_000_000,
     asked_seconds=10,
     rounds=5,
+    ids=1000,
 )
 QUICK: Final = Scale(
     crowd=Crowd(heads=10, bodies=10, deaf=5, costly=5),
@@ -56,6 +58,7 @@ QUICK: Final = Scale(
     song_bytes=400_000,
     asked_seconds=0.5,
     rounds=1,
+    ids=20,
 )
 
 
@@ -75,7 +78,9 @@ def main() -> None:
         },
         "room": exposed_room.measured(scale.owed),
         "order": _within(lambda folder: exposed_order.measured(folder, scale.waiting)),
-        "tenants": None,
+        "tenants": _within(
+            lambda folder: {name: asdict(told) for name, told in tenants.measure(folder, times=scale.ids).items()}
+        ),
         "gate": _within(
             lambda folder: exposed_gate.measured(
                 folder,

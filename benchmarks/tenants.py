@@ -60,7 +60,8 @@ def times_ms(port: int, key: str, job_id: str, *, times: int = TIMES) -> tuple[l
         assert answer.status == 404, answer.status
         return 1000 * (time.perf_counter() - began)
 
-    another, nobodys = [], []
+    another: list[float] = []
+    nobodys: list[float] = []
     for number in range(3 * times):  # the order of the three is another one each time, as one may disturb the next
         if number % 3 == number // 3 % 3:
             another.append(ask(job_id))
