@@ -41,7 +41,7 @@ class Admission:
         """Refuse a song for which no worker would have time before long.
 
         Raises:
-            UnmixError: its share has more waiting than is done in `UNMIX_MAX_BACKLOG_MINUTES` (`backlog_full`).
+            UnmixError: its share has more waiting than is done in `max_backlog_minutes` (`backlog_full`).
             QueueError: Redis is away.
         """
         most_seconds = 60 * self._settings.max_backlog_minutes

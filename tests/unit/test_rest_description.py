@@ -121,7 +121,7 @@ def test_every_answer_that_is_described_is_given(rest: Rest) -> None:
         ask(f"/apiv1/remove?hash={rest.post_form(OTHER_SONG).json['hash']}")
     failed = rest.post_form(OTHER_SONG).json["hash"]
     rest.finish(failed, status=JobStatus.FAILED, error_code="undecodable", error="damaged")
-    for path in ("queue", "failed", "usage", "models", "jobs", "openapi.json", "docs", "docs.css"):
+    for path in ("queue", "failed", "models", "usage", "jobs", "openapi.json", "docs", "docs.css"):
         assert client.get(f"/apiv1/{path}").status_code == 200
     client.post(f"/apiv1/jobs/{failed}/retry")
     client.post(f"/apiv1/jobs/{failed}/cancel")
