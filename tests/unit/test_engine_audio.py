@@ -177,7 +177,8 @@ def test_eight_channels_of_another_rate_are_a_song(kind: str) -> None:
     """PyAV lists more planes of such a frame than there are."""
     song = music(48_000, channels=8, sample_rate=48_000)
     info = measure(BytesIO(encode(kind, song, sample_rate=48_000, layout="7.1")))
-    assert (info.channels, info.duration_seconds) == (8, pytest.approx(1, abs=0.03))
+    assert info.channels == 8
+    assert info.duration_seconds == pytest.approx(1, abs=0.03)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
