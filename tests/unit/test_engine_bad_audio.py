@@ -168,7 +168,7 @@ def test_broken_frames_in_the_middle_are_skipped_with_a_warning() -> None:
     middle = len(data) // 2
     data[middle : middle + 3_000] = noise(3_000)
     info = accepted(bytes(data))
-    assert 3.5 < info.duration_seconds <= 4.0
+    assert 4.0 <= info.duration_seconds < 4.05  # silence stands for them; FFmpeg no longer finds the padding at the end
     assert any("broken frames were skipped" in warning for warning in info.warnings)
 
 

@@ -88,7 +88,8 @@ def test_too_little_memory_to_decode_is_not_taken_for_a_broken_packet(monkeypatc
         raise av.error.MemoryError(12, "Cannot allocate memory")
 
     song = Decoding(BytesIO(silence(1)), "matroska")
-    packets = SimpleNamespace(demux=lambda stream: iter([SimpleNamespace(size=1, decode=decode)]))
-    monkeypatch.setattr(song, "_opened", SimpleNamespace(container=packets, stream=None))
+    packets = iter([SimpleNamespace(size=1, decode=decode)])
+    container = SimpleNamespace(demux=lambda stream: packets, streams=SimpleNamespace(video=(), audio=()))
+    monkeypatch.setattr(song, "_opened", SimpleNamespace(container=container, stream=SimpleNamespace(start_time=None)))
     with pytest.raises(MemoryError):
         list(song.chunks())

@@ -337,7 +337,7 @@ def test_what_the_reader_says_of_a_song_is_passed_on(separator: Separator, tmp_p
     separation = separator.separate_file(tmp_path / "song", tmp_path / "out", format="wav")
     assert separation.notes == (
         "resampled from 8000 Hz to 44100 Hz",
-        "mixed down from 6 channels to stereo",
+        "mixed down from 6 channels to stereo, 7.7 dB quieter so that nothing clips",
     )
     assert separation.warnings == ("the file ends early: 1.0 s of 2.0 s",)
 
