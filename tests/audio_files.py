@@ -43,11 +43,14 @@ def music(samples: int, *, channels: int = 2, seed: int = 0, sample_rate: int = 
     return np.asarray(0.5 * song / np.abs(song).max(), np.float32)
 
 
-def encode(kind: str, samples: NDArray[np.float32], *, sample_rate: int = 44_100, layout: str = "stereo") -> bytes:
-    """Encode (channels, time) with PyAV as one of `ENCODINGS`."""
+def encode(
+    kind: str, samples: NDArray[np.float32], *, sample_rate: int = 44_100, layout: str = "stereo", **tags: str
+) -> bytes:
+    """Encode (channels, time) with PyAV as one of `ENCODINGS`, with these tags."""
     muxer, codec, sample_format = ENCODINGS[kind]
     buffer = BytesIO()
     with av.open(buffer, "w", format=muxer) as output:
+        output.metadata.update(tags)
         stream: Any = output.add_stream(codec, rate=sample_rate, layout=layout)
         stream.codec_context.format = sample_format
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
