@@ -15,6 +15,9 @@ WORKERS ?=
 # Where models are computed: cpu, cuda, cuda:1, mps. Without a name, as UNMIX_DEVICE says, else on the CPU.
 DEVICE :=
 TO_DEVICE = $(addprefix --device ,$(DEVICE))
+# Where `make run` listens, and the threads of each worker; said on the command line, as shells have a HOST of their own.
+HOST :=
+THREADS :=
 DATA ?= ./.unmix
 PORT ?= 5000
 # A song of your own for `make demo`; without one it takes the bundled song.
@@ -54,7 +57,7 @@ TWO_FILES_AT_ONCE := -n 2 --dist loadfile
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
-	@printf '\nVariables: PYTHON, CUDA (setup), MODEL=auto|NAME, DEVICE=cpu|cuda|mps (demo, run), SONG=path (demo),\n  WORKERS, PORT, DATA (run), SEED (chaos), DOCKER, MODELS, CUDA, BUILD_ARGS (images), REGISTRY (push), VERSION (version-set)\n'
+	@printf '\nVariables: PYTHON, CUDA (setup), MODEL=auto|NAME, DEVICE=cpu|cuda|mps (demo, run), SONG=path (demo),\n  WORKERS, THREADS, HOST, PORT, DATA (run), SEED (chaos), DOCKER, MODELS, CUDA, BUILD_ARGS (images), REGISTRY (push), VERSION (version-set)\n'
 
 setup: $(INSTALLED) ## Make .venv with everything in it; CUDA=cu130 for GPUs
 
@@ -62,7 +65,8 @@ demo: setup ## Separate a song through the whole service; stems go to ./stems
 	@$(BIN)/unmix demo $(if $(SONG),"$$SONG") --model $(MODEL) $(TO_DEVICE)
 
 run: setup ## Serve here until Ctrl-C, on http://localhost:5000
-	@$(BIN)/unmix local --model $(MODEL) $(addprefix --workers ,$(WORKERS)) --data-dir "$(DATA)" --port $(PORT) $(TO_DEVICE)
+	@$(BIN)/unmix local --model $(MODEL) $(addprefix --workers ,$(WORKERS)) $(addprefix --threads ,$(THREADS)) \
+		--data-dir "$(DATA)" $(addprefix --host ,$(HOST)) --port $(PORT) $(TO_DEVICE)
 
 test: setup test-rest ## Run the ordinary tests
 	$(BIN)/pytest $(TWO_FILES_AT_ONCE) -m "not slow" --ignore-glob='*/unit/test_rest_*.py'  # those have just run

@@ -20,8 +20,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import jsonpickle
-import requests
+try:
+    import jsonpickle
+    import requests
+except ImportError as error:
+    advice = "after `make setup`, run .venv/bin/python sample-requests.py; elsewhere, pip install requests jsonpickle"
+    sys.exit(f"there is no {error.name} here: {advice}")
 
 URL = os.getenv("REST") or "localhost:5000"
 SERVER = urlsplit(URL if "://" in URL else f"http://{URL}")
@@ -41,19 +45,19 @@ def main() -> int:
     if not songs:
         print("no songs: put some into data/ or name them, as in: ./sample-requests.py song.mp3", file=sys.stderr)
         return 2
-    jobs: list[tuple[Path, str]] = []
+    jobs: list[tuple[Path, str, str]] = []
     failed = False
-    for song in songs:
+    for song, folder in zip(songs, folders_of(songs), strict=True):
         try:
-            jobs.append((song, separate(song, arguments.model)))
+            jobs.append((song, folder, separate(song, arguments.model)))
         except (OSError, ValueError) as error:  # what requests raises is an OSError
             failed = True
             print(f"{song}: {explain(error)}", file=sys.stderr)
     try:
         show_queue()
-        for song, job in jobs if arguments.wait else ():
-            folder = arguments.output / song.stem
-            failed = not fetch(job, folder, label=song.name, patience_seconds=arguments.timeout) or failed
+        for song, folder, job in jobs if arguments.wait else ():
+            target = arguments.output / folder
+            failed = not fetch(job, target, label=song.name, patience_seconds=arguments.timeout) or failed
     except (OSError, ValueError) as error:
         failed = True
         print(explain(error), file=sys.stderr)
@@ -69,6 +73,18 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path, default=Path("stems"), help="folder for the stems (%(default)s)")
     parser.add_argument("--model", help="model to separate with (default: the server's)")
     return parser.parse_args()
+
+
+def folders_of(songs: list[Path]) -> list[str]:
+    """Name a folder for the stems of each song, as the song is called; those of one name are numbered."""
+    folders: list[str] = []
+    for song in songs:
+        name = song.stem if song.stem.strip(". ") else song.name  # of `...mp3` only dots would be left
+        number = 1
+        while (folder := name if number == 1 else f"{name} ({number})") in folders:
+            number += 1
+        folders.append(folder)
+    return folders
 
 
 def separate(song: Path, model: str | None) -> str:

@@ -107,11 +107,14 @@ class Unmix:
         """Leave it where `models` has put it."""
 
     def command(self, model: BenchModel, song: Path, folder: Path, *, compared: bool) -> Sequence[str]:
-        """Return the call with all options at their defaults but those that name model and precision."""
+        """Return the call with all options at their defaults but those that name model and precision.
+
+        It is called more than once for a song, and else would skip what is done.
+        """
         return [
             *("env", f"UNMIX_CACHE_DIR={CONVERTED}", str(Path(sys.executable).with_name("unmix")), "separate"),
             *(str(song), "--output", str(folder), "--model", model.name, "--model-dir", model.model_dir),
-            *("--precision", self.precision, "--format", "wav" if compared else "mp3"),
+            *("--precision", self.precision, "--format", "wav" if compared else "mp3", "--again"),
         ]
 
     def stem(self, model: BenchModel, song: Path, folder: Path, source: str) -> Path:

@@ -60,11 +60,13 @@ def encode(
     sample_rate: int = 44_100,
     layout: str = "stereo",
     codec: str | None = None,
+    **tags: str,
 ) -> bytes:
-    """Encode (channels, time) with PyAV as one of `ENCODINGS`, or with another codec."""
+    """Encode (channels, time) with PyAV as one of `ENCODINGS`, or with another codec; with these tags."""
     muxer, usual_codec, sample_format = ENCODINGS[kind]
     buffer = BytesIO()
     with av.open(buffer, "w", format=muxer) as output:
+        output.metadata.update(tags)
         stream: Any = output.add_stream(codec or usual_codec, rate=sample_rate, layout=layout)
         stream.codec_context.bit_rate = 192_000  # of those that have one
         stream.codec_context.format = stream.codec_context.codec.audio_formats[0].name if codec else sample_format

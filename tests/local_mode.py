@@ -20,6 +20,12 @@ class LocalMode:
         self.url = f"http://localhost:{self.port}"
         self.process: subprocess.Popen[str] | None = None
 
+    def heard(self, beginning: str) -> str:
+        """Wait until it says a line that begins so, and return the line."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        return next(line for line in self.process.stdout if line.startswith(beginning))
+
     def start(self, **settings: str) -> None:
         command = ["local", "--model", "demo", "--port", str(self.port), "--data-dir", str(self.data_dir)]
         self.process = subprocess.Popen(

@@ -90,7 +90,15 @@ class Rest:
         """End a job as a worker would: files under attempt-unique names, then the outcome, then Redis."""
         element = self.queue.take(block_seconds=1)
         assert element == job_id
-        claim = self.queue.claim(element, job_id, "worker-1")
+        return self._end(element, stems, **changes)
+
+    def finish_next(self, stems: dict[str, bytes] | None = None, **changes: Any) -> str | None:
+        """End the next job as a worker would, and return its id; None if there is none."""
+        element = self.queue.take(block_seconds=0.1)
+        return None if element is None else self._end(element, stems, **changes).job_id
+
+    def _end(self, job_id: str, stems: dict[str, bytes] | None, **changes: Any) -> Outcome:
+        claim = self.queue.claim(job_id, job_id, "worker-1")
         request = self.ledger.request(job_id)
         assert claim is not None
         assert request is not None

@@ -18,7 +18,7 @@ import wave
 from pathlib import Path
 from typing import Final
 
-from unmix.client import Client
+from unmix.client import Client, Patience
 from unmix.errors import UnmixError
 from unmix.job import JobStatus
 from unmix.runtime.shutdown import Shutdown
@@ -28,6 +28,8 @@ SONG_SECONDS: Final = 10
 LONG_SONG_SECONDS: Final = 600
 PAUSE_SECONDS: Final = 2.0  # between two songs of `submit`
 POLL_SECONDS: Final = 0.5
+#: These clients want to see each refusal.
+IMPATIENT: Final = Patience(seconds=0)
 
 
 def main() -> int:
@@ -98,7 +100,7 @@ def check(rest: str, record: Path, deadline: float) -> int:
 def send(rest: str, record: Path, seconds: int) -> str:
     """Send a song that nobody has sent before, note the id of its job in `record`, and return it."""
     second = random.randbytes(SAMPLE_RATE)
-    with tempfile.NamedTemporaryFile(suffix=".wav") as file, Client(rest) as client:
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file, Client(rest, patience=IMPATIENT) as client:
         with wave.open(file.name, "wb") as song:
             song.setnchannels(1)
             song.setsampwidth(1)
@@ -113,7 +115,7 @@ def send(rest: str, record: Path, seconds: int) -> str:
 def status_of(rest: str, job: str) -> JobStatus | None:
     """Return how a job stands; None if REST does not say."""
     try:
-        with Client(rest) as client:
+        with Client(rest, patience=IMPATIENT) as client:
             return client.job(job).status
     except UnmixError:
         return None

@@ -82,14 +82,19 @@ def test_without_arguments_the_tour_sends_every_mp3_in_data(service: LocalMode, 
     assert not (tmp_path / "stems").exists()
 
 
-def test_a_file_that_is_no_song_fails_the_tour_but_not_the_other_song(service: LocalMode, tmp_path: Path) -> None:
+def test_a_file_that_is_no_song_fails_the_tour_but_not_two_of_one_name(service: LocalMode, tmp_path: Path) -> None:
     (tmp_path / "junk.mp3").write_text("this is not music " * 100)
     (tmp_path / "song.mp3").write_bytes(make_song(2, seed=30))
-    done = tour("junk.mp3", "song.mp3", "--wait", rest=f"localhost:{service.port}", folder=tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "song.mp3").write_bytes(make_song(3, seed=32))
+    done = tour("junk.mp3", "song.mp3", "a/song.mp3", "--wait", rest=f"localhost:{service.port}", folder=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("junk.mp3: ")
     assert "Traceback" not in done.stderr
-    assert len(list((tmp_path / "stems" / "song").iterdir())) == 4
+    for folder, seconds in (("song", 2), ("song (2)", 3)):
+        stems = list((tmp_path / "stems" / folder).iterdir())
+        assert len(stems) == 4
+        assert {measure(stem).samples for stem in stems} == {seconds * 44100}
 
 
 def test_the_tour_gives_up_waiting_when_it_is_told_how_long(service: LocalMode, tmp_path: Path) -> None:
@@ -147,7 +152,9 @@ def test_submit_passes_on_why_the_server_refuses(
 def test_submit_says_that_nobody_answers(tmp_path: Path, unused_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "song.wav").write_bytes(make_song(1, seed=42))
     assert unmix("submit", tmp_path / "song.wav", "--url", f"http://localhost:{unused_port}") == 1
-    assert "(rest_unavailable)" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "(rest_unavailable)" in line
+    assert "start one with `make run`" in line
 
 
 def test_local_mode_is_ready_when_its_workers_have_loaded_the_model_and_ends_all_processes_on_sigterm(
@@ -188,18 +195,29 @@ def test_local_mode_ends_when_a_slow_upload_has_been_answered(own_local: LocalMo
     assert "rest did not end" not in said
 
 
+def test_local_mode_that_can_never_work_ends_with_one_sentence_and_the_remedy(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "unmix.cli", "local", "--model", "nosuch", "--port", "0", "--workers", "2"]
+    done = subprocess.run([*command, "--data-dir", tmp_path / "data"], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: model 'nosuch' is not available. Check the name, go online once")
+    assert "--model demo" in line
+
+
 def test_a_song_goes_on_after_local_mode_was_killed_and_started_again(own_local: LocalMode, tmp_path: Path) -> None:
     song = make_song(25, seed=50)
     (tmp_path / "song.wav").write_bytes(song)
     own_local.start()
     assert unmix("submit", tmp_path / "song.wav", "--url", own_local.url) == 0
+    assert own_local.heard("accepted ") == "accepted   song.wav\n"
     job = f"{own_local.url}/apiv1/jobs/{hash_song(song)}"
     eventually(lambda: requests.get(job, timeout=30).json()["progress"] > 0, "the song makes progress")
     processes = own_local.descendants()
     own_local.kill()
     eventually(lambda: not any(is_alive(pid) for pid in processes), "the guard has ended all")
     own_local.start()
-    eventually(lambda: requests.get(job, timeout=30).json()["status"] == "done", "the song is done")
+    assert own_local.heard("done ") == "done       song.wav\n"
+    assert requests.get(job, timeout=30).json()["status"] == "done"
 
 
 @pytest.mark.slow

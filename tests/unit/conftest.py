@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from rest_server import RestServer
 from rest_support import Rest
 from unmix.audio.probe import Probe, ProbedSong
 
@@ -46,3 +48,16 @@ def songs_are_checked_once(check_once: Callable[..., ProbedSong], monkeypatch: p
 def rest(tmp_path: Path, redis_url: str) -> Rest:
     """The REST application over an empty queue and an empty store."""
     return Rest(tmp_path, redis_url)
+
+
+@pytest.fixture
+def rest_server(rest: Rest) -> Iterator[RestServer]:
+    """`rest` behind a port; what it logs is no output of a command."""
+    with capture_logs(), RestServer(rest) as server:
+        yield server
+
+
+@pytest.fixture
+def url(rest_server: RestServer) -> str:
+    """Where `rest` can be reached."""
+    return rest_server.url

@@ -40,12 +40,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "unmix.local": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.runtime"),
-        *("unmix.resources", "unmix.access"),
+        *("unmix.resources", "unmix.access", "unmix.ledger"),
     },
     "unmix.cli": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.separating"),
         *("unmix.client", "unmix.janitor", "unmix.local", "unmix.runtime", "unmix.callbacks"),
-        "unmix.access",
+        *("unmix.access", "unmix.job"),
     },
     "unmix_rest": {
         *(

@@ -4,6 +4,7 @@ import fcntl
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
@@ -29,8 +30,34 @@ def test_a_wrong_setting_is_named_and_no_traceback_shown(
     assert unmix("janitor") == 1
     errors = capsys.readouterr().err
     assert errors.startswith("error: ")
-    assert "lease_seconds" in errors
+    assert "UNMIX_LEASE_SECONDS has to be a number" in errors
     assert "(bad_setting)" in errors
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("PORT", "abc", "a whole number"),
+        ("PORT", "70000", "65535 or less"),
+        ("LEASE_SECONDS", "0", "more than 0"),
+        ("OPEN", "perhaps", "true or false"),
+        ("PRECISION", "good", "one of 'fast' or 'exact'"),
+        ("CORS_ORIGINS", "example.com", "is no origin as browsers send it"),
+    ],
+)
+def test_what_a_setting_can_be_is_said_in_one_line(
+    name: str, value: str, wanted: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"UNMIX_{name}", value)
+    assert unmix("janitor") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"UNMIX_{name}" in line
+    assert wanted in line
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert unmix("--version") == 0
+    assert capsys.readouterr().out == f"track-unmix {version('track-unmix')}\n"
 
 
 def test_local_mode_refuses_a_port_in_use_and_says_what_to_do(
@@ -62,7 +89,8 @@ def test_a_folder_that_cannot_be_made_is_an_error_in_one_line(
     assert unmix("local", "--model", "demo", "--port", "0", "--data-dir", tmp_path / "data") == 1
     errors = capsys.readouterr().err
     assert len(errors.splitlines()) == 1
-    assert str(tmp_path / "data") in errors
+    assert f"{tmp_path / 'data'} is a file; name a folder" in errors
+    assert "(bad_data_dir)" in errors
 
 
 def test_logs_prints_the_lines_oldest_first_and_leaves_them_when_it_only_peeks(

@@ -1,13 +1,9 @@
 """`unmix submit`, `unmix cancel` and `unmix failed`, against a real REST server in this process."""
 
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from command_line import unmix
 from rest_support import SONG, Rest
@@ -16,24 +12,6 @@ from unmix.names import hash_song
 
 JOB_ID = hash_song(SONG)
 UNKNOWN = "0" * 64
-
-
-class Quiet(WSGIRequestHandler):
-    def log_request(self, code: object = "-", size: object = "-") -> None:
-        pass
-
-
-@pytest.fixture
-def url(rest: Rest) -> Iterator[str]:
-    """Where `rest` can be reached; its log is no output of the command."""
-    server = make_server("127.0.0.1", 0, rest.client.application, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=[0.01])  # ends at once
-    thread.start()
-    with capture_logs():
-        yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def fail(rest: Rest, error: str = "it crashed", **options: str) -> str:

@@ -1,6 +1,11 @@
 """`unmix separate`: the engine from the command line, with the demo model and real audio files."""
 
+import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -9,7 +14,7 @@ import pytest
 
 from audio_files import music, wav
 from command_line import unmix
-from support import make_song
+from support import eventually, make_song
 from unmix.audio.song_reader import measure
 from unmix.local.demo import decode
 
@@ -166,12 +171,58 @@ def test_the_configured_model_is_the_default(
     assert "'no-such-model'" in capsys.readouterr().err
 
 
-def test_songs_whose_stems_would_overwrite_each_other_are_refused(
-    song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_songs_of_one_name_do_not_overwrite_each_others_stems(song: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     namesake = tmp_path / "other" / "song.mp3"
     namesake.write_bytes(song.read_bytes())
-    assert unmix("separate", song, namesake, "--model", "demo", "-o", tmp_path / "out") == 1
-    assert "(same_name)" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert unmix("separate", song, namesake, "--model", "demo", "-o", tmp_path / "out", "--stems", "vocals") == 0
+    assert names(tmp_path / "out") == [".unmix.jsonl", "song.mp3", "song.wav"]
+
+
+def test_folders_are_mirrored_and_what_is_done_is_skipped(
+    song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    album = tmp_path / "music" / "Album"
+    album.mkdir(parents=True)
+    song.rename(album / "song.wav")
+    run = ("separate", tmp_path / "music", "--model", "demo", "--stems", "vocals", "-o", tmp_path / "out")
+    assert unmix(*run) == 0
+    stem = tmp_path / "out" / "Album" / "song" / "vocals.mp3"
+    before = stem.stat().st_mtime_ns
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr("unmix.separating.make_separator", None)  # no model is loaded for nothing
+        assert unmix(*run, "--json") == 0
+    (told,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (told["state"], told["files"]) == ("skipped", {"vocals": str(stem)})
+    assert unmix(*run, "--again") == 0
+    assert stem.stat().st_mtime_ns > before
+    other = "{name} {stem} of {artist}"
+    assert unmix(*run, "--name-template", other) == 0
+    assert (tmp_path / "out" / "song vocals of Unknown artist.mp3").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_is_stopped_leaves_nothing_behind_and_says_so_by_its_exit_code(number: int, tmp_path: Path) -> None:
+    (tmp_path / "song.wav").write_bytes(make_song(240, seed=1))
+    command = [sys.executable, "-m", "unmix.cli", "separate", "song.wav", "--model", "demo"]
+    running = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    out = tmp_path / "stems"
+    eventually(lambda: [*out.glob(".unmix-*/.*.part")], "it has begun to write")
+    running.send_signal(number)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert errors.splitlines()[-1] == "stopped"
+    assert "Traceback" not in errors
+    assert list(out.iterdir()) == []
+
+
+def test_a_song_that_is_called_anything_is_separated_in_an_ordinary_locale(tmp_path: Path) -> None:
+    song = os.fsencode(tmp_path) + b"/gr\xfcn.wav"
+    Path(os.fsdecode(song)).write_bytes(make_song(1, seed=1))
+    done = subprocess.run(
+        [sys.executable, "-m", "unmix.cli", "separate", song, "--model", "demo", "--stems", "vocals"],
+        cwd=tmp_path,
+        capture_output=True,
+    )
+    assert (done.returncode, done.stdout) == (0, b"stems/gr\xfcn/vocals.mp3\n"), done.stderr

@@ -85,6 +85,12 @@ def test_the_service_is_told_the_device_that_is_named_and_no_other(target: str, 
     assert "--device mps" in commands(checkout, target, "DEVICE=mps")[-1]
 
 
+def test_where_the_service_listens_is_said_on_the_command_line_and_not_by_the_shell(checkout: Path) -> None:
+    assert "--host" not in commands(checkout, "run", HOST="my-machine", THREADS="9")[-1]
+    assert "--threads 2" in (told := commands(checkout, "run", "HOST=0.0.0.0", "THREADS=2")[-1])
+    assert "--host 0.0.0.0" in told
+
+
 def test_the_number_of_workers_is_the_services_to_choose_unless_it_is_named(checkout: Path) -> None:
     assert "--workers" not in commands(checkout, "run")[-1]
     assert "--workers 3" in commands(checkout, "run", "WORKERS=3")[-1]

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from support import eventually, is_alive
+from unmix.errors import UnmixError
 from unmix.local import supervisor
 from unmix.local.supervisor import ProcessPlan, Supervisor
 
@@ -221,3 +222,40 @@ def test_held_files_stay_open_until_the_last_orphan_is_dead(stage: Stage, killed
         killed_supervisor.let_the_guard_go_on()
         fcntl.flock(lock, fcntl.LOCK_EX)  # waits
     assert not any(is_alive(pid) for pid in killed_supervisor.orphans)
+
+
+#: Says as the worker does that it can never work; what it logged before, and in an earlier run, is not told.
+NEVER_WORKS = """
+from unmix.errors import ModelUnavailableError
+from unmix.runtime.last_words import last_words
+print("a line before")
+sys.exit(last_words(ModelUnavailableError("there is no such model. Choose another")))
+"""
+
+
+def test_a_process_that_can_never_work_ends_all_with_its_own_words(stage: Stage) -> None:
+    (stage.folder / "worker.log").write_text("error: of an earlier run (old)\n")
+    with stage.supervise(stage.plan("rest", ENDS), stage.plan("worker", NEVER_WORKS)) as supervisor_:
+        supervisor_.start()
+        with pytest.raises(UnmixError) as caught:
+            eventually(lambda: None, "it gives up", meanwhile=supervisor_.check)
+    assert (caught.value.message, caught.value.code) == ("there is no such model. Choose another", "model_unavailable")
+    assert stage.said == []
+
+
+def test_of_a_log_only_what_this_run_wrote_is_shown(stage: Stage) -> None:
+    (stage.folder / "rest.log").write_text("of an earlier run\n" * 3)
+    with stage.supervise(stage.plan("rest", DIES)) as supervisor_:
+        supervisor_.start()
+        eventually(lambda: stage.said, "its death is reported", meanwhile=supervisor_.check)
+    assert "earlier" not in stage.said[0]
+    assert "the last words of rest" in stage.said[0]
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_what_dies_at_the_first_start_again_and_again_is_given_up(stage: Stage) -> None:
+    with stage.supervise(stage.plan("rest", DIES)) as supervisor_:
+        supervisor_.start()
+        with pytest.raises(UnmixError, match="rest ended 5 times at its start") as caught:
+            eventually(lambda: None, "it gives up", meanwhile=supervisor_.check_first_start)
+    assert "the last words of rest" in caught.value.message

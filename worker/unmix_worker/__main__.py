@@ -9,12 +9,13 @@ import structlog
 from pydantic import ValidationError
 
 from unmix.confinement import in_force
-from unmix.errors import UnmixError
+from unmix.errors import InputError, UnmixError
 from unmix.runtime.connect import connect_queue, connect_store, wait_for_services
 from unmix.runtime.heartbeat import Heartbeat
+from unmix.runtime.last_words import last_words
 from unmix.runtime.logs import configure_logs
 from unmix.runtime.shutdown import Shutdown
-from unmix.settings import Settings
+from unmix.settings import Settings, explain
 from unmix_worker.scratch import Scratch
 from unmix_worker.separation import SeparationProcess
 from unmix_worker.worker import Worker
@@ -23,12 +24,14 @@ log = structlog.get_logger()
 
 
 def main() -> int:
-    """Serve the queue until SIGTERM; the exit status is 1 if a setting, a service, the model or the device fails."""
+    """Serve the queue until SIGTERM; the exit status is not 0 if a setting, a service, the model or the device fails.
+
+    It is `last_words.NEVER` if the next worker would fail in the same way, as where there is no such model.
+    """
     try:
         settings = Settings()
     except ValidationError as error:
-        print(error, file=sys.stderr)
-        return 1
+        return last_words(InputError(explain(error), code="bad_setting"))
     queue = connect_queue(settings)
     configure_logs("worker", settings, queue)
     heartbeat = Heartbeat(settings.worker_heartbeat)
@@ -45,7 +48,7 @@ def main() -> int:
             Worker(settings, queue, store, process, scratch, worker_id=worker_id).run(shutdown)
     except UnmixError as error:
         log.error("worker stops", code=error.code, error=error.message)
-        return 1
+        return last_words(error)
     finally:
         process.close()
         heartbeat.end()

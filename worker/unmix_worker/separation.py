@@ -348,7 +348,16 @@ class SeparationProcess:
             assert self._room_bytes is not None
             message = f"the separating process took more than {self._room_bytes >> 20} MiB of memory and was ended"
             return CrashedError(message, code="memory_exceeded")
-        return CrashedError(f"the separating process ended with status {self._child.wait()}")
+        return CrashedError(f"the separating process {_ended(self._child.wait())}")
+
+
+def _ended(status: int) -> str:
+    """Say how a process has ended, and of what is done to processes without a word, why that mostly is."""
+    if status >= 0:
+        return f"ended with status {status}"
+    if -status == signal.SIGKILL:
+        return "was killed (SIGKILL), as the system does where memory runs out"
+    return f"was ended by {signal.Signals(-status).name}"
 
 
 def _read_lines(child: subprocess.Popen[str], lines: "queue.SimpleQueue[str | None]") -> None:

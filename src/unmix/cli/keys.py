@@ -10,9 +10,10 @@ import typer
 
 from unmix.access.keys import GRANTABLE, USUAL, Key
 from unmix.cli.options import names_in, read_settings
-from unmix.cli.output import printable, stderr
+from unmix.cli.output import say
 from unmix.errors import InputError
 from unmix.names import MAIN_TENANT
+from unmix.runtime.terminal import printable
 
 if TYPE_CHECKING:
     from unmix.access.keyring import Keyring
@@ -75,14 +76,14 @@ def _keyring() -> "Keyring":
     settings = read_settings()
     store = connect_store(settings)
     store.prepare()
-    stderr.print(f"keys of the store {settings.store_url}", markup=False)
+    say(f"keys of the store {settings.store_url}")
     return Keyring(store)
 
 
 def _show(key: Key, text: str) -> None:
     """Print a new key: that alone on standard output."""
     typer.echo(text)
-    stderr.print(f"this is the only time that it is shown: {_line(key)}", markup=False)
+    say(f"this is the only time that it is shown: {_line(key)}")
 
 
 def _line(key: Key) -> str:

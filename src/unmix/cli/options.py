@@ -3,18 +3,32 @@
 What commands print is `unmix.cli.output`'s.
 """
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
+from pydantic import ValidationError
 
 from unmix.errors import InputError
-from unmix.settings import Settings
+from unmix.settings import Settings, explain
 
 DEFAULT_URL: Final = "http://localhost:5000"
 
-Songs = Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="Songs.")]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Stems go to DIR/<song>/<stem>.")]
+Songs = Annotated[
+    list[Path], typer.Argument(metavar="SONG...", exists=True, help="Songs, and folders with songs in them.")
+]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the stems.")]
+NameTemplate = Annotated[
+    str,
+    typer.Option(
+        metavar="TEMPLATE",
+        help="Where the stems of a song go below DIR, made of {folder}, {name}, {stem}, {artist}, {album}, {title} and "
+        "{track}.",
+    ),
+]
+Again = Annotated[bool, typer.Option("--again", help="Make the stems again that are there already.")]
+Json = Annotated[bool, typer.Option("--json", help="Print a line of JSON for each, for scripts.")]
 Stems = Annotated[
     str,
     typer.Option(
@@ -60,23 +74,36 @@ def read_settings() -> Settings:
     """
     try:
         return Settings()
-    except ValueError as error:  # pydantic's message names each setting and what is wrong with it
-        raise InputError(str(error), code="bad_setting") from error
+    except ValidationError as error:
+        raise InputError(explain(error), code="bad_setting") from error
 
 
-def names_in(stems: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be made of songs, as the options of a command say."""
+
+    model: str | None
+    stems: tuple[str, ...]
+    format: str
+    bits: int
+    bitrate_kbps: int | None
+    precision: str | None
+    overlap: float
+    shifts: int
+    mixture_consistency: bool
+    start: float
+    end: float | None
+
+    def noted(self) -> dict[str, Any]:
+        """Return all of it, as JSON has it."""
+        return {**asdict(self), "stems": [*self.stems]}
+
+    def chosen(self) -> dict[str, Any]:
+        """Return what is not as it is anyway: a server of an earlier version need not know the rest."""
+        usual = {"bits": 16, "overlap": 0.25, "shifts": 0, "mixture_consistency": False, "start": 0.0}
+        return {name: value for name, value in asdict(self).items() if value != usual.get(name)}
+
+
+def names_in(stems: str) -> tuple[str, ...]:
     """Return the names of stems that an option lists."""
-    return [name.strip() for name in stems.split(",") if name.strip()]
-
-
-def check_names(songs: list[Path]) -> None:
-    """Refuse songs whose stems would overwrite each other's.
-
-    Raises:
-        InputError: `same_name`: two songs would share one folder.
-    """
-    seen: dict[str, Path] = {}
-    for song in songs:
-        if song.stem in seen:
-            raise InputError(f"{seen[song.stem]} and {song} would share one folder of stems", code="same_name")
-        seen[song.stem] = song
+    return tuple(name.strip() for name in stems.split(",") if name.strip())

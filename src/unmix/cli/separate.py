@@ -1,25 +1,32 @@
 """The commands that separate on this machine, without any service: `separate`, and `fetch` for its models."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress, TaskID
 
-from unmix.audio.formats import check_bitrate
+from unmix.audio.formats import check_bitrate, check_format
 from unmix.audio.music import music_of
 from unmix.audio.passes import check_passes
+from unmix.cli.batches import Batch, Task, batch_of, stoppable
+from unmix.cli.naming import USUAL_TEMPLATE
 from unmix.cli.options import (
+    Again,
     Bitrate,
     Bits,
     Consistency,
     Device,
     End,
     Format,
+    Json,
     Model,
+    NameTemplate,
     Output,
     Overlap,
     Precision,
@@ -27,12 +34,15 @@ from unmix.cli.options import (
     Songs,
     Start,
     Stems,
-    check_names,
+    Wish,
     names_in,
     read_settings,
 )
-from unmix.cli.output import complain, finish, progress_bars, tell
+from unmix.cli.output import Run
 from unmix.errors import InputError, UnmixError
+
+if TYPE_CHECKING:
+    from unmix.engine.separator import Separation, Separator
 
 commands = typer.Typer()
 
@@ -41,6 +51,9 @@ commands = typer.Typer()
 def separate(
     songs: Songs,
     output: Output = Path("stems"),
+    name_template: NameTemplate = USUAL_TEMPLATE,
+    again: Again = False,
+    as_json: Json = False,
     model: Model = None,
     model_dir: Annotated[Path | None, typer.Option(help="Folder of your own models.")] = None,
     format: Format = "mp3",
@@ -57,56 +70,36 @@ def separate(
     at_once: Annotated[int, typer.Option(min=1, help="Songs to separate at the same time; worth it on a GPU.")] = 1,
 ) -> None:
     """Separate songs here, without any service."""
-    from unmix.separating import make_separator
-
     settings = read_settings()
-    check_names(songs)
+    check_format(format, bits)
     check_bitrate(format, bitrate_kbps)
     check_passes(overlap, shifts)  # before a model is loaded for nothing
     chosen = {"model_dir": model_dir, "device": device, "precision": precision}
     settings = settings.model_copy(update={name: value for name, value in chosen.items() if value})
     settings = settings.model_copy(update={"decoder_sandbox": "off"})  # the songs are the user's own
-    separator = make_separator(model or settings.model, settings, at_once=at_once)
-    delivered: list[Path] = []
-    failed = False
-    stopped = threading.Event()
-    with progress_bars() as progress, ThreadPoolExecutor(at_once) as pool:
-        tasks = [progress.add_task(song.name, total=None) for song in songs]
-        separations = [
-            pool.submit(
-                separator.separate_file,
-                song,
-                output / song.stem,
-                stems=names_in(stems),
-                format=format,
-                bits=bits,
-                bitrate_kbps=bitrate_kbps or settings.mp3_bitrate_kbps,
-                mixture_consistency=mixture_consistency,
-                overlap=overlap,
-                shifts=shifts,
-                start=start,
-                end=end,
-                on_progress=partial(_advance, progress, task, stopped),
-            )
-            for song, task in zip(songs, tasks, strict=True)
-        ]
-        try:
-            for song, task, separating in zip(songs, tasks, separations, strict=True):
-                try:
-                    separation = separating.result()
-                except UnmixError as error:
-                    failed = True
-                    progress.stop_task(task)
-                    complain(error, song)
-                else:
-                    delivered += separation.stems.values()
-                    music = music_of(separation.heard)
-                    tell(song, warnings=separation.warnings, notes=separation.notes, music=music)
-        except BaseException:  # Ctrl-C, for one
-            stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    finish(delivered, failed=failed)
+    wish = Wish(
+        model=model or settings.model,
+        stems=names_in(stems),
+        format=format,
+        bits=bits,
+        bitrate_kbps=bitrate_kbps or settings.mp3_bitrate_kbps,
+        precision=settings.precision,
+        overlap=overlap,
+        shifts=shifts,
+        mixture_consistency=mixture_consistency,
+        start=start,
+        end=end,
+    )
+    batch = batch_of(songs, output, name_template, wish.noted(), again=again)
+    with stoppable(), Run(batch.size, as_json=as_json) as run:
+        run.skipped(batch.skipped)
+        if batch.tasks:
+            from unmix.separating import make_separator
+
+            separator = make_separator(wish.model or settings.model, settings, at_once=at_once)
+            _separate_all(batch, separator, wish, run, at_once=at_once)
+    if run.has_failed:
+        raise typer.Exit(1)
 
 
 @commands.command()
@@ -130,7 +123,53 @@ def fetch(
         typer.echo(f"{name}: ready")
 
 
-def _advance(progress: Progress, task: TaskID, stopped: threading.Event, done: int, total: int) -> None:
+def _separate_all(batch: Batch, separator: "Separator", wish: Wish, run: Run, *, at_once: int) -> None:
+    """Separate the songs of a batch; one that fails does not stop the others."""
+    stopped = threading.Event()
+    with _pool(at_once, stopped) as pool:
+        separating = {
+            pool.submit(_separate_one, batch, task, separator, wish, run, stopped): task for task in batch.tasks
+        }
+        for future in as_completed(separating):
+            task = separating[future]
+            try:
+                separation = future.result()
+            except UnmixError as error:
+                run.failed(task.song, error)
+            else:
+                run.done(
+                    task.song,
+                    separation.stems,
+                    warnings=separation.warnings,
+                    notes=separation.notes,
+                    music=music_of(separation.heard),
+                )
+
+
+def _separate_one(
+    batch: Batch, task: Task, separator: "Separator", wish: Wish, run: Run, stopped: threading.Event
+) -> "Separation":
+    options = {name: value for name, value in asdict(wish).items() if name not in ("model", "precision")}
+    with batch.deliveries.folder() as folder:
+        separation = separator.separate_file(
+            task.song, folder, **options, on_progress=partial(_advance, run, task.song, stopped)
+        )
+        return replace(separation, stems=batch.deliver(task, separation.stems))
+
+
+@contextmanager
+def _pool(threads: int, stopped: threading.Event) -> Iterator[ThreadPoolExecutor]:
+    """Yield threads for songs; on Ctrl-C none begins another one, and those that run end at their next window."""
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            yield pool
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _advance(run: Run, song: Path, stopped: threading.Event, done: int, total: int) -> None:
     if stopped.is_set():
         raise KeyboardInterrupt  # in the thread of the song, which then leaves no half of it behind
-    progress.update(task, completed=done, total=total)
+    run.goes_on(song, done / total if total else 0.0, song.name)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from unmix.cli.options import Device, Output, read_settings
-from unmix.cli.output import printable
+from unmix.runtime.terminal import printable
 from unmix.settings import Settings
 
 commands = typer.Typer()
@@ -36,6 +36,13 @@ def local(
     data_dir: Annotated[Path, typer.Option(help="Folder for all data.")] = Path(".unmix"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0: any free one.")] = 5000,
     device: Device = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address of the API; others reach 0.0.0.0, and need keys then.", show_default="UNMIX_HOST"),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of each worker.", show_default="UNMIX_THREADS or shared")
+    ] = None,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
     from unmix.local.auto_model import resolve_model
@@ -43,7 +50,7 @@ def local(
     from unmix.local.local import LocalPlan, free_port, serve
     from unmix.local.sizing import default_workers
 
-    settings = _settings_for(device)
+    settings = _settings_for(device, host=host, threads=threads)
     check_device(settings.device)
     chosen, note = resolve_model(model or (settings.model if "model" in settings.model_fields_set else "auto"))
     if note:
@@ -88,10 +95,22 @@ def audit() -> None:
 
 
 @commands.command()
-def status() -> None:
-    """Tell what takes how much room, and how much is left; goes over all that is stored, which may take a while."""
+def status(
+    url: Annotated[str | None, typer.Option(help="Ask this server instead, which everybody may who has a key.")] = None,
+) -> None:
+    """Tell what takes how much room, and how much is left; or with --url, whether a server is ready and what it does.
+
+    Without --url it goes over all that is stored where the settings say, which may take a while.
+    """
+    from unmix.cli.connecting import connect
+    from unmix.cli.jobs import status_of
     from unmix.janitor.usage import lines, usage
 
+    if url is not None:
+        with connect(url) as client:
+            for line in status_of(client):
+                typer.echo(printable(line))
+        return
     settings = read_settings()
     for line in lines(usage(settings), settings.retention):
         typer.echo(line)
@@ -142,7 +161,7 @@ def logs(
                     typer.echo(printable(next_line))
 
 
-def _settings_for(device: str | None) -> Settings:
-    """Return the settings of this process, with the device of the command line if there is one."""
-    settings = read_settings()
-    return settings.model_copy(update={"device": device}) if device else settings
+def _settings_for(device: str | None, **options: object) -> Settings:
+    """Return the settings of this process, with what the command line says instead of them."""
+    given = {name: value for name, value in {"device": device, **options}.items() if value}
+    return read_settings().model_copy(update=given)

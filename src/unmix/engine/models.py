@@ -71,8 +71,8 @@ def load_model(
         return _described(name, bag, origin)
     except ModelUnavailableError as error:
         raise ModelUnavailableError(
-            f"model {name!r} is not available. {error.message}. "
-            "To have it: check the name, put its files into the folder UNMIX_MODEL_DIR, or go online once"
+            f"model {name!r} is not available. Check the name, go online once, put its files into the folder "
+            f"UNMIX_MODEL_DIR, or take the small model that is always here: --model {DEMO}. Looked for: {error.message}"
         ) from error
 
 

@@ -19,15 +19,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from unmix.access.exposure import check_exposure
 from unmix.errors import InputError, UnmixError
 from unmix.local.embedded_redis import roles, server_command, write_users
 from unmix.local.sizing import threads_for
-from unmix.local.supervisor import POLL_SECONDS, ProcessPlan, Supervisor, tail
+from unmix.local.supervisor import POLL_SECONDS, ProcessPlan, Supervisor
 from unmix.runtime.secrecy import keep_secrets, private
 from unmix.settings import Settings
+
+if TYPE_CHECKING:
+    from unmix.local.narrator import Narrator
 
 #: When to say what is being waited for, in seconds after the start.
 PATIENCE_SECONDS: Final = 15.0
@@ -58,6 +61,21 @@ class LocalPlan:
         """The folder of the processes' logs."""
         return self.data_dir / "logs"
 
+    @property
+    def store_url(self) -> str:
+        """The store, which is a folder."""
+        return f"file://{self.data_dir / 'store'}"
+
+    @property
+    def song_logs(self) -> list[Path]:
+        """The logs that tell what becomes of songs."""
+        return [self.logs / f"{name}.log" for name in ("rest", *self.worker_names)]
+
+    @property
+    def worker_names(self) -> list[str]:
+        """What the workers' processes are called."""
+        return [f"worker-{number}" for number in range(1, self.workers + 1)]
+
     def heartbeat(self, worker: int) -> Path:
         """The file that a worker touches once its model is loaded."""
         return self.data_dir / "run" / f"worker-{worker}.alive"
@@ -73,19 +91,23 @@ class LocalStack:
         self._say = say
 
     def check(self) -> None:
-        """Start again what died and is due."""
+        """Start again what died and is due.
+
+        Raises:
+            UnmixError: something can never work.
+        """
         self._supervisor.check()
 
     def wait_until_ready(self, *, limit_seconds: float | None = None) -> None:
         """Return once REST answers and every worker has loaded its model.
 
         Raises:
-            UnmixError: that took longer than `limit_seconds` (`not_ready`).
+            UnmixError: that took longer than `limit_seconds` (`not_ready`), or will never be; the message says why.
         """
         started_at = time.monotonic()
         has_said = False
         while missing := self._missing():
-            self.check()
+            self._supervisor.check_first_start()
             waited_seconds = time.monotonic() - started_at
             if limit_seconds is not None and waited_seconds > limit_seconds:
                 raise UnmixError(
@@ -97,8 +119,8 @@ class LocalStack:
             time.sleep(POLL_SECONDS)
 
     def tails(self) -> str:
-        """Return the end of every log, to be shown when something went wrong."""
-        return "\n".join(f"{log.name}:\n{tail(log)}" for log in sorted(self.plan.logs.glob("*.log")))
+        """Return the end of what every process has logged, to be shown when something went wrong."""
+        return self._supervisor.tails()
 
     def _missing(self) -> list[str]:
         """Return who is not ready."""
@@ -113,8 +135,9 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
     """Run the service until Ctrl-C or SIGTERM.
 
     Raises:
-        InputError: the port or the data folder is in use (`port_in_use`, `data_dir_in_use`), or strangers would be
-            served without a word (`exposed`).
+        InputError: the port or the data folder is in use (`port_in_use`, `data_dir_in_use`), the latter is a file
+            (`bad_data_dir`), or strangers would be served without a word (`exposed`).
+        UnmixError: a process can never work, as where there is no such model; the message and the code are its own.
         QueueError: there is no Redis-protocol server on this machine, or not its settings (`no_redis_server`,
             `no_redis_config`).
     """
@@ -126,17 +149,19 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
         say(f"warning: whoever reaches {settings.host}:{plan.port} may send, fetch and remove all songs (UNMIX_OPEN)")
     with interruptible(), running(settings, plan, say=say) as stack:
         try:
+            narrator = _narrator(settings, plan, say)
             stack.wait_until_ready()
             workers = f"{_counted(plan.workers, 'worker')} on {settings.device}"
             threads = f"{_counted(threads_for(settings, plan.workers), 'thread')} each"
             say(f"Track-Unmix serves at {plan.url} ({workers}, {threads}, model {plan.model})")
             say(f"  data in {plan.data_dir}, logs in {plan.logs}; Ctrl-C ends it")
             say(f"  {settings.retention}; songs are refused when the disk comes to its reserve (UNMIX_MIN_FREE_GB)")
-            say(f"  what takes room: UNMIX_STORE_URL=file://{plan.data_dir / 'store'} .venv/bin/unmix status")
+            say(f"  what takes room: UNMIX_STORE_URL={plan.store_url} .venv/bin/unmix status")
             say(f"  try: REST=localhost:{plan.port} .venv/bin/python sample-requests.py --wait SONG")
             say(f"  logs of all services: UNMIX_REDIS_URL={stack.redis_url} .venv/bin/unmix logs --peek")
             while True:
                 stack.check()
+                narrator.go_on()
                 time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             say("stopping: a worker ends its song or gives it back, REST ends its transfers; Ctrl-C again kills them")
@@ -151,6 +176,8 @@ def running(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) 
         InputError, QueueError: as `serve` says.
     """
     _check_port(plan.port)
+    if plan.data_dir.exists() and not plan.data_dir.is_dir():
+        raise InputError(f"{plan.data_dir} is a file; name a folder for the data with --data-dir", code="bad_data_dir")
     for folder in (plan.data_dir, *(plan.data_dir / name for name in ("redis", "store", "logs", "run"))):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(PermissionError):
@@ -229,7 +256,7 @@ def _stages(settings: Settings, plan: LocalPlan, own_redis: _OwnRedis | None) ->
         "UNMIX_HOST": settings.host,
         "UNMIX_THREADS": str(threads_for(settings, plan.workers)),  # left alone, each worker would take every processor
         "UNMIX_PORT": str(plan.port),
-        "UNMIX_STORE_URL": f"file://{plan.data_dir / 'store'}",
+        "UNMIX_STORE_URL": plan.store_url,
         "UNMIX_TAKE_SECONDS": str(min(settings.take_seconds, TAKE_SECONDS)),
     }
     if own_redis is not None:
@@ -247,11 +274,21 @@ def _stages(settings: Settings, plan: LocalPlan, own_redis: _OwnRedis | None) ->
     stages.append([process("rest", "unmix_rest"), process("janitor", "unmix.cli", "janitor")])
     stages.append(
         [
-            process(f"worker-{number}", "unmix_worker", UNMIX_WORKER_HEARTBEAT=str(plan.heartbeat(number)))
-            for number in range(1, plan.workers + 1)
+            process(name, "unmix_worker", UNMIX_WORKER_HEARTBEAT=str(plan.heartbeat(number)))
+            for number, name in enumerate(plan.worker_names, start=1)
         ]
     )
     return stages
+
+
+def _narrator(settings: Settings, plan: LocalPlan, say: Callable[[str], None]) -> "Narrator":
+    """Return who says what becomes of songs; what that needs is loaded only here."""
+    from unmix.ledger.ledger import Ledger
+    from unmix.local.narrator import Narrator
+    from unmix.runtime.connect import connect_store
+
+    store = connect_store(settings.model_copy(update={"store_url": plan.store_url}))
+    return Narrator(plan.song_logs, Ledger(store), say)
 
 
 def _counted(number: int, what: str) -> str:

@@ -1,11 +1,13 @@
 """Keeps processes running: starts them in stages, starts again what dies, ends them in the reverse order.
 
-It knows nothing of what the processes do; `unmix.local.local` says which ones there are. Each process leads a session
-of its own, so that Ctrl-C in a terminal reaches the supervisor alone, which then decides the order. Should the
-supervisor itself be killed, `unmix.local.guard` ends what it left behind.
+It knows nothing of what the processes do; `unmix.local.local` says which ones there are. One that says itself that it
+can never work (`unmix.runtime.last_words`), or dies at its start again and again, is not started any more. Each process
+leads a session of its own, so that Ctrl-C in a terminal reaches the supervisor alone, which then decides the order.
+Should the supervisor itself be killed, `unmix.local.guard` ends what it left behind.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,12 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from unmix.errors import UnmixError
+from unmix.runtime.last_words import NEVER
 from unmix.runtime.secrecy import private
 
 #: Pause before a dead process is started again: it doubles with each death and is reset by a long life.
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
 LONG_LIFE_SECONDS: Final = 60.0
+#: How often a process may die in a row before whoever waits for the first start of all gives up.
+MOST_EARLY_DEATHS: Final = 5
 
 POLL_SECONDS: Final = 0.1
 #: A log is begun anew when it is larger than this; the one before it is kept beside.
@@ -31,6 +37,8 @@ LOG_LOOK_SECONDS: Final = 5.0
 #: How much of a log is shown when its process died.
 TAIL_LINES: Final = 8
 TAIL_BYTES: Final = 8192
+#: What `unmix.runtime.last_words` says.
+_LAST_WORDS: Final = re.compile(r"error: (?P<message>.*) \((?P<code>\w+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +84,27 @@ class Supervisor:
                 process.start()
 
     def check(self) -> None:
-        """Notice what died, and start it again when its pause is over. To be called several times a second."""
+        """Notice what died, and start it again when its pause is over. To be called several times a second.
+
+        Raises:
+            UnmixError: a process can never work; the message and the code are its own.
+        """
         for stage in self._stages:
             for process in stage:
                 process.check()
+
+    def check_first_start(self) -> None:
+        """As `check`, but give up a process that dies at its start again and again.
+
+        Raises:
+            UnmixError: as `check`; or there is such a process (`not_ready`).
+        """
+        self.check()
+        for stage in self._stages:
+            for process in stage:
+                if process.deaths >= MOST_EARLY_DEATHS:
+                    text = f"{process.plan.name} ended {process.deaths} times at its start; the end of its log:"
+                    raise UnmixError(f"{text}\n{process.tail()}", code="not_ready")
 
     def stop(self) -> None:
         """Ask each stage to end, the last one first, and kill what has not after its `shutdown_seconds`."""
@@ -92,6 +117,11 @@ class Supervisor:
                 if not process.wait(asked_at + seconds):
                     self._say(f"{process.plan.name} did not end within {seconds:g} s: killed")
                     process.kill()
+
+    def tails(self) -> str:
+        """Return the end of what every process has logged in this run, to be shown when something went wrong."""
+        processes = [process for stage in self._stages for process in stage]
+        return "\n".join(f"{process.plan.log.name}:\n{process.tail()}" for process in processes)
 
     def _note(self, line: str) -> None:
         """Tell the guard which process group began or ended."""
@@ -125,9 +155,12 @@ class _Process:
         self._started_at = self._log_looked_at = 0.0
         self._start_at: float | None = None
         self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._log_start = 0  # where in the log this run of it begins
+        self.deaths = 0  # in a row
 
     def start(self) -> None:
         with open(self.plan.log, "ab", opener=private) as log:
+            self._log_start = log.tell()
             self._child = subprocess.Popen(
                 self.plan.command,
                 stdin=subprocess.DEVNULL,
@@ -150,14 +183,29 @@ class _Process:
                 self.start()
         elif (status := self._child.poll()) is not None:
             self._forget_child()
+            if status == NEVER:
+                raise self._last_words()
             if now - self._started_at > LONG_LIFE_SECONDS:
                 self._pause_seconds = FIRST_PAUSE_SECONDS
+                self.deaths = 0
+            self.deaths += 1
             self._say(
                 f"{self.plan.name} {_describe(status)}; it starts again in {self._pause_seconds:g} s. "
-                f"The end of {self.plan.log}:\n{tail(self.plan.log)}"
+                f"The end of {self.plan.log}:\n{self.tail()}"
             )
             self._start_at = now + self._pause_seconds
             self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+
+    def tail(self) -> str:
+        """Return the last lines of its log that are of this run, indented."""
+        return "\n".join(f"    {line}" for line in _last_lines(self.plan.log, self._log_start))
+
+    def _last_words(self) -> UnmixError:
+        """Return why the process can never work, in its own words."""
+        for line in reversed(_last_lines(self.plan.log, self._log_start)):
+            if match := _LAST_WORDS.fullmatch(line):
+                return UnmixError(match["message"], code=match["code"])
+        return UnmixError(f"{self.plan.name} cannot work; its log is {self.plan.log}", code="not_ready")
 
     def terminate(self) -> None:
         if self._child is not None:
@@ -187,13 +235,13 @@ class _Process:
         self._child = None
 
 
-def tail(log: Path) -> str:
-    """Return the last lines of a log, indented."""
+def _last_lines(log: Path, start: int) -> list[str]:
+    """Return the last lines of a log that stand behind its byte `start`."""
     with log.open("rb") as file:
         size_bytes = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size_bytes - TAIL_BYTES))
-        lines = file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
-    return "\n".join(f"    {line}" for line in lines)
+        start = start if start <= size_bytes else 0  # it was begun anew
+        file.seek(max(start, size_bytes - TAIL_BYTES))
+        return file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
 
 
 def _rotate(log: Path) -> None:

@@ -95,9 +95,9 @@ class Guard:
             return target
         if target.address is not None:
             if not _may_reach(target.address, networks):
-                raise self._forbidden("this service may not be made to ask this address")
+                raise self._forbidden(f"this service may not be made to ask this address{self._remedy}")
         elif "." not in target.host or target.host.endswith(_PRIVATE_NAMES):
-            raise self._forbidden("this service may not be made to ask this host")
+            raise self._forbidden(f"this service may not be made to ask this host{self._remedy}")
         return target
 
     def addresses(self, target: Target, resolve: Resolver) -> list[str]:
@@ -118,6 +118,10 @@ class Guard:
         if target.host not in hosts and not all(_may_reach(ipaddress.ip_address(each), networks) for each in addresses):
             raise UnreachableError("the host leads to a private address", code=f"{self.purpose}_forbidden")
         return addresses
+
+    @property
+    def _remedy(self) -> str:
+        return f"; its operator can allow it by UNMIX_{self.purpose.upper()}_ALLOW"
 
     def _forbidden(self, message: str) -> InputError:
         return InputError(message, code=f"{self.purpose}_forbidden")
