@@ -181,9 +181,10 @@ def take_any_text() -> None:
             stream.reconfigure(errors="unmix")
 
 
-def _bytes_or_question_marks(error: UnicodeError) -> tuple[bytes, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
+def _bytes_or_question_marks(error: UnicodeError) -> tuple[str | bytes, int]:
+    if isinstance(error, UnicodeDecodeError):  # of a stream that is read back, too
+        return "\N{REPLACEMENT CHARACTER}", error.end
+    assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end]
     made = bytes(ord(each) - 0xDC00 if 0xDC80 <= ord(each) <= 0xDCFF else ord("?") for each in text)
     return made, error.end
