@@ -22,13 +22,12 @@ from playwright.sync_api import Browser
 
 from benchmarks import page_table, report
 from benchmarks.machine import processor
-from benchmarks.measure import TreeMemory
+from benchmarks.page_alone import play_alone
 from benchmarks.page_browser import (
     Visitor,
     browser,
     interactive_s,
     loaded_bytes,
-    tab_process,
     tagged,
     wait_for,
 )
@@ -45,8 +44,6 @@ _LANGUAGE: Final = "en"
 _LIMIT_SECONDS: Final = 3600
 _STEMS: Final = ("vocals", "drums", "bass", "other")
 _MB: Final = 1_000_000
-#: The second of the song that the player says is heard.
-_PLACE: Final = "Number(document.querySelector('.player-wave').ariaValueNow)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +78,7 @@ def main() -> None:
             interactive = [interactive_s(running, url) for _ in range(scale.openings)]
             weight = _weight(running, url)
             apart = _apart(running, scale.places)
-        with browser() as running:  # with no other tab than this one
-            hour = _long_song(running, url, scale)
+        hour = _long_song(url, scale)
     record = {
         "browser": version,
         "song_s": scale.song_s,
@@ -189,27 +185,12 @@ def _served_bytes(url: str) -> int:
     return len(answer.raw.read(decode_content=False))
 
 
-def _long_song(running: Browser, url: str, scale: Scale) -> dict[str, Any]:
+def _long_song(url: str, scale: Scale) -> dict[str, Any]:
     """Play a long song here and there, and return the most memory that the tab had meanwhile."""
     job_id = _separate(url, looped_song(scale.long_song_s).read_bytes())
-    songs = f"[{{id: '{job_id}', name: 'Long', at: 1}}]"
-    visitor = Visitor(running, before=f"localStorage.setItem('unmix.songs', JSON.stringify({songs}));")
-    page = visitor.page
-    page.goto(url)
-    page.get_by_role("button", name="Listen").click()
-    page.get_by_role("button", name="Play", exact=True).wait_for()
-    wave = page.get_by_role("slider", name="Place in the song")
-    box = wave.bounding_box()
-    assert box
-    with TreeMemory(tab_process()) as memory:
-        page.get_by_role("button", name="Play", exact=True).click()
-        for share in np.random.default_rng(1).uniform(0.02, 0.9, scale.seeks):
-            wave.click(position={"x": box["width"] * share, "y": 20})
-            there = page.evaluate(_PLACE)
-            wait_for(page, f"{_PLACE} > {there}", "it is heard")
-            page.wait_for_timeout(1000 * scale.heard_s)
-    visitor.close()
-    return {"song_s": scale.long_song_s, "seeks": scale.seeks, "peak_pss_mb": round(memory.peak_pss / _MB, 1)}
+    shares = np.random.default_rng(1).uniform(0.02, 0.9, scale.seeks).tolist()
+    peak_pss = play_alone(url, {"id": job_id, "name": "Long", "at": 1}, shares, heard_s=scale.heard_s)
+    return {"song_s": scale.long_song_s, "seeks": scale.seeks, "peak_pss_mb": round(peak_pss / _MB, 1)}
 
 
 def _apart(running: Browser, places: int) -> dict[str, int]:

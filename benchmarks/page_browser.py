@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 #: The sandbox needs rights that containers lack; the ordinary player begins without a click.
-_ARGUMENTS: Final = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required")
+ARGUMENTS: Final = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required")
 _LIMIT_SECONDS: Final = 600
 #: Notes when a song was dropped and when there was sound, in ms of the page's clock: whatever leads to the loudspeakers
 #: is looked at every 5 ms.
@@ -56,6 +56,18 @@ _DROP: Final = """
 """
 
 
+def browser_path() -> str:
+    """Return where this machine has its browser.
+
+    Raises:
+        RuntimeError: it has none.
+    """
+    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if path is None:
+        raise RuntimeError("there is no browser to measure the page with: apt-get install chromium")
+    return path
+
+
 @contextmanager
 def browser() -> Iterator[Browser]:
     """Run a browser without a window.
@@ -63,11 +75,8 @@ def browser() -> Iterator[Browser]:
     Raises:
         RuntimeError: this machine has none.
     """
-    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if path is None:
-        raise RuntimeError("there is no browser to measure the page with: apt-get install chromium")
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS), env={**os.environ})
+        running = playwright.chromium.launch(executable_path=browser_path(), args=list(ARGUMENTS), env={**os.environ})
         yield running
         running.close()
 
@@ -128,10 +137,10 @@ def loaded_bytes(page: Page) -> dict[str, int]:
     return {path: size for path, size in sizes.items() if not path.startswith("/apiv1/")}
 
 
-def tab_process() -> int:
-    """Return the process id of the largest tab of the browsers that this process runs; one page should be open."""
+def tab_process(browser_pid: int) -> int:
+    """Return the process id of the largest tab of a browser; one page should be open."""
     tabs = []
-    for process in psutil.Process().children(recursive=True):
+    for process in psutil.Process(browser_pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # or it has just ended: songs are decoded beside this
             if "--type=renderer" in " ".join(process.cmdline()):
                 tabs.append(process)

@@ -16,8 +16,9 @@ sample on its way to the loudspeakers that is louder than a thousandth, looked f
 language can load, with the code for speed and pitch, and the icons. *Interactive* is the time from navigation, by a
 browser that has never been there, until choosing songs is answered and a picture was made since; {openings} times.
 Memory is the proportional share (PSS) of the tab's own process, five times a second, while the finished song is played
-at {seeks} places from one end to the other. *Apart* is looked for at {places} places after seeks, in the samples on
-their way to the loudspeakers, by where each stem, another noise each, is found in them."""
+at {seeks} places from one end to the other, with no developer tools looking on: they would keep there what is fetched.
+*Apart* is looked for at {places} places after seeks, in the samples on their way to the loudspeakers, by where each
+stem, another noise each, is found in them."""
 
 
 def section(record: Record) -> list[str]:
