@@ -30,7 +30,7 @@ class Rest:
                     return self.answer(503, {"detail": "Redis is away", "code": "queue_unavailable"})
                 job = f"job-{len(rest.statuses)}"
                 rest.statuses[job] = "done"
-                return self.answer(200, {"hash": job})
+                return self.answer(202, {"hash": job, "songhash": job, "status": "queued"})
 
             def do_GET(self) -> None:
                 job = self.path.rpartition("/")[2]

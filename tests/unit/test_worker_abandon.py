@@ -272,7 +272,7 @@ def test_no_decoder_is_left_of_a_song_that_was_abandoned_wherever_it_was(tmp_pat
                     say(MakeRun(event.wished, event.wished + 2))
                 if isinstance(event, Progress) and event.done == windows:
                     break
-            assert decoders_of(pid)
+            eventually(lambda: decoders_of(pid), "the song is being decoded")
             say(Abandon())
             while not isinstance(next(events), Abandoned):
                 pass
