@@ -86,7 +86,7 @@ chaos-mutants: setup ## Remove each mechanism that keeps songs safe in turn, and
 e2e-kind: setup ## Deploy to a kind cluster of its own and disturb it; needs kind, kubectl, docker
 	k8s/e2e-kind.sh
 
-bench: $(VENV)/.bench-installed $(VENV)-peers/.installed ## Measure time and memory beside demucs and others: over half an hour
+bench: $(VENV)/.bench-installed $(VENV)-peers/.installed ## Measure time and memory beside demucs and others: about an hour
 	$(BIN)/python -m benchmarks.separate bench
 
 bench-long: $(VENV)/.bench-installed ## The same on songs of up to an hour: about an hour

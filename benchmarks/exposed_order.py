@@ -52,5 +52,5 @@ def measured(folder: Path, songs: int) -> dict[str, Any]:
             )
         since = (event["job"] for event in begun() if event["at"] > at)
         before = sum(1 for _ in itertools.takewhile(lambda job: job != answer.told["hash"], since))
-        left = len(accepted) - sum(event["at"] <= at for event in begun())
+        left = len(accepted) - sum(event["at"] <= at and event["job"] != answer.told["hash"] for event in begun())
         return {"songs": len(accepted), "refused": len(sent) - len(accepted), "waiting_then": left, "before": before}

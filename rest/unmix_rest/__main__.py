@@ -4,14 +4,13 @@ import sys
 from functools import partial
 
 import structlog
-from pydantic import ValidationError
 
 from unmix.access.exposure import check_exposure
 from unmix.confinement import in_force
 from unmix.errors import UnmixError
+from unmix.runtime.configured import read_settings
 from unmix.runtime.connect import connect_queue, connect_store, wait_for_services
 from unmix.runtime.logs import configure_logs
-from unmix.settings import Settings
 from unmix_rest.app import create_app
 from unmix_rest.http.cors import Cors
 from unmix_rest.http.server import serve
@@ -26,7 +25,7 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT; the exit status is 1 if a setting is wrong or a service stays away."""
     give_back_what_is_free()
     try:
-        settings = Settings()
+        settings = read_settings()
         walls = in_force(settings.decoder_sandbox)
         check_exposure(
             settings.host,
@@ -35,7 +34,7 @@ def main() -> int:
             is_open=settings.open,
         )
         queue, store = connect_queue(settings), connect_store(settings)
-    except (ValidationError, UnmixError) as error:
+    except UnmixError as error:
         print(error, file=sys.stderr)
         return 1
     configure_logs("rest", settings, queue)

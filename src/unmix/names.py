@@ -42,11 +42,14 @@ _STEM: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _TENANT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 #: Goes into the mark of a tenant's songs.
 _MARKED: Final = b"of a tenant:"
-#: What the name of a song may end with that says nothing of the song.
-_SONG_EXTENSION: Final = re.compile(
-    r"\.(mp3|wav|flac|m4a|mp4|aac|ogg|oga|opus|aiff?|w64|caf|wv|au|tta|ac3|mka|mkv|webm|wma|wmv|avi|flv|ts|mpe?g)$",
-    re.IGNORECASE,
+#: What files of songs end with, without the dot; in a folder only these are taken for songs. What is in one its bytes
+#: tell. The page has them too (`static/files.js`).
+SONG_EXTENSIONS: Final = (
+    *("aac", "ac3", "aif", "aifc", "aiff", "au", "avi", "caf", "eac3", "flac", "flv", "m4a", "m4b", "mka", "mkv"),
+    *("mov", "mp2", "mp3", "mp4", "mpeg", "mpg", "oga", "ogg", "opus", "tta", "w64", "wav", "webm", "wma", "wmv"),
+    "wv",
 )
+_SONG_EXTENSION: Final = re.compile(rf"\.({'|'.join(SONG_EXTENSIONS)})$", re.IGNORECASE)
 #: What no file can have in its name on some system, and what makes a name look like another one: control characters,
 #: and those that turn the direction of writing.
 _UNFIT_FOR_FILES: Final = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]')

@@ -8,17 +8,14 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from unmix.callbacks.signing import Signer
 from unmix.job import SeparationOptions
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 #: Names of older deployments that are still read, and what each stands for.
 OLD_NAMES: Final = {
@@ -366,30 +363,6 @@ class Settings(BaseSettings):
     def trusted_sums(self) -> frozenset[str]:
         """The sums in `trusted_weights`."""
         return frozenset(_listed(self.trusted_weights.lower()))
-
-
-def explain(error: ValidationError) -> str:
-    """Say in one line which settings are wrong, and what each can be; never what was given, as it may be a secret."""
-    return "; ".join(_explained(fault) for fault in error.errors(include_url=False, include_input=False))
-
-
-def _explained(fault: "ErrorDetails") -> str:
-    facts = fault.get("ctx", {})
-    kind = fault["type"].removesuffix("_parsing").removesuffix("_type")
-    wanted = {
-        "int": "a whole number",
-        "float": "a number",
-        "bool": "true or false",
-        "literal_error": f"one of {facts.get('expected')}",
-        "greater_than": f"more than {facts.get('gt')}",
-        "greater_than_equal": f"{facts.get('ge')} or more",
-        "less_than_equal": f"{facts.get('le')} or less",
-    }.get(kind)
-    message = fault["msg"].removeprefix("Value error, ")
-    if not fault["loc"] or message.startswith("UNMIX_"):
-        return message
-    name = f"UNMIX_{str(fault['loc'][0]).upper()}"
-    return f"{name} has to be {wanted}" if wanted else f"{name}: {message}"
 
 
 def _spelled(count: float, unit: str) -> str:

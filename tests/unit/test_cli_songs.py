@@ -26,9 +26,9 @@ def found(*named: Path, output: Path, delivered: set[Path] | None = None) -> lis
 
 
 def test_folders_are_searched_for_what_looks_like_a_song(tmp_path: Path) -> None:
-    songs = ("b/2.FLAC", "b/c/3.opus", "a.mp3", "cover.jpg", "b/notes.txt", ".hidden/4.mp3", "b/._2.mp3")
+    songs = ("b/2.FLAC", "b/c/3.opus", "a.mp3", "film.avi", "cover.jpg", "b/notes.txt", ".hidden/4.mp3", "b/._2.mp3")
     make(tmp_path / "music", *songs)
-    assert found(tmp_path / "music", output=tmp_path / "out") == ["a.mp3", "b/2.FLAC", "b/c/3.opus"]
+    assert found(tmp_path / "music", output=tmp_path / "out") == ["a.mp3", "film.avi", "b/2.FLAC", "b/c/3.opus"]
 
 
 def test_a_file_that_is_named_is_a_song_whatever_it_is_called_and_each_counts_once(tmp_path: Path) -> None:

@@ -101,11 +101,11 @@ def test_folders_are_mirrored_and_what_is_done_is_skipped(
     assert set(capsys.readouterr().out.splitlines()) == {str(out / file) for file in files(out)}
     (out / "Album" / "b" / "drums.mp3").unlink()
     (music / "d.wav").write_bytes(make_song(0.2, seed=77))
-    worker.ended.clear()
+    assert worker.did(3)
     assert submit(music, url=url, output=out) == 0
     assert "2 songs done already, and skipped" in capsys.readouterr().err
     assert (out / "Album" / "b" / "drums.mp3").read_bytes() == STEMS["drums"]
-    assert worker.did(1)  # the new one: the other was there at the server
+    assert worker.did(4)  # the new one too: the other was there at the server
     assert submit(music, "--again", url=url, output=out) == 0
     assert "skipped" not in capsys.readouterr().err
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rest_support import Rest
+from unmix.names import SONG_EXTENSIONS
 from unmix_rest.routes.ops import HELLO
 from unmix_rest.routes.page import CONTENT_SECURITY_POLICY, FILES, TYPES
 
@@ -186,3 +187,9 @@ def test_every_text_that_the_page_names_is_there_and_none_is_left_over() -> None
     made = tuple(re.findall(r"`([a-z.]+)\.\$\{", sources))
     quoted = set(re.findall(r'"([a-z]+\.\w+)"', sources))
     assert not {key for key in known if key not in named | quoted and not key.startswith(made)}
+
+
+def test_the_page_knows_every_name_of_a_song_that_we_know() -> None:
+    (pattern,) = re.findall(r"SONG_NAMES =\s+/(.+)/i;", (STATIC / "files.js").read_text())
+    assert [each for each in SONG_EXTENSIONS if not re.search(pattern, f"song.{each}")] == []
+    assert not re.search(pattern, "cover.jpg")

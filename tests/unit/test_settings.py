@@ -1,5 +1,8 @@
 """Settings: the environment, the names of older deployments, and the page that lists them."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,3 +75,19 @@ def test_the_default_model_is_always_allowed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("UNMIX_MODEL", "demo")
     monkeypatch.setenv("UNMIX_MODELS", "htdemucs, demo,htdemucs_ft")
     assert Settings().allowed_models == ("demo", "htdemucs", "htdemucs_ft")
+
+
+@pytest.mark.parametrize(
+    "command", [["unmix_rest"], ["unmix_rest.gate", "gate"], ["unmix_worker"]], ids=lambda it: it[0]
+)
+def test_every_process_says_in_one_line_which_settings_are_wrong_and_not_what_was_given(
+    command: list[str], tmp_path: Path
+) -> None:
+    wrong = {"UNMIX_PORT": "of-my-secret", "UNMIX_FETCH": "of-my-secret"}
+    run = subprocess.run(
+        [sys.executable, "-m", *command], env={**os.environ, **wrong}, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode != 0
+    (line,) = run.stderr.splitlines()
+    assert "UNMIX_FETCH has to be one of 'blmove' or 'blpop'; UNMIX_PORT has to be a whole number" in line
+    assert "secret" not in line

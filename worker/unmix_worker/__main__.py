@@ -6,16 +6,15 @@ import secrets
 import sys
 
 import structlog
-from pydantic import ValidationError
 
 from unmix.confinement import in_force
-from unmix.errors import InputError, UnmixError
+from unmix.errors import UnmixError
+from unmix.runtime.configured import read_settings
 from unmix.runtime.connect import connect_queue, connect_store, wait_for_services
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.last_words import last_words
 from unmix.runtime.logs import configure_logs
 from unmix.runtime.shutdown import Shutdown
-from unmix.settings import Settings, explain
 from unmix_worker.scratch import Scratch
 from unmix_worker.separation import SeparationProcess
 from unmix_worker.worker import Worker
@@ -29,9 +28,9 @@ def main() -> int:
     It is `last_words.NEVER` if the next worker would fail in the same way, as where there is no such model.
     """
     try:
-        settings = Settings()
-    except ValidationError as error:
-        return last_words(InputError(explain(error), code="bad_setting"))
+        settings = read_settings()
+    except UnmixError as error:
+        return last_words(error)
     queue = connect_queue(settings)
     configure_logs("worker", settings, queue)
     heartbeat = Heartbeat(settings.worker_heartbeat)

@@ -1,14 +1,13 @@
 """`python -m unmix_rest.gate FOLDER`: write the configuration of the gate, for nginx to be started with.
 
-FOLDER is made if it is not there; the gate keeps what it needs in it, bodies and answers included.
+FOLDER is made if it is not there; the gate keeps what it needs in it, answers included.
 """
 
 import sys
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from unmix.settings import Settings
+from unmix.errors import UnmixError
+from unmix.runtime.configured import read_settings
 from unmix_rest.gate import render
 
 
@@ -19,10 +18,10 @@ def main() -> int:
         return 2
     folder = Path(sys.argv[1]).resolve()
     try:
-        text = render(Settings(), folder)
+        text = render(read_settings(), folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "nginx.conf").write_text(text)
-    except (ValidationError, OSError) as error:
+    except (UnmixError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"nginx -e stderr -c {folder / 'nginx.conf'}")

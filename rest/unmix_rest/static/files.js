@@ -2,7 +2,7 @@
 
 /** Of a folder only what is called like a song is taken: covers, lists and notes lie beside them. */
 const SONG_NAMES =
-  /\.(aac|ac3|aif|aiff|alac|amr|ape|au|caf|flac|m4a|m4b|mka|mp2|mp3|mp4|oga|ogg|opus|spx|tta|w64|wav|weba|webm|wma|wv)$/i;
+  /\.(aac|ac3|aifc?|aiff|alac|amr|ape|au|avi|caf|eac3|flac|flv|m4a|m4b|mka|mkv|mov|mp2|mp3|mp4|mpe?g|oga|ogg|opus|spx|tta|w64|wav|weba|webm|wma|wmv|wv)$/i;
 
 /** Whether a file of a folder is likely to be a song; the server looks at the bytes. */
 export function looksLikeSong(file) {

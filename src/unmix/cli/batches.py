@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 
@@ -14,7 +14,7 @@ from unmix.cli.output import say
 from unmix.cli.songs import find_songs
 
 #: The exit code of a command that was stopped: by Ctrl-C, SIGTERM or SIGHUP.
-STOPPED = 130
+STOPPED: Final = 130
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from unmix.cli.options import read_settings
 from unmix.cli.output import say
 from unmix.errors import UnmixError
+from unmix.runtime.configured import read_settings
 
 if TYPE_CHECKING:
     from unmix.client import Client

@@ -38,7 +38,8 @@ class Deliveries:
 
     def files(self) -> set[Path]:
         """Return every file that was delivered."""
-        return {self.output.resolve() / file for note in self._notes.values() for file in note["files"].values()}
+        output = self.output.resolve()
+        return {output / file for note in self._notes.values() for file in note["files"].values()}
 
     def of(self, song: Path, place: str, made: Mapping[str, Any]) -> dict[str, Path] | None:
         """Return the stems at `place` if they are still there and were made of these bytes in this way.

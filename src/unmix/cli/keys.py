@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unmix.access.keys import GRANTABLE, USUAL, Key
-from unmix.cli.options import names_in, read_settings
+from unmix.cli.options import names_in
 from unmix.cli.output import say
 from unmix.errors import InputError
 from unmix.names import MAIN_TENANT
+from unmix.runtime.configured import read_settings
 from unmix.runtime.terminal import printable
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What several commands take: their options and arguments, the settings, and the checks of both.
+"""What several commands take: their options and arguments.
 
 What commands print is `unmix.cli.output`'s.
 """
@@ -8,10 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import typer
-from pydantic import ValidationError
-
-from unmix.errors import InputError
-from unmix.settings import Settings, explain
 
 DEFAULT_URL: Final = "http://localhost:5000"
 
@@ -64,18 +60,6 @@ Model = Annotated[str | None, typer.Option(help="Model to separate with.", show_
 Device = Annotated[
     str | None, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.", show_default="UNMIX_DEVICE or cpu")
 ]
-
-
-def read_settings() -> Settings:
-    """Return the settings of this process.
-
-    Raises:
-        InputError: `bad_setting`; the message names each wrong setting.
-    """
-    try:
-        return Settings()
-    except ValidationError as error:
-        raise InputError(explain(error), code="bad_setting") from error
 
 
 @dataclass(frozen=True, slots=True)

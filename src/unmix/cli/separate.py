@@ -36,10 +36,10 @@ from unmix.cli.options import (
     Stems,
     Wish,
     names_in,
-    read_settings,
 )
 from unmix.cli.output import Run
 from unmix.errors import InputError, UnmixError
+from unmix.runtime.configured import read_settings
 
 if TYPE_CHECKING:
     from unmix.engine.separator import Separation, Separator

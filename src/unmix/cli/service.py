@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from unmix.cli.options import Device, Output, read_settings
+from unmix.cli.options import Device, Output
+from unmix.runtime.configured import read_settings
 from unmix.runtime.terminal import printable
 from unmix.settings import Settings
 

@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from unmix.errors import InputError
+from unmix.names import SONG_EXTENSIONS
 
-#: What a file in a folder has to end with to be taken for a song; a file that is named itself may be called anything.
-SUFFIXES: Final = frozenset(
-    {
-        *(".mp3", ".wav", ".flac", ".m4a", ".mp4", ".aac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".w64"),
-        *(".caf", ".wv", ".au", ".tta", ".ac3", ".eac3", ".mka", ".mkv", ".webm", ".wma"),
-    }
-)
+#: A file that is named itself may be called anything.
+_SUFFIXES: Final = frozenset(f".{extension}" for extension in SONG_EXTENSIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,7 @@ def _songs_below(folder: Path, output: Path) -> Iterator[Song]:
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in _SUFFIXES:
                 yield Song(here / name, here.relative_to(folder))
 
 
