@@ -252,7 +252,9 @@ class Settings(BaseSettings):
     )
     callback_host_per_minute: float = Field(300, gt=0, description="Most deliveries to one host in a minute.")
     callback_job_per_minute: float = Field(
-        16, gt=0, description="Most deliveries of one job's callbacks in a minute; 16 may come at once."
+        16,
+        gt=0,
+        description="Most deliveries of one job's callbacks in a minute, of each client's; 16 may come at once.",
     )
     webhook_secrets: SecretStr = Field(
         SecretStr(""), description="Secrets `whsec_…` that sign callbacks, separated by commas; each of them signs."

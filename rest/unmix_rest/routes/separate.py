@@ -35,7 +35,7 @@ from unmix_rest.routes.events import wait_for_end, wait_seconds
 from unmix_rest.routes.lookup import checked_upload, status_of
 from unmix_rest.routes.options import FIXED_OPTIONS, OPTIONS, read_options
 from unmix_rest.services import Services
-from unmix_rest.shares import share
+from unmix_rest.shares import asker_of, share
 from unmix_rest.views import view_of
 
 log = structlog.get_logger()
@@ -133,11 +133,12 @@ def _accept(
     """Check a song, store it, write down what is owed, and queue it; returns the job, and its end if it is over."""
     options, asks = read_options(fields, services), caller()
     song_hash = asks.ids.of_song(upload.sha256) if upload.url is None else asks.ids.drawn()
+    job_id = options.job_id(song_hash, services.settings.usual_options)
     asked = JobRequest(
-        job_id=options.job_id(song_hash, services.settings.usual_options),
+        job_id=job_id,
         options=options,
         submitted_at=utc_now(),
-        callbacks=(wish.callback,) if wish.callback else (),
+        callbacks=(replace(wish.callback, asker=asker_of(job_id)),) if wish.callback else (),
         name=wish.name,
         labels=wish.labels,
         batches=wish.batches,
