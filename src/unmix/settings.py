@@ -183,9 +183,11 @@ class Settings(BaseSettings):
         "",
         description="Origins whose pages may use the API, as `https://example.com`, separated by commas; `*`: all.",
     )
-    max_upload_mb: int = Field(256, ge=1, description="Largest accepted upload in MiB.")
+    max_upload_mb: int = Field(
+        640, ge=1, description="Largest accepted song in MiB; an hour of CD as WAV is as welcome as an hour of mp3."
+    )
     upload_room_mb: int = Field(
-        4096,
+        6144,
         ge=1,
         description="Most MiB on the disk of requests that are still coming in or not answered yet, the songs in them "
         "included; a quarter of it for one client.",

@@ -93,6 +93,8 @@ def test_a_song_that_is_too_large_is_refused(tmp_path: Path, redis_url: str) -> 
     rest = Rest(tmp_path, redis_url, max_upload_mb=1)
     answer = rest.client.post("/apiv1/jobs", data=bytes((1 << 20) + 1), content_type="audio/mpeg")
     assert (answer.status_code, answer.json["code"]) == (413, "payload_too_large")
+    assert "1 MiB" in answer.json["detail"]
+    assert "UNMIX_MAX_UPLOAD_MB" in answer.json["detail"]
 
 
 @pytest.mark.parametrize(

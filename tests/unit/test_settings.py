@@ -77,6 +77,17 @@ def test_the_default_model_is_always_allowed(monkeypatch: pytest.MonkeyPatch) ->
     assert Settings().allowed_models == ("demo", "htdemucs", "htdemucs_ft")
 
 
+def test_the_longest_song_fits_as_wav_in_whatever_form_it_comes() -> None:
+    """An hour of wav is the same song as an hour of mp3."""
+    settings = Settings()
+    song_bytes = settings.max_song_seconds * 44_100 * 2 * 2
+    assert song_bytes <= settings.max_upload_mb << 20
+    in_json_bytes = song_bytes * 4 / 3
+    assert 4 * (in_json_bytes + song_bytes) <= settings.upload_room_mb << 20, "one client gets a quarter of the room"
+    front_page = (PAGE.parents[1] / "README.md").read_text()
+    assert f"have {settings.max_upload_mb} MiB (`UNMIX_MAX_UPLOAD_MB`)" in front_page
+
+
 @pytest.mark.parametrize(
     "command", [["unmix_rest"], ["unmix_rest.gate", "gate"], ["unmix_worker"]], ids=lambda it: it[0]
 )

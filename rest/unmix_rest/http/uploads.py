@@ -80,7 +80,8 @@ def refuse_encoding(request: Request) -> None:
 
 def too_large(max_song_bytes: int) -> InputError:
     """Return what a song is refused with that is larger than songs may be."""
-    return InputError(f"the song is larger than {max_song_bytes >> 20} MiB", code="payload_too_large")
+    text = f"the song is larger than the {max_song_bytes >> 20} MiB that are taken here (UNMIX_MAX_UPLOAD_MB)"
+    return InputError(f"{text}; as flac it is about half as large as wav", code="payload_too_large")
 
 
 @contextmanager
