@@ -33,9 +33,9 @@ _LOOK_AGAIN_SECONDS: Final = 30
 
 _TEXTS: Final[Mapping[str, str]] = {
     REQUESTS: "you may ask {most:g} times a minute, and have done so",
-    UPLOADS: "you have {used:g} uploads open, of {most:g} that you may; make jobs of them, or wait for their end",
-    JOBS: "you have {used:g} jobs that are not over, of {most:g} that you may; wait until one of them is",
-    SONG_MINUTES: "you may have {most:g} minutes of song separated in a day, and {used:.1f} of them are used",
+    UPLOADS: "uploads that you have open: {used:g}, of {most:g} that you may; make jobs of them, or wait for their end",
+    JOBS: "jobs of yours that are not over: {used:g}, of {most:g} that you may have; wait until one of them is",
+    SONG_MINUTES: "minutes of song that you may have separated in a day: {most:g}, of which {used:.1f} are used",
 }
 
 

@@ -253,4 +253,4 @@ def test_jobs_models_and_status_tell_what_there_is(
     assert capsys.readouterr().out.splitlines()[0] == "demo  default  no worker has loaded it yet"
     assert unmix("status", "--url", url) == 0
     told = capsys.readouterr().out
-    assert "ready\n1 songs wait, 0 are being separated\nno worker has been ready yet" in told
+    assert "ready\nwaiting: 1 song; being separated: 0\nno worker has been ready yet" in told

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from unmix.errors import InputError
+from unmix.runtime.configured import read_settings
 from unmix.settings import OLD_NAMES, Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -94,11 +96,23 @@ def test_the_longest_song_fits_as_wav_in_whatever_form_it_comes() -> None:
 def test_every_process_says_in_one_line_which_settings_are_wrong_and_not_what_was_given(
     command: list[str], tmp_path: Path
 ) -> None:
-    wrong = {"UNMIX_PORT": "of-my-secret", "UNMIX_FETCH": "of-my-secret"}
+    wrong = dict.fromkeys(("UNMIX_PORT", "UNMIX_FETCH", "UNMIX_MODLE"), "of-my-secret")
     run = subprocess.run(
         [sys.executable, "-m", *command], env={**os.environ, **wrong}, cwd=tmp_path, capture_output=True, text=True
     )
     assert run.returncode != 0
     (line,) = run.stderr.splitlines()
+    assert "UNMIX_MODLE is no setting, UNMIX_MODEL is; " in line
     assert "UNMIX_FETCH has to be one of 'blmove' or 'blpop'; UNMIX_PORT has to be a whole number" in line
     assert "secret" not in line
+
+
+def test_only_what_looks_like_a_setting_has_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("unmix_port", "5001")
+    monkeypatch.setenv("UNMIXED", "1")
+    for name, value in (("SERVICE_HOST", "10.0.0.1"), ("PORT", "tcp://10.0.0.1:80"), ("PORT_80_TCP_PROTO", "tcp")):
+        monkeypatch.setenv(f"UNMIX_SONGS_{name}", value)  # as Kubernetes does beside a Service named unmix-songs
+    assert read_settings().port == 5001
+    monkeypatch.setenv("UNMIX_SONGS", "1")
+    with pytest.raises(InputError, match="UNMIX_SONGS is no setting"):
+        read_settings()

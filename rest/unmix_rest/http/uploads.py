@@ -199,9 +199,17 @@ def _read_form(request: Request, song: _SongFile) -> tuple[dict[str, Any], str |
 
 
 def read_spelled(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return `fields` with the object read that forms and URLs can only spell."""
+    """Return `fields` with the object read that forms and URLs can only spell.
+
+    Raises:
+        InputError: it is none (the codes of `parse_object`).
+    """
     if "callback" in fields:
-        fields["callback"] = parse_object(fields["callback"].encode())
+        try:
+            fields["callback"] = parse_object(fields["callback"].encode())
+        except InputError as error:
+            text = 'the field callback has to be JSON such as {"url": "https://example.com/done"}'
+            raise InputError(text, code=error.code) from error
     return fields
 
 
