@@ -219,6 +219,7 @@ def test_a_callback_that_may_not_be_called_is_an_error(rest: Rest) -> None:
         send_json(rest, callback={"url": "http://localhost:5000"}),
     ):
         assert (answer.status_code, answer.json["code"]) == (422, "callback_forbidden")
+        assert "its operator can allow it by UNMIX_CALLBACK_ALLOW" in answer.json["detail"]
 
 
 def test_a_callback_goes_with_the_url_too(rest: Rest) -> None:
