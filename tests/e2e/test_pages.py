@@ -78,6 +78,7 @@ class Shell:
             **os.environ,
             "HOME": str(folder),
             "REST": url,
+            "HASH": hash_song(SONG),
             "UNMIX_MODEL": "demo",
             "UNMIX_CACHE_DIR": str(Path.home() / ".cache" / "track-unmix"),
         }
@@ -86,7 +87,6 @@ class Shell:
         """Run a command as it stands, but for addresses and where our programs lie, and return what it prints."""
         here = {
             "localhost:5000": self._url.removeprefix("http://"),
-            "<hash>": hash_song(SONG),
             ".venv/bin/python sample-requests.py": f"python {shlex.quote(str(ROOT / 'sample-requests.py'))}",
             ".venv/bin/": "",
             "unmix submit ": f"unmix submit --url {self._url} ",
