@@ -197,7 +197,9 @@ def test_names_labels_and_batches_have_bounds(rest: Rest, fields: dict[str, Any]
 
 def test_fields_that_nobody_knows_are_told(rest: Rest) -> None:
     answer = send_json(rest, formt="wav", **{"x" * 100: 1})
-    assert answer.json["warnings"] == ["unknown field, ignored: formt", f"unknown field, ignored: {'x' * 64}"]
+    assert answer.json["warnings"] == [
+        *("unknown field, ignored: formt; there is format", f"unknown field, ignored: {'x' * 64}")
+    ]
     assert rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["warnings"] == []
     assert len(send_json(rest, **{f"x{number}": 1 for number in range(99)}).json["warnings"]) == 10
 
@@ -205,6 +207,10 @@ def test_fields_that_nobody_knows_are_told(rest: Rest) -> None:
 def test_older_clients_are_told_too(rest: Rest) -> None:
     warnings = rest.post_json(SONG, songhash="a", labels=["b"]).json["warnings"]
     assert warnings == ["unknown field, ignored: labels"]
+    warnings = rest.post_form(SONG, stem="vocals", bitrate="320").json["warnings"]
+    assert [warning.partition(": ")[2] for warning in warnings] == [
+        *("bitrate; there is bitrate_kbps", "stem; there is stems")
+    ]
 
 
 @pytest.mark.parametrize("query", ["format=wav&format=mp3", "format=wav"])

@@ -9,6 +9,7 @@ somewhere else is fetched and checked by the worker, as nobody can wait for that
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -222,9 +223,13 @@ def _with_query(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unknown_fields(fields: Mapping[str, Any], known: Sequence[str]) -> tuple[str, ...]:
-    """Return a warning for each field that is ignored: it may be misspelt."""
-    unknown = sorted(fields.keys() - {*OPTIONS, *FIXED_OPTIONS, *known})
-    return tuple(f"unknown field, ignored: {name[:_NAMED_CHARACTERS]}" for name in unknown[:_NAMED_FIELDS])
+    """Return a warning for each field that is ignored, with the one that may be meant."""
+    unknown = sorted(fields.keys() - {*OPTIONS, *FIXED_OPTIONS, *known})[:_NAMED_FIELDS]
+    warnings = []
+    for name in (each[:_NAMED_CHARACTERS] for each in unknown):
+        meant = get_close_matches(name, (*OPTIONS, *known), n=1)
+        warnings.append(f"unknown field, ignored: {name}" + (f"; there is {meant[0]}" if meant else ""))
+    return tuple(warnings)
 
 
 def _old_wish(upload: Upload, allow: str) -> _Wish:
