@@ -171,6 +171,7 @@ def test_ten_gigabytes_are_refused_by_the_headers(shared: RestProcess, more: str
         status, problem = answer_on(peer)
     assert (status, problem["code"]) == (413, "payload_too_large")
     assert {"title", "detail", "error", "reason", "request_id"} <= set(problem)
+    assert "UNMIX_MAX_UPLOAD_MB" in problem["detail"]
 
 
 def test_a_page_of_another_origin_sees_that_its_song_is_too_large(start: Callable[..., RestProcess]) -> None:

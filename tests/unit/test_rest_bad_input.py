@@ -139,7 +139,9 @@ def test_a_song_too_short(rest: Rest) -> None:
 
 
 def test_a_song_too_long_by_what_it_decodes_to(rest: Rest) -> None:
-    assert_problem(rest.post_form(too_long()), 422, "too_long")
+    answer = rest.post_form(too_long())
+    assert_problem(answer, 422, "too_long")
+    assert "30 s that are taken here (UNMIX_MAX_SONG_SECONDS)" in answer.json["detail"]
 
 
 def test_a_header_that_promises_less_than_there_is_does_not_help(rest: Rest) -> None:

@@ -51,7 +51,7 @@ _EARLY_PATH: Final = "/malformed"
 _DETAILS: Final[Mapping[str, str]] = {
     "bad_request": "the request is not well-formed HTTP",
     "method_not_allowed": "this method is known nowhere here",
-    "payload_too_large": "the body is larger than this service accepts",
+    "payload_too_large": "the body is larger than this service accepts; of songs UNMIX_MAX_UPLOAD_MB says how large",
     "headers_too_large": "the headers are larger than this service accepts",
     "too_many_requests": "you ask for more at once than one client may; try again",
     "no_room": "there is no room for what you send at the moment; try again",
