@@ -29,6 +29,19 @@ def test_a_waiting_job_tells_its_place(rest: Rest) -> None:
     assert job["ran"] is None
 
 
+def test_a_finished_job_is_told_without_a_look_at_others(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest.post_form(SONG)
+    rest.finish(JOB_ID, {"vocals": b"voice"})
+
+    def no_walk(*_: object, **__: object) -> None:
+        raise AssertionError("everything that was ever separated is gone through")
+
+    for walk in ("os.scandir", "os.listdir", "os.walk"):
+        monkeypatch.setattr(walk, no_walk)
+    for path in (f"jobs/{JOB_ID}", "jobs?limit=1", "queue", f"track/{JOB_ID}/vocals"):
+        assert rest.client.get(f"/apiv1/{path}").status_code == 200
+
+
 def test_a_running_job_tells_its_progress(rest: Rest) -> None:
     rest.post_form(SONG)
     claim = rest.queue.claim(str(rest.queue.take(block_seconds=1)), JOB_ID, "worker-1")
