@@ -98,10 +98,11 @@ bench-quality: $(VENV)/.bench-installed ## Measure what speed costs in quality; 
 bench-music: $(VENV)/.bench-installed ## Measure how often key and tempo are right; needs fluidsynth: 10 minutes
 	$(BIN)/python -m benchmarks.music
 
-bench-service: $(VENV)/.bench-installed ## Measure what clients of the service wait for, and what grows, what more workers bring: 30 minutes
+bench-service: $(VENV)/.bench-installed ## Measure what clients of the service wait for, and what grows, what more workers bring, what metrics cost: 30 minutes
 	$(BIN)/python -m benchmarks.service
 	$(BIN)/python -m benchmarks.history
 	$(BIN)/python -m benchmarks.workers
+	$(BIN)/python -m benchmarks.metrics
 
 bench-parts: $(VENV)/.bench-installed ## Measure what parts of songs bring and cost: 25 minutes and more
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.parts

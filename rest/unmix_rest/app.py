@@ -4,7 +4,9 @@
 answer. The flow of a song begins in `unmix_rest.routes.separate`.
 """
 
-from flask import Flask, Response, request
+import time
+
+from flask import Flask, Response, g, request
 
 from unmix.audio.probe import Probe
 from unmix.audio.turns import Turns
@@ -50,14 +52,15 @@ def create_app(
         memory_mb=settings.probe_memory_mb,
         sandbox=settings.decoder_sandbox,
     )
+    live = live or Live(queue)
     services = Services(
         settings,
         queue,
         store,
         Ledger(store, guard=queue.guard),
         probe,
-        Metrics(),
-        live or Live(queue),
+        Metrics(live.promises.kept),
+        live,
         Description(table.ROUTES, ops.VERSION, needs_key=settings.auth == "keys"),
         access.Access(settings, store),
         Temporary(room or UploadRoom(most_bytes=settings.upload_room_mb << 20, min_free_gb=settings.min_free_gb)),
@@ -69,6 +72,11 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = body_limit_bytes(settings.max_upload_mb << 20)
+
+    @app.before_request
+    def begin() -> None:
+        g.began = time.monotonic()
+
     table.register(app, services)
     access.register(app, services.access, table.ROUTES)
     rate_limit.register(app, services.quotas, table.ROUTES)
@@ -82,7 +90,8 @@ def create_app(
         response.headers.setdefault("Content-Security-Policy", "default-src 'self'")
         response.headers["X-Content-Type-Options"] = "nosniff"
         route = request.url_rule.rule if request.url_rule else "none"
-        services.metrics.answered(route=route, status=response.status_code)
+        seconds = time.monotonic() - g.began
+        services.metrics.answered(route=route, status=response.status_code, seconds=seconds)
         return response
 
     return app

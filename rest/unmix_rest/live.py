@@ -6,6 +6,7 @@ a watcher is busy is put together: of each job that has changed it gets the newe
 """
 
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -18,6 +19,7 @@ from unmix.job import JobStatus
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.pulses import JobPulse
 from unmix_rest.eta import expected_seconds
+from unmix_rest.promises import Promises
 
 log = structlog.get_logger()
 
@@ -102,6 +104,7 @@ class Live:
         self._lock = threading.Lock()
         self._is_reading = False
         self._stop = threading.Event()
+        self.promises = Promises()
 
     def watch(self, job_ids: Iterable[str] = (), *, batch: str | None = None, tenant: str | None = None) -> Watch:
         """Return a watch of these jobs, or of those of a batch, whichever it has of this tenant, or of all."""
@@ -149,6 +152,7 @@ class Live:
                 pulses = {job_id: _as_before(pulse, more[job_id]) for job_id, pulse in pulses.items()}
                 for watch in watches:
                     watch.tell(pulses)
+                self.promises.note(pulses, now=time.monotonic())
             except QueueError as error:
                 log.warning("nobody can be told", error=error.message)
             except Exception:  # a bug must not leave all watchers in the dark for ever

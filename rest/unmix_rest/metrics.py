@@ -1,31 +1,45 @@
-"""The metrics of one REST process, in a registry of its own.
+"""What one REST process counts. Of the queue it tells only whether it can be reached: how long it is tells the janitor.
 
-Names and labels are described in `rest/README.md`. Labels are route templates, statuses and codes, never anything
-that a client chose. The queue is counted when it is asked for, by `unmix_rest.routes.ops`.
+Names and labels are described in docs/metrics.md.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import Counter, Gauge, Histogram, generate_latest
 
-from unmix.queue.records import QueueCounts
+from unmix.errors import QueueError
+from unmix.runtime.metrics import EndedJobs, ProcessMetrics
+
+#: Upper ends of the buckets of answers, in seconds: few, as there is a row of them for each route.
+_ANSWER_BUCKETS: Final = (0.01, 0.05, 0.25, 1, 5, 30, 300)
 
 
-class Metrics:
-    """Counters of what REST did, and the queue as it is when it is asked for."""
+class Metrics(ProcessMetrics):
+    """Counters of what REST did."""
 
-    def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = CollectorRegistry()
-        self._requests = Counter("unmix_requests", "Answered requests.", ["route", "status"], registry=self._registry)
-        self._accepted = Counter("unmix_songs_accepted", "Songs accepted for separation.", registry=self._registry)
-        self._rejected = Counter("unmix_songs_rejected", "Songs turned away.", ["code"], registry=self._registry)
+    def __init__(self, kept_promises: Histogram) -> None:
+        """Tell besides how well expected ends were kept, which others count."""
+        super().__init__("rest")
+        registry = self.registry
+        registry.register(kept_promises)
+        self._requests = Counter("unmix_requests", "Answered requests.", ["route", "status"], registry=registry)
+        help_text = "Time from the moment that a thread takes a request to the beginning of its answer."
+        self._answers = Histogram(
+            "unmix_request_duration_seconds", help_text, ["route"], registry=registry, buckets=_ANSWER_BUCKETS
+        )
+        self._accepted = Counter("unmix_songs_accepted", "Songs accepted for separation.", registry=registry)
+        self._rejected = Counter("unmix_songs_rejected", "Songs turned away.", ["code"], registry=registry)
+        self._jobs = EndedJobs(registry, "cancelled")
+        self.checking = self.durations("unmix_check_duration_seconds", "Time to check a song, its turn waited for.")
+        self._queue_up = Gauge(
+            "unmix_queue_up", "Whether Redis answered this process at this scrape.", registry=registry
+        )
 
-    def answered(self, *, route: str, status: int) -> None:
+    def answered(self, *, route: str, status: int, seconds: float) -> None:
         """Count one answer."""
         self._requests.labels(route, str(status)).inc()
+        self._answers.labels(route).observe(seconds)
 
     def accepted(self) -> None:
         """Count a song that will be separated."""
@@ -35,26 +49,17 @@ class Metrics:
         """Count a song that was turned away."""
         self._rejected.labels(code).inc()
 
-    def render(self, counts: QueueCounts | None) -> bytes:
-        """Return everything in Prometheus' text format; `counts` is None while Redis is away."""
-        return generate_latest(self._registry) + generate_latest(_QueueGauges(counts))
+    def cancelled(self) -> None:
+        """Count a job that was cancelled."""
+        self._jobs.note("cancelled", "cancelled")
 
-
-class _QueueGauges(Collector):
-    """The queue at the moment of one scrape. While Redis is away nothing is told of it: a 0 would be a lie."""
-
-    def __init__(self, counts: QueueCounts | None) -> None:
-        self._counts = counts
-
-    def collect(self) -> Iterator[Metric]:
-        counts = self._counts
-        yield GaugeMetricFamily("unmix_queue_up", "Whether Redis answered this scrape.", counts is not None)
-        if counts is None:
-            return
-        jobs = GaugeMetricFamily("unmix_queue_jobs", "Jobs by where they are.", labels=["place"])
-        for place in ("waiting", "running", "delayed"):  # a job is in one of them, so that they can be summed
-            jobs.add_metric([place], getattr(counts, place))
-        yield jobs
-        yield GaugeMetricFamily("unmix_queue_open_jobs", "Jobs that are not over.", counts.open)
-        yield GaugeMetricFamily("unmix_queue_deliveries", "Callbacks to be delivered.", counts.outbox)
-        yield GaugeMetricFamily("unmix_damaged_documents", "Documents that could not be read.", counts.damaged)
+    def render(self, ping: Callable[[], None]) -> bytes:
+        """Return everything in Prometheus' text format; `ping` asks Redis for a sign of life."""
+        try:
+            ping()
+        except QueueError as error:
+            self.failed(error.code)
+            self._queue_up.set(0)
+        else:
+            self._queue_up.set(1)
+        return generate_latest(self.registry)

@@ -149,6 +149,15 @@ class Settings(BaseSettings):
     worker_heartbeat: Path | None = Field(None, description="File that a live worker touches, for liveness probes.")
     janitor_heartbeat: Path | None = Field(None, description="File that a live janitor touches, for liveness probes.")
 
+    metrics_host: str = Field("127.0.0.1", description="Address of `UNMIX_METRICS_PORT`.")
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port of worker and janitor for Prometheus; in local mode the janitor's, and those above are the "
+        "workers'; empty: none.",
+    )
+
     host: str = Field("127.0.0.1", description="Address that REST listens on.")
     port: int = Field(5000, ge=0, le=65535, description="Port that REST listens on.")
     trusted_proxy: str = Field(
@@ -298,7 +307,7 @@ class Settings(BaseSettings):
         """Let the old names speak only where neither the caller nor `UNMIX_*` does."""
         return init_settings, env_settings, _OldNames(settings_cls)
 
-    @field_validator("admin_port", mode="before")
+    @field_validator("admin_port", "metrics_port", mode="before")
     @classmethod
     def _none_if_empty(cls, value: Any) -> Any:
         return None if value == "" else value

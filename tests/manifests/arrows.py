@@ -40,6 +40,7 @@ class Peer:
 OUTSIDE = (
     Peer("anyone", "default"),
     Peer("keda", "keda", {"app": "keda-operator"}),
+    Peer("prometheus", "monitoring", {"app.kubernetes.io/name": "prometheus"}),
     Peer("dns", "kube-system", {"k8s-app": "kube-dns"}),
     Peer("node-dns", address="169.254.20.10"),
     Peer("internet", address="93.184.216.34"),
@@ -50,7 +51,7 @@ OUTSIDE = (
 
 
 #: Ports to try: those in use, those of web servers and DNS, and one that stands for all others.
-PORTS = (53, 80, 443, 5000, 6379, 9000, 9999)
+PORTS = (53, 80, 443, 5000, 5002, 6379, 9000, 9999)
 
 
 def arrows(manifests: Manifests) -> set[tuple[str, str, int]]:

@@ -11,7 +11,7 @@ from functools import cache
 import jsonschema
 import kubernetes_validate
 
-from manifests import form, keda, references, running
+from manifests import form, keda, monitoring, references, running
 from manifests.rendering import Object
 from manifests.workloads import Manifests
 
@@ -30,6 +30,7 @@ CHECKS: tuple[Callable[[Manifests], Iterator[str]], ...] = (
     running.pods_are_restricted,
     running.pods_are_watched_and_end_in_peace,
     running.strangers_are_let_in_on_purpose,
+    monitoring.monitors_find_pods,
 )
 
 
@@ -50,6 +51,8 @@ def _schema(text: str, version: str) -> list[str]:
     try:
         if entry["kind"] in keda.KINDS:
             jsonschema.validate(entry, keda.schema(entry["kind"]))
+        elif entry["kind"] in monitoring.KINDS:
+            jsonschema.validate(entry, monitoring.schema(entry["kind"]))
         else:
             kubernetes_validate.validate(entry, version, strict=True)
     except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:

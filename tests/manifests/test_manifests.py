@@ -23,11 +23,14 @@ COMBINATIONS = [
     ("local", "network-policies"),
     ("local", "network-policies", "keda", "minio"),
     ("local", "minio"),
+    ("local", "monitoring"),
+    ("local", "network-policies", "monitoring"),
     ("local", "external-object-store"),
     ("local", "network-policies", "external-object-store"),
     ("gke",),
     ("gke", "keda"),
     ("gke", "keda", "external-object-store"),
+    ("gke", "keda", "monitoring"),
     ("gke-gpu",),
     ("gke-gpu", "keda"),
     ("gke-gpu", "external-object-store", "keda"),
@@ -50,6 +53,7 @@ STORE_USERS = ("rest", "worker", "janitor", "buckets")
 ARROWS = {
     *((name, "redis", 6379) for name in (*REDIS_USERS, "keda")),
     *((peer.name, "rest", 5000) for peer in OUTSIDE),
+    *(("prometheus", name, 5002) for name in ("rest", "worker", "janitor")),
     *((name, dns, 53) for name in ("redis", "logs", *STORE_USERS) for dns in ("dns", "node-dns", "metadata-server")),
     *(("janitor", address, port) for address in ("internet", "internet-v6") for port in PORTS),
 }

@@ -59,7 +59,7 @@ def without(name: str) -> Callable[[list[Object]], None]:
     return change
 
 
-#: What is done to `overlays/gke` with KEDA, and words of the complaint.
+#: What is done to `overlays/gke` with KEDA and what Prometheus needs, and words of the complaint.
 MISTAKES: dict[str, tuple[Callable[[list[Object]], None], str]] = {
     "a misspelt field": (put(REST, "teminationGracePeriodSeconds", 30), "not valid"),
     "a field in the wrong place": (put(REST_CONTAINER, "replicas", 2), "not valid"),
@@ -79,6 +79,14 @@ MISTAKES: dict[str, tuple[Callable[[list[Object]], None], str]] = {
     "a trigger of KEDA that names no list": (
         put(("ScaledObject worker", "spec.triggers.0.metadata"), "listName", GONE),
         "has no listName",
+    ),
+    "a misspelt field of an alert": (
+        put(("PrometheusRule track-unmix", "spec.groups.0.rules.0"), "fro", "1m"),
+        "not valid",
+    ),
+    "a port that Prometheus does not find": (
+        put(("PodMonitor track-unmix", "spec.podMetricsEndpoints.0"), "port", "metric"),
+        "asks the port metric",
     ),
     "a number where KEDA wants text": (
         put(("ScaledObject worker", "spec.triggers.0.metadata"), "listLength", 1),
@@ -193,7 +201,7 @@ MISTAKES: dict[str, tuple[Callable[[list[Object]], None], str]] = {
 
 
 def broken(change: Callable[[list[Object]], None]) -> list[Object]:
-    objects = copy.deepcopy(combination("gke", "keda"))
+    objects = copy.deepcopy(combination("gke", "keda", "monitoring"))
     change(objects)
     return objects
 
@@ -232,7 +240,7 @@ def test_the_checks_cannot_find(name: str) -> None:
     ids=["no DNS", "no denial", "wrong port", "private addresses", "too open", "wrong namespace"],
 )
 def test_the_arrows_show(change: Callable[[list[Object]], None]) -> None:
-    assert arrows(Manifests(broken(change))) != arrows(Manifests(combination("gke", "keda")))
+    assert arrows(Manifests(broken(change))) != arrows(Manifests(combination("gke", "keda", "monitoring")))
 
 
 @pytest.mark.parametrize(

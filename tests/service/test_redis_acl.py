@@ -211,6 +211,7 @@ def work_of_the_janitor(logins: Logins) -> None:
     failed = FailedTry("then", "no", 500)
     assert janitor.outbox.put_off(JOB_ID, 0, retry_seconds=1, failed=failed) == janitor.outbox.tries(JOB_ID, 0) == 1
     janitor.outbox.end(JOB_ID, 0)
+    assert janitor.views.counts().damaged == 1
     janitor.forget(JOB_ID)
     janitor.log_list.push("node.janitor.info:done", max_lines=10)
     janitor.log_list.trim(max_lines=10, max_bytes=1)

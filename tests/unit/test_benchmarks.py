@@ -19,7 +19,7 @@ from typing import Any
 import av
 import pytest
 
-from benchmarks import exposed_table, page_table, past, report, rest_streams, rest_table, tables, tenants
+from benchmarks import exposed_table, metrics, page_table, past, report, rest_streams, rest_table, tables, tenants
 from benchmarks.costly_flac import costly_flac
 from benchmarks.load import at_rate, in_turn
 from benchmarks.machine import conditions
@@ -416,3 +416,11 @@ def test_times_that_are_apart_tell_more_than_noise_and_others_do_not() -> None:
 
 def test_a_quick_run_asks_as_a_tenant_and_as_the_main_one(tmp_path: Path) -> None:
     assert tenants.measure(tmp_path, times=2).keys() == {"band", "main"}
+
+
+def test_what_metrics_cost_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(metrics, "SCRAPES", 2)
+    monkeypatch.setattr(metrics, "SONGS", 2)
+    metrics.main()
+    told = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert told[:3] == ["series of a worker", "a scrape", "what is counted of a song"]

@@ -75,6 +75,19 @@ def test_every_worker_is_told_its_threads_and_the_device(sixteen: None, tmp_path
     assert told == [("4", "mps")] * 4
 
 
+def test_metrics_are_told_on_ports_one_after_the_other_if_one_is_named(tmp_path: Path) -> None:
+    plan = LocalPlan(data_dir=tmp_path, port=1, workers=2, model="demo")
+    ports = {
+        process.name: process.environment.get("UNMIX_METRICS_PORT")
+        for stage in local._stages(Settings(metrics_port=9200), plan, None)
+        for process in stage
+        if process.name != "rest"  # it has one anyway
+    }
+    assert ports == {"janitor": "9200", "worker-1": "9201", "worker-2": "9202"}
+    silent = [each.environment for stage in local._stages(Settings(), plan, None) for each in stage]
+    assert not any("UNMIX_METRICS_PORT" in environment for environment in silent)
+
+
 @pytest.mark.parametrize("command", [("local", "--port", "0"), ("demo",)])
 def test_no_service_starts_on_a_device_that_is_not_there(
     command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]

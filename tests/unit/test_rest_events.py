@@ -213,6 +213,20 @@ def test_how_long_it_takes_is_told_once_that_is_known(rest: Rest) -> None:
     assert event.data["eta_seconds"] == pytest.approx(0.5 * duration, abs=0.1)
 
 
+def test_whether_it_was_done_when_that_was_told_is_counted(rest: Rest) -> None:
+    def counted() -> bool:
+        return "unmix_eta_ratio_count 1.0" in rest.client.get("/metrics").text
+
+    rest.queue.speeds.note("demo", song_seconds=10, work_seconds=5)
+    post(rest)
+    told = stream(rest, f"/apiv1/jobs/{JOB_ID}/events")
+    assert next(told).kind == "queued"
+    assert not counted()
+    rest.finish(JOB_ID, STEMS)
+    assert "done" in (event.kind for event in told)
+    eventually(counted, "it is counted")
+
+
 def test_a_client_that_reads_slowly_is_told_the_newest_of_each_state(rest: Rest) -> None:
     post(rest, batch="b")
     other = post(rest, batch="b", format="wav")

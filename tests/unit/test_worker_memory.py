@@ -148,6 +148,7 @@ def test_a_child_that_takes_too_much_over_a_song_is_ended_and_the_next_one_serve
     with pytest.raises(CrashedError, match="more than 200 MiB") as caught:
         process.separate(TASK, lease, Shutdown(60))
     assert (caught.value.code, caught.value.retryable) == ("memory_exceeded", True)
+    assert process.crashes == {"memory_exceeded": 1}
     assert not is_alive(first)
     process.ensure_ready(Shutdown(60))
     assert is_alive(int((tmp_path / "pid").read_text()))

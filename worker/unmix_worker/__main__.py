@@ -14,6 +14,7 @@ from unmix.runtime.connect import connect_queue, connect_store, wait_for_service
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.last_words import last_words
 from unmix.runtime.logs import configure_logs
+from unmix.runtime.metrics import serve_metrics
 from unmix.runtime.shutdown import Shutdown
 from unmix_worker.scratch import Scratch
 from unmix_worker.separation import SeparationProcess
@@ -44,7 +45,9 @@ def main() -> int:
         with Scratch(settings.scratch_dir) as scratch:
             shutdown = Shutdown(settings.shutdown_seconds)
             shutdown.listen()  # only now: before there is work, a signal may end the process at once
-            Worker(settings, queue, store, process, scratch, worker_id=worker_id).run(shutdown)
+            worker = Worker(settings, queue, store, process, scratch, worker_id=worker_id)
+            serve_metrics(worker.metrics.registry, settings)
+            worker.run(shutdown)
     except UnmixError as error:
         log.error("worker stops", code=error.code, error=error.message)
         return last_words(error)

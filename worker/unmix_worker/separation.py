@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -86,6 +87,8 @@ class SeparationProcess:
         self._child: subprocess.Popen[str] | None = None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._card: ModelCard | None = None
+        self.ready: Ready | None = None  # what the child that runs has said of its model
+        self.crashes: Counter[str] = Counter()  # of children over songs, by code
         self._models: set[str] = set()  # that the child was asked for
         self.parts_kind = ""  # of the parts that the child makes with its default model
         self._known: tuple[str, ...] = ()  # fields of a task that the child does not ignore
@@ -109,6 +112,7 @@ class SeparationProcess:
             ready = self._wait_until_ready(shutdown)
             self._refuse_too_little_memory(ready)
             self._card = ready.card
+            self.ready = ready
             self.parts_kind = ready.parts_kind
             self._known = ready.knows
             log.info(
@@ -119,6 +123,12 @@ class SeparationProcess:
                 precision=ready.precision,
             )
         return self._card
+
+    @property
+    def child_pid(self) -> int | None:
+        """The number of the child's process, None if there is none."""
+        child = self._child  # once: whoever asks may be another thread
+        return None if child is None else child.pid
 
     def separate(
         self, task: SeparationTask | PartsTask, lease: Lease, shutdown: Shutdown, parts: PartsExchange | None = None
@@ -163,8 +173,7 @@ class SeparationProcess:
                 elif pace.stalled(self._settings.stall_seconds):
                     raise CrashedError("no segment was finished for too long", code="stalled")
         except EngineError as error:
-            if isinstance(error, CrashedError | DeviceError):
-                self.close()
+            self._note_end(error)
             if parts is not None:
                 parts.failed(error)
             raise
@@ -202,8 +211,7 @@ class SeparationProcess:
                 if pace.stalled(max(self._settings.stall_seconds, self._settings.load_seconds)):
                     raise CrashedError("no part was finished for too long", code="stalled")
         except EngineError as error:
-            if isinstance(error, CrashedError | DeviceError):
-                self.close()
+            self._note_end(error)
             raise
         except BaseException:
             self.close()
@@ -251,6 +259,13 @@ class SeparationProcess:
                 self._child.stdin.close()
             self._child = None
             self._card = None
+            self.ready = None
+
+    def _note_end(self, error: EngineError) -> None:
+        """Count and clear away a child that has ended, or is of no use any more."""
+        if isinstance(error, CrashedError | DeviceError):
+            self.crashes[error.code] += 1
+            self.close()
 
     def _note_memory(self) -> None:
         """Write on the card what a song has taken at most, as far as the child was asked for no other model."""

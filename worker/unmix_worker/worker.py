@@ -42,6 +42,7 @@ from unmix_worker.elements import PushedJob, parse_element
 from unmix_worker.helper import Helper
 from unmix_worker.lease import Lease, Released
 from unmix_worker.messages import SeparationTask
+from unmix_worker.metrics import OK, RELEASED, WorkerMetrics
 from unmix_worker.parts import PartsLead
 from unmix_worker.patience import Patience
 from unmix_worker.scratch import Scratch
@@ -81,6 +82,7 @@ class Worker:
         self._process = process
         self._scratch = scratch
         self._worker_id = worker_id
+        self.metrics = WorkerMetrics(process, device=settings.device)
         self._heartbeat = Heartbeat(settings.worker_heartbeat)
         self._helper = Helper(settings, queue, store, process, scratch, worker_id=worker_id)
         # Whoever has nothing to do looks every second whether help is wanted.
@@ -110,6 +112,7 @@ class Worker:
                     shutdown.wait(FULL_PAUSE_SECONDS)
             except QueueError as error:
                 log.warning("queue away", error=error.message)
+                self.metrics.failed(error.code)
                 shutdown.wait(QUEUE_PAUSE_SECONDS)
             except Released:
                 return  # asked to stop while the model was loading
@@ -125,28 +128,34 @@ class Worker:
         claim = self._queue.claim(element, push.job_id, self._worker_id, fetch=self._settings.fetch)
         if claim is None:
             return
-        with Lease(self._queue, claim, self._settings.renew_seconds) as lease:
+        with self.metrics.attempt(claim), Lease(self._queue, claim, self._settings.renew_seconds) as lease:
             log.info("job started", job_id=claim.job_id, attempt=claim.attempt)
             patience = Patience(self._settings.store_patience_seconds, lease, shutdown, self._heartbeat)
             ledger = Ledger(WaitingStore(self._store, patience), guard=self._queue.guard)
             request: JobRequest | None = None
             try:
                 request = self._request(push, claim, ledger)
+                self.metrics.begun(request, claim)
                 if push.is_of_unknown_model and ledger.outcome(request) is None:
                     known = ", ".join(self._settings.allowed_models)
                     raise EngineError(f"the models of this service are: {known}", code="unknown_model")
                 self._run_job(request, claim, ledger, lease, shutdown)
             except Released:
+                self.metrics.attempt_over(RELEASED)
                 self._queue.release(claim)
                 log.info("job released", job_id=claim.job_id)
             except (LeaseLostError, SupersededError) as error:
+                self.metrics.attempt_over(error.code)
                 log.warning("job lost", job_id=claim.job_id, reason=error.message)
             except (EngineError, StoreError, QueueError) as error:
+                self.metrics.attempt_over(error.code)
                 if error.code == "store_full":
                     self._give_back(claim, error)
                 else:
                     self._fail(request, claim, error)
                     self._count_device_failure(error)
+            else:
+                self.metrics.attempt_over(OK)
 
     def _give_back(self, claim: Claim, error: UnmixError) -> None:
         """Let a job wait until somebody has made room: nothing is wrong with it, and no try is used up."""
@@ -205,9 +214,9 @@ class Worker:
                 raise EngineError("the document that says what to do is damaged", code="bad_document")
             with self._scratch.song() as scratch:
                 self._refuse_if_full(request, scratch)
-                song_path = song_of(
-                    request, ledger, scratch, self._settings, go_on=partial(self._go_on, lease, shutdown)
-                )
+                go_on = partial(self._go_on, lease, shutdown)
+                with self.metrics.fetching.time():
+                    song_path = song_of(request, ledger, scratch, self._settings, go_on=go_on)
                 task = SeparationTask.of(
                     request.options,
                     song_path,
@@ -222,7 +231,8 @@ class Worker:
                     if lead:
                         lead.give_back()
                 self._device_failures = 0
-                stems, peaks = _upload(request, claim, ledger, separated)
+                with self.metrics.uploading.time():
+                    stems, peaks = _upload(request, claim, ledger, separated)
             lease.check()
             # REST has checked the song before, and said the same of it.
             warnings = tuple(dict.fromkeys((*request.warnings, *separated.warnings)))
@@ -269,7 +279,8 @@ class Worker:
         )
 
     def _note_speed(self, request: JobRequest, ran: Ran, seconds: float) -> None:
-        """Let those who wait know how long a song takes, if this one took one worker all of its time."""
+        """Count it, and let those who wait know how long a song takes, if this one took one worker all of its time."""
+        self.metrics.separated(ran, self._worker_id)
         song_seconds = replace(request, duration_seconds=ran.duration_seconds).computed_seconds
         if song_seconds and (ran.parts is None or (not ran.parts.found and len(ran.parts.made) == 1)):
             with suppress(QueueError):
@@ -286,6 +297,7 @@ class Worker:
 
     def _finish(self, request: JobRequest, claim: Claim, outcome: Outcome) -> None:
         self._queue.finish(claim, outcome.status, error_code=outcome.error_code, callbacks=len(request.callbacks))
+        self.metrics.job_over(outcome)
         log.info("job over", job_id=claim.job_id, status=outcome.status.value, code=outcome.error_code)
 
     def _ended(self, request: JobRequest, claim: Claim, status: JobStatus) -> Outcome:

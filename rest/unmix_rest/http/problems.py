@@ -264,6 +264,7 @@ def _rejected(metrics: Metrics, by_endpoint: Mapping[str, Route], code: str, det
     is_new = request.mimetype == "multipart/form-data" or (route is not None and route.is_new)
     (status,) = statuses(code, is_new=is_new, is_old=not is_new)
     request_id = new_request_id()
+    metrics.failed(code)
     if status >= 500:
         detail = _DETAILS.get(code, _DETAIL_OF_OURS)
         unforeseen = error if code == "internal_error" else None

@@ -156,6 +156,7 @@ def _cancel(job_id: str, services: Services) -> Changed:
     )
     with suppress(QueueError):  # it is cancelled; the janitor lists it
         services.queue.job_list.note(known, outcome)  # it may have been a push that nobody had listed
+    services.metrics.cancelled()
     log.info("job cancelled", job_id=job_id)
     return Changed(job_id, outcome.status, "Job cancelled")
 

@@ -184,7 +184,8 @@ def _fetchable(url: str, services: Services) -> str:
 
 def _probed(upload: Upload, services: Services) -> ProbedSong:
     """Return what the check of the song finds out."""
-    return services.probe.check(upload.path, client=client(), go_on=refuse_if_gone)
+    with services.metrics.checking.time():
+        return services.probe.check(upload.path, client=client(), go_on=refuse_if_gone)
 
 
 def _with_song(asked: JobRequest, probed: ProbedSong) -> JobRequest:

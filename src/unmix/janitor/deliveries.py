@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 import structlog
+from prometheus_client import Counter
 
 from unmix.callbacks.delivery import deliver
 from unmix.callbacks.signing import Signer
@@ -34,6 +35,8 @@ log = structlog.get_logger()
 DELIVERY_THREADS: Final = 16
 #: After a look at the outbox there is none for so many times as long as it took: where very much is due, it takes long.
 LOOK_PAUSE: Final = 9
+#: How a try ends that is repeated later; the other words are those of `DeliveryState`.
+FAILED: Final = "failed"
 
 
 class Deliveries:
@@ -53,6 +56,10 @@ class Deliveries:
         self._lanes = Lanes(at_once=settings.callback_host_at_once)
         self._under_way: dict[tuple[str, int], float] = {}  # and since when
         self._next_look = -math.inf
+        self.tries = Counter("unmix_callbacks", "Tries of callbacks by how they ended.", ["outcome"], registry=None)
+        for outcome in (FAILED, *DeliveryState):
+            if outcome != DeliveryState.PENDING:
+                self.tries.labels(outcome)
 
     def start_due(self) -> None:
         """Start the deliveries that are due and may begin; each that ends starts the next."""
@@ -176,6 +183,7 @@ class Deliveries:
             self._end(request, index, Delivery(False, now, tries, error.message, error.http_status, state))
             log.warning("callback given up", job_id=job_id, callback=index, tries=tries, error=error.message)
         else:
+            self.tries.labels(FAILED).inc()
             log.warning("callback failed", job_id=job_id, callback=index, tries=tries, error=error.message)
 
     def _make_way(self, job_id: str, index: int) -> None:
@@ -187,6 +195,7 @@ class Deliveries:
         """Note how a delivery ended, in the store first: what is not noted there is delivered again."""
         self._ledger.note_delivery(request.job_id, request.generation, index, delivery)
         self._queue.outbox.end(request.job_id, index)
+        self.tries.labels(delivery.state).inc()
 
     def __enter__(self) -> "Deliveries":
         return self

@@ -14,14 +14,17 @@ import structlog
 from unmix.errors import QueueError
 from unmix.janitor.audit import Audit, Audited, DueAudits
 from unmix.janitor.deliveries import Deliveries
+from unmix.janitor.metrics import JanitorMetrics
 from unmix.janitor.periodic import Periodic
 from unmix.janitor.reconciler import Reconciler
 from unmix.janitor.retention import Retention
 from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
+from unmix.queue.records import Sweep
 from unmix.runtime.connect import connect_queue, connect_store, wait_for_services
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.logs import configure_logs
+from unmix.runtime.metrics import serve_metrics
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 
@@ -36,6 +39,7 @@ def run(settings: Settings) -> None:
 
     Raises:
         QueueError, StoreError: a service refuses us, or was not there at the start.
+        InputError: the port for Prometheus is taken.
     """
     queue, store = connect_queue(settings), connect_store(settings)
     configure_logs("janitor", settings, queue)
@@ -47,14 +51,22 @@ def run(settings: Settings) -> None:
     heartbeat = Heartbeat(settings.janitor_heartbeat)
     ledger = Ledger(store, guard=queue.guard)
     stop = threading.Event()
+    deliveries = Deliveries(settings, queue, ledger)
+    metrics = JanitorMetrics(queue, deliveries.tries)
+    serve_metrics(metrics.registry, settings)
     audits = DueAudits(audit_of(settings, queue, ledger), queue.job_list, pause_seconds=3600 * settings.audit_hours)
     rounds = (
-        Periodic("pass", Reconciler(queue, ledger).run, pause_seconds=settings.reconcile_seconds, stop=stop),
+        Periodic(
+            "pass",
+            metrics.passes_of(Reconciler(queue, ledger)),
+            pause_seconds=settings.reconcile_seconds,
+            stop=stop,
+        ),
         Periodic("audit", audits.run, pause_seconds=settings.reconcile_seconds, stop=stop),
     )
     for each in rounds:
         each.start()
-    with Deliveries(settings, queue, ledger) as deliveries:
+    with deliveries:
         while not shutdown.wait(settings.sweep_seconds):
             try:
                 # First: while Redis is full of lines, nothing else can be written there.
@@ -62,10 +74,11 @@ def run(settings: Settings) -> None:
                     max_lines=settings.log_list_max or MOST_FOREIGN_LINES,
                     max_bytes=round(settings.log_list_mb * (1 << 20)),
                 )
-                sweep(queue)
+                metrics.swept(sweep(queue))
                 deliveries.start_due()
             except QueueError as error:
                 log.warning("queue away", error=error.message)
+                metrics.failed(error.code)
             try:  # a bug: better started afresh than going on half
                 for part in (*rounds, deliveries):
                     part.check()
@@ -99,8 +112,9 @@ def audit_of(settings: Settings, queue: JobQueue, ledger: Ledger) -> Audit:
     return Audit(queue, ledger, retention)
 
 
-def sweep(queue: JobQueue) -> None:
-    """Put back what is due or abandoned, and say so if there was any."""
+def sweep(queue: JobQueue) -> Sweep:
+    """Put back what is due or abandoned, say so if there was any, and return how much it was."""
     swept = queue.sweep()
     if swept.retries or swept.lapsed or swept.unclaimed:
         log.info("swept", retries=swept.retries, lapsed=swept.lapsed, unclaimed=swept.unclaimed)
+    return swept

@@ -52,6 +52,7 @@ class Reconciler:
         self._ledger = ledger
         self._suspects: set[tuple[str, ...]] = set()  # what was wrong in the last pass
         self._seen: set[tuple[str, ...]] = set()  # what is wrong in this one
+        self.marks = 0  # that the last pass has seen
 
     def run(self, on_step: Callable[[], None] = lambda: None) -> Reconciled:
         """Make one pass over all open jobs; `on_step` is called at each, as a sign of progress.
@@ -80,6 +81,7 @@ class Reconciler:
         self._requeue(owed, done, on_step)
         self._look_at_unmarked(snapshot, marked, done)
         self._suspects = self._seen
+        self.marks = len(marked)
         return done
 
     def _settle_if_over(self, job_id: str, done: Reconciled) -> None:

@@ -272,10 +272,14 @@ def _stages(settings: Settings, plan: LocalPlan, own_redis: _OwnRedis | None) ->
         seconds = settings.rest_shutdown_seconds + REST_RESERVE_SECONDS if role == "rest" else settings.shutdown_seconds
         return ProcessPlan(name, [sys.executable, "-m", *arguments], environment | login | variables, log, seconds)
 
-    stages.append([process("rest", "unmix_rest"), process("janitor", "unmix.cli", "janitor")])
+    def metrics(number: int) -> dict[str, str]:
+        port = settings.metrics_port
+        return {} if port is None else {"UNMIX_METRICS_PORT": str(port + number)}
+
+    stages.append([process("rest", "unmix_rest"), process("janitor", "unmix.cli", "janitor", **metrics(0))])
     stages.append(
         [
-            process(name, "unmix_worker", UNMIX_WORKER_HEARTBEAT=str(plan.heartbeat(number)))
+            process(name, "unmix_worker", UNMIX_WORKER_HEARTBEAT=str(plan.heartbeat(number)), **metrics(number))
             for number, name in enumerate(plan.worker_names, start=1)
         ]
     )

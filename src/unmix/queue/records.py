@@ -49,6 +49,8 @@ class QueueCounts:
     delayed: int
     outbox: int
     damaged: int  # documents in the store that could not be read
+    taken: int  # by a worker that has not claimed them yet
+    oldest_seconds: float  # age of the oldest job that is not over, 0 if there is none
 
 
 @dataclass(frozen=True, slots=True)

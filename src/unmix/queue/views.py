@@ -68,15 +68,19 @@ class QueueViews:
         return job_ids, total
 
     def counts(self) -> QueueCounts:
-        """Return how much waits, runs, is delayed or has to be delivered."""
+        """Return how much waits, runs, is delayed or has to be delivered, and since when the oldest job is open."""
         with self._link.errors():
-            week_ago = self._link.now_ms() - 1000 * DAMAGED_SECONDS
+            now = self._link.now_ms()
             pipe = self._link.client.pipeline()
             pipe.llen(TO_WORKER)
             for key in (OPEN, LEASES, DELAYED, OUTBOX):
                 pipe.zcard(key)
-            pipe.zcount(DAMAGED, week_ago, "+inf")
-            return QueueCounts(*pipe.execute())
+            pipe.zcount(DAMAGED, now - 1000 * DAMAGED_SECONDS, "+inf")
+            pipe.llen(TAKEN)
+            pipe.zrange(OPEN, 0, 0, withscores=True)
+            waiting, is_open, running, delayed, outbox, damaged, taken, oldest = pipe.execute()
+        oldest_seconds = max(0.0, (now - oldest[0][1]) / 1000) if oldest else 0.0
+        return QueueCounts(waiting, is_open, running, delayed, outbox, damaged, taken, oldest_seconds)
 
     def snapshot(self) -> QueueSnapshot:
         """Return which jobs are in which keys, read page by page."""
