@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.cli": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.separating"),
         *("unmix.client", "unmix.janitor", "unmix.local", "unmix.runtime", "unmix.callbacks"),
-        *("unmix.access", "unmix.job"),
+        *("unmix.access", "unmix.job", "unmix.ledger", "unmix.store"),
     },
     "unmix_rest": {
         *(
