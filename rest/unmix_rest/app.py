@@ -14,7 +14,7 @@ from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
 from unmix_rest import access, rate_limit
 from unmix_rest.admission import Admission
-from unmix_rest.http import cors, operators, problems
+from unmix_rest.http import access_log, cors, operators, problems, tracing
 from unmix_rest.http.lanes import UPLOADS_OF_A_CLIENT, readers
 from unmix_rest.http.temporary import Temporary
 from unmix_rest.http.upload_room import UploadRoom
@@ -70,6 +70,8 @@ def create_app(
     app.url_map.strict_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = body_limit_bytes(settings.max_upload_mb << 20)
     table.register(app, services)
+    access_log.register(app, table.ROUTES)
+    tracing.register(app)
     access.register(app, services.access, table.ROUTES)
     rate_limit.register(app, services.quotas, table.ROUTES)
     problems.register(app, services.metrics, table.ROUTES)

@@ -78,6 +78,7 @@ SOLE_IMPORTERS = {
     "lameenc": {"unmix.audio.mp3"},
     "openapi_pydantic": {"unmix_rest.openapi.document"},
     "itsdangerous": {"unmix.access.seals"},
+    "opentelemetry": {"unmix.runtime.spans"},
 }
 
 

@@ -23,6 +23,7 @@ from unmix.errors import DeviceError, EngineError, LeaseLostError, ModelUnavaila
 from unmix.outcome import Music, Ran
 from unmix.queue.records import ModelCard
 from unmix.resources import memory_limit_bytes
+from unmix.runtime import traces
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
@@ -120,6 +121,7 @@ class SeparationProcess:
             )
         return self._card
 
+    @traces.traced("separate")
     def separate(
         self, task: SeparationTask | PartsTask, lease: Lease, shutdown: Shutdown, parts: PartsExchange | None = None
     ) -> Separated:

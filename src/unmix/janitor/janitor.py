@@ -23,6 +23,7 @@ from unmix.runtime.connect import connect_queue, connect_store, wait_for_service
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.logs import configure_logs
 from unmix.runtime.shutdown import Shutdown
+from unmix.runtime.traces import configure_traces
 from unmix.settings import Settings
 
 log = structlog.get_logger()
@@ -36,9 +37,11 @@ def run(settings: Settings) -> None:
 
     Raises:
         QueueError, StoreError: a service refuses us, or was not there at the start.
+        InputError: traces are asked for and cannot be had (`traces_not_installed`).
     """
     queue, store = connect_queue(settings), connect_store(settings)
     configure_logs("janitor", settings, queue)
+    configure_traces("janitor", settings)
     wait_for_services(queue, store)
     shutdown = Shutdown()
     shutdown.listen()
