@@ -136,7 +136,7 @@ lint: setup ## Check style and types
 
 constraints: $(VENV)-constraints/bin/python ## Write the newest versions that pyproject.toml allows to constraints.txt
 	$(VENV)-constraints/bin/pip install $(TORCH)
-	$(VENV)-constraints/bin/pip install -e '.[rest,worker,local,test,bench]'
+	$(VENV)-constraints/bin/pip install -e '.[rest,worker,local,traces,test,bench]'
 	@echo '# The very versions that setup, CI and both images install. Made by `make constraints`: do not edit.' > constraints.txt
 	$(VENV)-constraints/bin/pip freeze --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//' >> constraints.txt
 	rm -rf $(VENV)-constraints
@@ -159,7 +159,7 @@ PINNED := --constraint constraints.txt
 $(INSTALLED): pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo 'Setting up $(VENV): once, some minutes, about 2.5 GB of disk$(if $(CUDA), for all but CUDA).'
 	$(BIN)/pip install $(PINNED) $(TORCH)
-	$(BIN)/pip install $(PINNED) -e '.[rest,worker,local,test]'
+	$(BIN)/pip install $(PINNED) -e '.[rest,worker,local,traces,test]'
 	$(if $(CUDA)$(wildcard $(VENV)/.installed-*),,@$(BIN)/python -c "$$WARN_OF_CUDA")
 	$(if $(CUDA),@rm -f $(VENV)/.installed-*)
 	@touch $@ $(VENV)/.installed  # whoever names no CUDA later keeps this one

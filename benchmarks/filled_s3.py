@@ -65,7 +65,8 @@ def filled_s3(folder: Path, jobs: int) -> Iterator[tuple[str, MinioStore]]:
     store = MinioStore(endpoint, access_key=ACCESS_KEY, secret_key=SECRET_KEY, secure=False)
     with started(command, folder / "weed.log", keys):
         wait_until(lambda: _is_ready(store), "the S3 server answers")
-        _fill(folder / "objects", f"http://127.0.0.1:{ports['filer']}.{ports['filer.grpc']}/buckets/", jobs)
+        if jobs:
+            _fill(folder / "objects", f"http://127.0.0.1:{ports['filer']}.{ports['filer.grpc']}/buckets/", jobs)
         yield endpoint, store
 
 

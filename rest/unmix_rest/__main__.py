@@ -11,6 +11,7 @@ from unmix.errors import UnmixError
 from unmix.runtime.configured import read_settings
 from unmix.runtime.connect import connect_queue, connect_store, wait_for_services
 from unmix.runtime.logs import configure_logs
+from unmix.runtime.traces import configure_traces
 from unmix_rest.app import create_app
 from unmix_rest.http.cors import Cors
 from unmix_rest.http.server import serve
@@ -33,6 +34,7 @@ def main() -> int:
             needs_key=settings.auth == "keys",
             is_open=settings.open,
         )
+        configure_traces("rest", settings)
         queue, store = connect_queue(settings), connect_store(settings)
     except UnmixError as error:
         print(error, file=sys.stderr)

@@ -16,7 +16,7 @@ from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
 from unmix_rest import access, rate_limit
 from unmix_rest.admission import Admission
-from unmix_rest.http import cors, operators, problems
+from unmix_rest.http import access_log, cors, operators, problems, tracing
 from unmix_rest.http.lanes import UPLOADS_OF_A_CLIENT, readers
 from unmix_rest.http.temporary import Temporary
 from unmix_rest.http.upload_room import UploadRoom
@@ -78,6 +78,8 @@ def create_app(
         g.began = time.monotonic()
 
     table.register(app, services)
+    access_log.register(app, table.ROUTES)
+    tracing.register(app)
     access.register(app, services.access, table.ROUTES)
     rate_limit.register(app, services.quotas, table.ROUTES)
     problems.register(app, services.metrics, table.ROUTES)

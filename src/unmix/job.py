@@ -146,6 +146,7 @@ class JobRequest(Growable):
     url: str | None = None  # where the song is to be fetched, if it did not come with the request
     tenant: str = names.MAIN_TENANT  # whose job it is
     song_sha256: str | None = None  # of the song's bytes, which its hash in the id tells for the main tenant only
+    traceparent: str | None = None  # the trace that the job is part of (W3C Trace Context); None: it is in none
 
     @property
     def song_hash(self) -> str:

@@ -24,8 +24,11 @@ OPEN_PREFIX: Final = "open/"
 #: What the key of everything begins with that is sent before it is a song.
 UPLOADS_PREFIX: Final = "uploads/"
 
+#: What the key of everything begins with that decides who may do what.
+ACCESS_PREFIX: Final = "access/"
+
 #: What the key of the document of every key of a client begins with.
-KEYS_PREFIX: Final = "access/keys/"
+KEYS_PREFIX: Final = f"{ACCESS_PREFIX}keys/"
 
 #: The tenant of whoever names none; the ids of its songs are the hashes of their bytes.
 MAIN_TENANT: Final = "main"
@@ -287,12 +290,12 @@ def key_object(key_hash: str) -> ObjectName:
 
 def tenant_secret(tenant: str) -> ObjectName:
     """Name the secret that the ids of a tenant's songs are made with."""
-    return ObjectName(QUEUE_BUCKET, f"access/tenants/{tenant}")
+    return ObjectName(QUEUE_BUCKET, f"{ACCESS_PREFIX}tenants/{tenant}")
 
 
 def access_secret() -> ObjectName:
     """Name the secret that signs what clients get who have a key."""
-    return ObjectName(QUEUE_BUCKET, "access/secret")
+    return ObjectName(QUEUE_BUCKET, f"{ACCESS_PREFIX}secret")
 
 
 def attempt_prefix(job_id: str) -> str:

@@ -293,6 +293,12 @@ class Settings(BaseSettings):
     )
     log_list_mb: float = Field(16, gt=0, description="Most MiB of the `logging` list in Redis, whoever writes there.")
     log_list_max: int = Field(10_000, ge=0, description="Longest `logging` list in Redis; 0: do not log there.")
+    traces: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="Receiver of OpenTelemetry's protocol by HTTP that traces of jobs are sent to, as "
+        "`http://collector:4318`; empty: none are made.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
     @classmethod

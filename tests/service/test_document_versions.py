@@ -84,10 +84,11 @@ def test_documents_carry_the_number_of_their_form() -> None:
 
 
 OF_A_TENANT = replace(REQUEST, tenant="choir", song_sha256="00" * 32)
+TRACED = replace(REQUEST, traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 HEARD = replace(OUTCOME, music=Music("A minor", 0.8, None, 0.0))
 
 
-@pytest.mark.parametrize("document", [REQUEST, OF_A_TENANT, OUTCOME, HEARD])
+@pytest.mark.parametrize("document", [REQUEST, OF_A_TENANT, TRACED, OUTCOME, HEARD])
 def test_what_only_a_later_version_knows_is_ignored_and_kept(document: JobRequest | Outcome) -> None:
     data = of_tomorrow(document)
     assert b"of_tomorrow" in data

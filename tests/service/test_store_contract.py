@@ -1,6 +1,7 @@
 """What every home of the object store promises: the file store, an S3 server with conditional puts, one without."""
 
 import hashlib
+import io
 import os
 import threading
 import tracemalloc
@@ -84,6 +85,26 @@ def test_a_file_passes_in_constant_memory(store: ObjectStore, tmp_path: Path) ->
     finally:
         tracemalloc.stop()
     assert peak_bytes < 12 * MIB
+
+
+class Breaking(io.BytesIO):
+    """A stream that breaks off at its end."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        if self.tell() == len(self.getvalue()):
+            raise StoreError("broken off")
+        return data
+
+
+@pytest.mark.parametrize("size", [1, 6 * MIB])
+def test_a_stream_is_put_whole_or_not_at_all(store: ObjectStore, size: int) -> None:
+    data = os.urandom(size)
+    with pytest.raises(StoreError, match="broken off"):
+        store.put_stream(SONG, Breaking(data), size)
+    assert store.stat(SONG) is None
+    store.put_stream(SONG, io.BytesIO(data), size)
+    assert store.get(SONG)[0] == data
 
 
 def test_an_object_can_be_read_in_part(store: ObjectStore) -> None:

@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.cli": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.separating"),
         *("unmix.client", "unmix.janitor", "unmix.local", "unmix.runtime", "unmix.callbacks"),
-        *("unmix.access", "unmix.job", "unmix.words"),
+        *("unmix.access", "unmix.job", "unmix.ledger", "unmix.store", "unmix.words"),
     },
     "unmix_rest": {
         *(
@@ -79,6 +79,7 @@ SOLE_IMPORTERS = {
     "lameenc": {"unmix.audio.mp3"},
     "openapi_pydantic": {"unmix_rest.openapi.document"},
     "itsdangerous": {"unmix.access.seals"},
+    "opentelemetry": {"unmix.runtime.spans"},
 }
 
 

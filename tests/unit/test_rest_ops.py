@@ -161,6 +161,7 @@ def test_every_code_that_a_request_can_meet_has_a_status() -> None:
         "callback_gone",
         "codec_died",
         "decoder_died",
+        "nothing_to_copy",
         "part_damaged",
         "unknown_store",
         "unreadable",

@@ -16,6 +16,7 @@ from unmix.runtime.last_words import last_words
 from unmix.runtime.logs import configure_logs
 from unmix.runtime.metrics import serve_metrics
 from unmix.runtime.shutdown import Shutdown
+from unmix.runtime.traces import configure_traces
 from unmix_worker.scratch import Scratch
 from unmix_worker.separation import SeparationProcess
 from unmix_worker.worker import Worker
@@ -40,6 +41,7 @@ def main() -> int:
     worker_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(2)}"
     try:
         log.info("decoders are shut in as far as they can", decoder_sandbox=in_force(settings.decoder_sandbox))
+        configure_traces("worker", settings)
         store = connect_store(settings)
         wait_for_services(queue, store)
         with Scratch(settings.scratch_dir) as scratch:

@@ -14,6 +14,7 @@ from unmix.job import SongLevel
 from unmix.ledger.ledger import Ledger
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.runs import PartsOfJob, Run
+from unmix.runtime import traces
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
@@ -63,7 +64,8 @@ class Helper:
             if asked.job_id in self._given_up or not isinstance(run := self._queue.runs.take(asked), Run):
                 continue
             try:
-                self._make(asked, run, shutdown)
+                with structlog.contextvars.bound_contextvars(job_id=asked.job_id):
+                    self._make(asked, run, shutdown)
             except (EngineError, StoreError, SupersededError) as error:
                 # Whoever leads makes what is missing, and fails if the song is to blame.
                 log.warning("could not help", job_id=asked.job_id, code=error.code, error=error.message)
@@ -94,6 +96,7 @@ class Helper:
             )
             log.info("helping", job_id=asked.job_id, part=run.first, parts=asked.count)
             try:
-                self._process.help(PartsTask(task, join=False), helper, shutdown)
+                with traces.span("help", within=request.traceparent, kind="consumer", job_id=asked.job_id):
+                    self._process.help(PartsTask(task, join=False), helper, shutdown)
             finally:
                 helper.give_back()

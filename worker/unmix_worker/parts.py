@@ -23,6 +23,7 @@ from unmix.outcome import RanParts, SongPart
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim
 from unmix.queue.runs import RUN_PARTS, PartsOfJob, Run
+from unmix.runtime import traces
 from unmix_worker.messages import (
     Event,
     MakeRun,
@@ -83,6 +84,7 @@ class _Maker:
         self._token = secrets.token_hex(8)  # in the names of files, which so are nobody else's
         self._run = run
         self._renewed_at = 0.0
+        self._part_began_at = time.time()
 
     def take(self, wished: int) -> Run | int | None:
         """See `Runs.take`; the run is held from here on, and None also while Redis is away."""
@@ -93,6 +95,7 @@ class _Maker:
             return None
         if isinstance(answer, Run):
             self._run, self._renewed_at = answer, time.monotonic()
+        self._part_began_at = time.time()
         return answer
 
     def keep(self, made: PartMade) -> SongPart:
@@ -107,6 +110,8 @@ class _Maker:
         finally:
             for path in files.values():
                 path.unlink(missing_ok=True)
+        traces.past("part", began_at=self._part_began_at, part=made.index)
+        self._part_began_at = time.time()
         return part
 
     def renew(self) -> bool:

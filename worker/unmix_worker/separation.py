@@ -24,6 +24,7 @@ from unmix.errors import DeviceError, EngineError, LeaseLostError, ModelUnavaila
 from unmix.outcome import Music, Ran
 from unmix.queue.records import ModelCard
 from unmix.resources import memory_limit_bytes
+from unmix.runtime import traces
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
@@ -130,6 +131,7 @@ class SeparationProcess:
         child = self._child  # once: whoever asks may be another thread
         return None if child is None else child.pid
 
+    @traces.traced("separate")
     def separate(
         self, task: SeparationTask | PartsTask, lease: Lease, shutdown: Shutdown, parts: PartsExchange | None = None
     ) -> Separated:

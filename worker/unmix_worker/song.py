@@ -9,6 +9,7 @@ from unmix.job import JobRequest
 from unmix.ledger.ledger import Ledger
 from unmix.outbound.address import Guard
 from unmix.outbound.song import SongLimits, fetch_song_url
+from unmix.runtime import traces
 from unmix.settings import Settings
 
 
@@ -28,6 +29,7 @@ def stored_song(request: JobRequest, ledger: Ledger, scratch: Path) -> Path:
     return path
 
 
+@traces.traced("fetch the song")
 def song_of(
     request: JobRequest, ledger: Ledger, scratch: Path, settings: Settings, *, go_on: Callable[[], None]
 ) -> Path:

@@ -37,6 +37,10 @@ class WaitingStore:
         """Put the file at `path`."""
         self._call(partial(self._store.put_file, name, path))
 
+    def put_stream(self, name: ObjectName, stream: BinaryIO, size_bytes: int) -> None:
+        """Put what `stream` has. What breaks off is not waited for: half of it is used up."""
+        self._store.put_stream(name, stream, size_bytes)
+
     def put_if(self, name: ObjectName, data: bytes, *, etag: str | None) -> None:
         """Put only if the object still has `etag`; it may be one's own earlier try that has changed it."""
         self._call(partial(self._store.put_if, name, data, etag=etag))

@@ -8,7 +8,8 @@ that, so a worker may die between any two lines. It does not import torch: Demuc
 import json
 import math
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from unmix.ledger.room import SHARE_OF_RESULTS, refuse_if_full, result_bytes, ro
 from unmix.outcome import Outcome, Ran, StemFile
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import Claim
+from unmix.runtime import traces
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
@@ -128,7 +130,8 @@ class Worker:
         claim = self._queue.claim(element, push.job_id, self._worker_id, fetch=self._settings.fetch)
         if claim is None:
             return
-        with self.metrics.attempt(claim), Lease(self._queue, claim, self._settings.renew_seconds) as lease:
+        lease = Lease(self._queue, claim, self._settings.renew_seconds)
+        with lease, self.metrics.attempt(claim), structlog.contextvars.bound_contextvars(job_id=claim.job_id):
             log.info("job started", job_id=claim.job_id, attempt=claim.attempt)
             patience = Patience(self._settings.store_patience_seconds, lease, shutdown, self._heartbeat)
             ledger = Ledger(WaitingStore(self._store, patience), guard=self._queue.guard)
@@ -139,7 +142,8 @@ class Worker:
                 if push.is_of_unknown_model and ledger.outcome(request) is None:
                     known = ", ".join(self._settings.allowed_models)
                     raise EngineError(f"the models of this service are: {known}", code="unknown_model")
-                self._run_job(request, claim, ledger, lease, shutdown)
+                with _attempt(request, claim):
+                    self._run_job(request, claim, ledger, lease, shutdown)
             except Released:
                 self.metrics.attempt_over(RELEASED)
                 self._queue.release(claim)
@@ -240,11 +244,13 @@ class Worker:
             ended = replace(self._ended(request, claim, JobStatus.DONE), notes=notes)
             ran = replace(separated.ran, parts=lead.ran) if lead else separated.ran
             made = replace(ended, stems=stems, peaks=peaks, music=separated.music, ran=ran, warnings=warnings)
-            outcome = ledger.commit(made)
+            with traces.span("commit"):
+                outcome = ledger.commit(made)
             if outcome.token != claim.token:  # another attempt was first, and its stems count
                 ledger.discard(made)
             self._note_speed(request, ran, time.monotonic() - began)
-        ledger.publish(outcome)
+        with traces.span("publish"):
+            ledger.publish(outcome)
         self._finish(request, claim, outcome)
 
     def _go_on(self, lease: Lease, shutdown: Shutdown) -> None:
@@ -341,6 +347,17 @@ class Worker:
             log.error("failure not recorded", job_id=claim.job_id, error=failure.message)
 
 
+@contextmanager
+def _attempt(request: JobRequest, claim: Claim) -> Iterator[None]:
+    """Time an attempt as part of the job's trace, and before the first one how long the job has waited for it."""
+    if claim.attempt == 1 and request.submitted_at_seconds:
+        traces.past("wait in the queue", began_at=request.submitted_at_seconds, within=request.traceparent)
+    whose, job_id = request.traceparent, claim.job_id
+    with traces.span("attempt", within=whose, kind="consumer", job_id=job_id, attempt=claim.attempt):
+        yield
+
+
+@traces.traced("upload")
 def _upload(
     request: JobRequest, claim: Claim, ledger: Ledger, separated: Separated
 ) -> tuple[dict[str, StemFile], StemFile | None]:

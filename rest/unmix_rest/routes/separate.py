@@ -25,6 +25,7 @@ from unmix.job import MAX_LABELS, Callback, JobRequest, SongLevel
 from unmix.ledger.ledger import utc_now
 from unmix.outbound.address import Guard
 from unmix.outcome import Outcome
+from unmix.runtime import traces
 from unmix_rest.access import caller
 from unmix_rest.answer_shapes import Accepted
 from unmix_rest.http.answers import json_answer, old_answer
@@ -146,6 +147,7 @@ def _accept(
         url=None if upload.url is None else _fetchable(upload.url, services),
         tenant=asks.tenant,
         song_sha256=upload.sha256 if upload.url is None else None,
+        traceparent=traces.current(),
     )
     refuse_if_gone()  # it may have waited long for its thread
     with services.quotas.of_job(asked.job_id) as quota:
@@ -163,6 +165,7 @@ def _accept(
         outcome = _queue_job(accepted, services, wish.callback, quota)
     services.admission.note(accepted)
     services.metrics.accepted()
+    traces.note(job_id=accepted.job_id)
     log.info(
         "accepted",
         job_id=accepted.job_id,
@@ -182,6 +185,7 @@ def _fetchable(url: str, services: Services) -> str:
     return Guard("song_url", services.settings.song_url_allow).check(url)
 
 
+@traces.traced("check the song")
 def _probed(upload: Upload, services: Services) -> ProbedSong:
     """Return what the check of the song finds out."""
     with services.metrics.checking.time():

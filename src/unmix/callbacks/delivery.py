@@ -32,12 +32,14 @@ def deliver(
     allow: str,
     delivery_id: str,
     signer: Signer = UNSIGNED,
+    traceparent: str | None = None,
     resolve: Resolver | None = None,
 ) -> int:
     """POST the end of a job to its callback, once. The fields of the outcome win over equally named ones of the data.
 
     `delivery_id` is the same for every try of one delivery, so that the receiver can tell a repetition. It has no full
-    stop, which ends it in what is signed. Returns the status of the answer.
+    stop, which ends it in what is signed. A receiver that traces what it does goes on with `traceparent`. Returns the
+    status of the answer.
 
     Raises:
         CallbackError: it did not arrive; `retryable` says whether it may another time.
@@ -49,6 +51,8 @@ def deliver(
         raise CallbackError(error.message, code=error.code, retryable=False) from error
     body = json.dumps({**callback.data, **outcome_fields}).encode()
     headers = {"Content-Type": "application/json", **signer.headers(delivery_id, body, at=datetime.now(UTC))}
+    if traceparent:
+        headers["traceparent"] = traceparent
     try:
         addresses = guard.addresses(target, resolve or resolve_host)
         with (

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from unmix.cli import jobs, keys, separate, service, submit
+from unmix.cli import backup, jobs, keys, separate, service, submit
 from unmix.cli.output import complain, say, take_any_text
 from unmix.errors import UnmixError
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (separate, submit, jobs, service, keys):
+for group in (separate, submit, jobs, service, keys, backup):
     app.add_typer(group.commands)
 
 

@@ -27,6 +27,7 @@ from unmix.outcome import DamagedOutcome, Delivery, DeliveryState, Outcome
 from unmix.queue.call_limits import CallRate
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.outbox import FailedTry
+from unmix.runtime import traces
 from unmix.settings import Settings
 
 log = structlog.get_logger()
@@ -154,13 +155,15 @@ class Deliveries:
             "tracks": sorted(outcome.stems),
         }
         try:
-            status = deliver(
-                request.callbacks[index],
-                fields,
-                allow=self._settings.callback_allow,
-                delivery_id=f"{job_id}-{request.generation}-{index}".replace(".", "-"),
-                signer=self._signer,
-            )
+            with traces.span("callback", within=request.traceparent, kind="client", job_id=job_id, callback=index):
+                status = deliver(
+                    request.callbacks[index],
+                    fields,
+                    allow=self._settings.callback_allow,
+                    delivery_id=f"{job_id}-{request.generation}-{index}".replace(".", "-"),
+                    signer=self._signer,
+                    traceparent=traces.current(),
+                )
         except CallbackError as error:
             self._put_off(request, index, error)
         else:

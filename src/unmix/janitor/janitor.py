@@ -26,6 +26,7 @@ from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.logs import configure_logs
 from unmix.runtime.metrics import serve_metrics
 from unmix.runtime.shutdown import Shutdown
+from unmix.runtime.traces import configure_traces
 from unmix.settings import Settings
 
 log = structlog.get_logger()
@@ -39,10 +40,12 @@ def run(settings: Settings) -> None:
 
     Raises:
         QueueError, StoreError: a service refuses us, or was not there at the start.
-        InputError: the port for Prometheus is taken.
+        InputError: the port for Prometheus is taken, or traces are asked for and cannot be had
+            (`traces_not_installed`).
     """
     queue, store = connect_queue(settings), connect_store(settings)
     configure_logs("janitor", settings, queue)
+    configure_traces("janitor", settings)
     wait_for_services(queue, store)
     shutdown = Shutdown()
     shutdown.listen()

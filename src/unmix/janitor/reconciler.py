@@ -159,7 +159,7 @@ class Reconciler:
         ):
             if is_damaged:
                 self._queue.note_damaged(str(name))
-                log.error("document damaged", name=str(name))
+                log.error("document damaged", job_id=request.job_id, name=str(name))
 
     def _requeue(self, owed: list[JobRequest], done: Reconciled, on_step: Callable[[], None]) -> None:
         """Queue owed jobs, the oldest first, so that they are served in the order of their submission."""

@@ -68,15 +68,15 @@ def lines(told: Usage, retention: str) -> Iterable[str]:
     """Yield what a person reads of it."""
     yield f"{'':<12}{'objects':>10}{'size':>12}"
     for kind, amount in (*told.kinds.items(), ("all", told.total)):
-        yield f"{kind:<12}{amount.objects:>10}{_sized(amount.size_bytes):>12}  {KINDS.get(kind, '')}".rstrip()
+        yield f"{kind:<12}{amount.objects:>10}{sized(amount.size_bytes):>12}  {KINDS.get(kind, '')}".rstrip()
     if told.free_bytes is not None and told.reserve_bytes is not None:
         state = "songs are refused" if told.free_bytes < told.reserve_bytes else "songs are accepted"
-        yield f"free: {_sized(told.free_bytes)}, of which {_sized(told.reserve_bytes)} are kept free of songs: {state}"
+        yield f"free: {sized(told.free_bytes)}, of which {sized(told.reserve_bytes)} are kept free of songs: {state}"
     else:
         yield "free: the store does not tell"
     if told.memory is not None and told.counts is not None:
-        most = f"of {_sized(told.memory.most)}" if told.memory.most else "and no limit"
-        yield f"Redis: {_sized(told.memory.used)} {most}"
+        most = f"of {sized(told.memory.most)}" if told.memory.most else "and no limit"
+        yield f"Redis: {sized(told.memory.used)} {most}"
         yield f"jobs: {told.counts.waiting} waiting, {told.counts.running} running, {told.counts.open} open in all"
     else:
         yield "Redis: away, or this user may not ask (UNMIX_REDIS_URL, UNMIX_REDIS_PASSWORD)"
@@ -107,7 +107,7 @@ def _kind_of(name: names.ObjectName) -> str:
     return "stems" if name.key.startswith(names.attempt_prefix(job_id)) else "copies"
 
 
-def _sized(count: float) -> str:
+def sized(count: float) -> str:
     """Return a number of bytes as people read it."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:

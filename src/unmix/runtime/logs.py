@@ -23,11 +23,14 @@ from unmix.settings import Settings
 BACKLOG_LINES: Final = 1000
 #: Longest line there; standard output has all of it.
 LINE_CHARACTERS: Final = 4000
+#: The line of a request: they are too many for the list, and stand on standard output alone.
+REQUEST: Final = "request"
 
 
 def configure_logs(service: str, settings: Settings, job_queue: JobQueue | None = None) -> None:
     """Set up logging for this process; with `job_queue` each line goes to the list `logging` too."""
     processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,  # the job that this thread is about
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -71,6 +74,8 @@ class _ListShipper:
         threading.Thread(target=self._ship, name="logging-list", daemon=True).start()
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        if event["event"] == REQUEST:
+            return event
         details = "".join(
             f" {key}={value}" for key, value in event.items() if key not in ("event", "level", "timestamp")
         )

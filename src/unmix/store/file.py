@@ -67,6 +67,10 @@ class FileStore:
         with path.open("rb") as source:
             self._put(name, source, os.replace)
 
+    def put_stream(self, name: ObjectName, stream: BinaryIO, size_bytes: int) -> None:
+        """Put all that `stream` has."""
+        self._put(name, stream, os.replace)
+
     def put_if(self, name: ObjectName, data: bytes, *, etag: str | None) -> None:
         """Put only if the object still has `etag`; None: only if there is no such object."""
 

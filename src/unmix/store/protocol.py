@@ -45,6 +45,9 @@ class ObjectStore(Protocol):
     def put_file(self, name: ObjectName, path: Path) -> None:
         """Put the file at `path`, of any size, in the same all-or-nothing way."""
 
+    def put_stream(self, name: ObjectName, stream: BinaryIO, size_bytes: int) -> None:
+        """Put the `size_bytes` that `stream` has, in the same way; if reading it raises, nothing is put."""
+
     def put_if(self, name: ObjectName, data: bytes, *, etag: str | None) -> None:
         """Put only if the object still has `etag`; None: only if there is no such object.
 

@@ -85,6 +85,10 @@ class MinioStore:
         with path.open("rb") as file:
             self._put(name, file, os.fstat(file.fileno()).st_size)
 
+    def put_stream(self, name: ObjectName, stream: BinaryIO, size_bytes: int) -> None:
+        """Put what `stream` has, in parts of 5 MiB."""
+        self._put(name, stream, size_bytes)
+
     def put_if(self, name: ObjectName, data: bytes, *, etag: str | None) -> None:
         """Put only if the object still has `etag`; None: only if there is no such object.
 
