@@ -169,7 +169,7 @@ class Process:
     def __init__(self, settings):
         pass
 
-    parts_kind = "exact-1"
+    parts_kind, state = "exact-1", "ready"
 
     def ensure_ready(self, shutdown):
         return ModelCard("demo", "ab" * 32, ("vocals",), 44_100)
