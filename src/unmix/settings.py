@@ -146,6 +146,12 @@ class Settings(BaseSettings):
     worker_heartbeat: Path | None = Field(None, description="File that a live worker touches, for liveness probes.")
     janitor_heartbeat: Path | None = Field(None, description="File that a live janitor touches, for liveness probes.")
 
+    kubernetes_url: str = Field(
+        "",
+        description="API server that the janitor tells which workers are busy, so that idle ones are taken away first: "
+        "`https://kubernetes.default.svc`; empty: none.",
+    )
+
     host: str = Field("127.0.0.1", description="Address that REST listens on.")
     port: int = Field(5000, ge=0, le=65535, description="Port that REST listens on.")
     trusted_proxy: str = Field(

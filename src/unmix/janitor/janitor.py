@@ -1,8 +1,8 @@
 """The janitor: all that is periodic, in one small always-on process beside REST.
 
 It puts abandoned work back into the queue, delivers callbacks, makes Redis agree with the store, and removes what need
-not be kept any more. Several janitors may run: a sweep is atomic, a callback is delivered at least once anyway, and the
-reconciler does nothing that could not be done twice.
+not be kept any more. In Kubernetes it may say which workers are busy. Several janitors may run: a sweep is atomic, a
+callback is delivered at least once anyway, and the reconciler does nothing that could not be done twice.
 """
 
 import os
@@ -13,8 +13,10 @@ import structlog
 
 from unmix.errors import QueueError
 from unmix.janitor.audit import Audit, Audited, DueAudits
+from unmix.janitor.deletion_costs import LOOK_SECONDS, DeletionCosts
 from unmix.janitor.deliveries import Deliveries
 from unmix.janitor.periodic import Periodic
+from unmix.janitor.pods import Pods
 from unmix.janitor.reconciler import Reconciler
 from unmix.janitor.retention import Retention
 from unmix.ledger.ledger import Ledger
@@ -48,13 +50,17 @@ def run(settings: Settings) -> None:
     ledger = Ledger(store, guard=queue.guard)
     stop = threading.Event()
     audits = DueAudits(audit_of(settings, queue, ledger), queue.job_list, pause_seconds=3600 * settings.audit_hours)
-    rounds = (
+    rounds = [
         Periodic("pass", Reconciler(queue, ledger).run, pause_seconds=settings.reconcile_seconds, stop=stop),
         Periodic("audit", audits.run, pause_seconds=settings.reconcile_seconds, stop=stop),
-    )
+    ]
+    if settings.kubernetes_url:
+        costs = DeletionCosts(queue.attendance, Pods(settings.kubernetes_url))
+        rounds.append(Periodic("deletion costs", costs.note, pause_seconds=LOOK_SECONDS, stop=stop))
     for each in rounds:
         each.start()
     with Deliveries(settings, queue, ledger) as deliveries:
+        parts: list[Periodic | Deliveries] = [*rounds, deliveries]
         while not shutdown.wait(settings.sweep_seconds):
             try:
                 # First: while Redis is full of lines, nothing else can be written there.
@@ -67,7 +73,7 @@ def run(settings: Settings) -> None:
             except QueueError as error:
                 log.warning("queue away", error=error.message)
             try:  # a bug: better started afresh than going on half
-                for part in (*rounds, deliveries):
+                for part in parts:
                     part.check()
             except RuntimeError as error:
                 log.error("janitor breaks off", error=str(error))
