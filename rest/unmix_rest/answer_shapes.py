@@ -87,6 +87,15 @@ class UsageView(View):
 
 
 @dataclass(frozen=True, slots=True)
+class Workers(View):
+    """Who separates songs."""
+
+    ready: int  # for songs, or busy with one
+    loading: int  # their models
+    message: str | None  # why nobody is ready; null if somebody is
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting(View):
     """What waits, how much that is in all, and what runs, as far as the caller may see it."""
 
@@ -95,6 +104,7 @@ class Waiting(View):
     running: tuple[str, ...]
     positions: tuple[int, ...]  # of each in `queue`, from 1
     running_total: int  # those of other tenants included
+    workers: Workers | None  # null if Redis does not tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +252,7 @@ class Ready(View):
     status: str
     checks: dict[str, str]
     decoder_sandbox: tuple[str, ...]  # what shuts the check of songs in; none: only limits do
+    workers: Workers | None  # null if Redis does not tell; songs are taken in and wait without any
 
 
 @dataclass(frozen=True, slots=True)

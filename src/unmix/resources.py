@@ -33,6 +33,15 @@ def memory_limit_bytes() -> int | None:
     return int(limit) if limit < _machine_bytes() else None
 
 
+def memory_kills() -> int | None:
+    """Return how many processes of our cgroup the kernel has killed for memory so far; None if nobody counts them.
+
+    That of a container begins at 0 with each start. With version 2 those of the cgroups below count too, and kills for
+    the limit of one above, or for want of memory in the whole machine.
+    """
+    return memory_kills_of(_ROOT)
+
+
 def processors_of(allowed: Iterable[int], root: Path) -> int:
     """Return how many processors those `allowed` are, as /proc and /sys below `root` describe them and their quota.
 
@@ -47,6 +56,17 @@ def processors_of(allowed: Iterable[int], root: Path) -> int:
 def memory_limit(root: Path) -> float:
     """Return the least limit of memory, in bytes, of the cgroups that /proc and /sys below `root` describe."""
     return min((_memory(folder) for folder in _cgroups("memory", root)), default=math.inf)
+
+
+def memory_kills_of(root: Path) -> int | None:
+    """Return the same of the cgroup that /proc and /sys below `root` describe, or of the first above it that counts."""
+    for folder in _cgroups("memory", root):
+        # `failcnt` of version 1 is no evidence: it rises too when the kernel only drops what it has cached of files.
+        for line in (*_lines(folder / "memory.events"), *_lines(folder / "memory.oom_control")):
+            match line.split():
+                case ["oom_kill", count] if count.isdigit():
+                    return int(count)
+    return None
 
 
 def _machine_bytes() -> int:

@@ -157,6 +157,11 @@ class Settings(BaseSettings):
         description="Port of worker and janitor for Prometheus; in local mode the janitor's, and those above are the "
         "workers'; empty: none.",
     )
+    kubernetes_url: str = Field(
+        "",
+        description="API server that the janitor tells which workers are busy, so that idle ones are taken away first: "
+        "`https://kubernetes.default.svc`; empty: none.",
+    )
 
     host: str = Field("127.0.0.1", description="Address that REST listens on.")
     port: int = Field(5000, ge=0, le=65535, description="Port that REST listens on.")

@@ -50,8 +50,8 @@ OUTSIDE = (
 )
 
 
-#: Ports to try: those in use, those of web servers and DNS, and one that stands for all others.
-PORTS = (53, 80, 443, 5000, 5002, 6379, 9000, 9999)
+#: Ports to try: those in use, those of web servers, DNS and API servers, and one that stands for all others.
+PORTS = (53, 80, 443, 5000, 5002, 6379, 6443, 9000, 9999)
 
 
 def arrows(manifests: Manifests) -> set[tuple[str, str, int]]:

@@ -19,10 +19,17 @@ def pods_are_restricted(manifests: Manifests) -> Iterator[str]:
     for account in manifests.of_kind("ServiceAccount"):
         if account.get("automountServiceAccountToken") is not False:
             yield f"ServiceAccount {account['metadata']['name']} gives out its token"
+    entitled = {
+        (subject["namespace"], subject["name"])
+        for binding in manifests.of_kind("RoleBinding")
+        for subject in binding["subjects"]
+    }
     for workload in manifests.workloads:
         pod, context = workload.pod, workload.pod.get("securityContext", {})
-        if pod.get("automountServiceAccountToken") is not False:
-            yield f"{workload.name} mounts a token of its ServiceAccount"
+        needs_token = (workload.namespace, pod.get("serviceAccountName")) in entitled
+        if pod.get("automountServiceAccountToken") is not needs_token:
+            lacks = "no token, though it has rights" if needs_token else "a token of its ServiceAccount"
+            yield f"{workload.name} mounts {lacks}"
         if pod.get("enableServiceLinks") is not False:
             yield f"{workload.name} gets variables of all Services, REDIS_PORT among them"
         if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):

@@ -27,8 +27,10 @@ COMBINATIONS = [
     ("local", "network-policies", "monitoring"),
     ("local", "external-object-store"),
     ("local", "network-policies", "external-object-store"),
+    ("local", "network-policies", "keda", "scale-in", "scale-in-policy"),
     ("gke",),
     ("gke", "keda"),
+    ("gke", "keda", "scale-in", "scale-in-policy"),
     ("gke", "keda", "external-object-store"),
     ("gke", "keda", "monitoring"),
     ("gke-gpu",),
@@ -77,6 +79,31 @@ def test_workers_get_out_where_songs_are_fetched_and_only_to_public_addresses() 
     public = {("worker", target, port) for target in ("internet", "internet-v6") for port in PORTS}
     store = {(name, "object-store", 9000) for name in STORE_USERS}
     assert arrows(Manifests(combination("local", "network-policies", "song-urls"))) == ARROWS | store | public
+
+
+def test_where_scale_in_spares_the_busy_the_janitor_alone_reaches_the_api_server_too() -> None:
+    components = ("network-policies", "song-urls", "scale-in", "scale-in-policy")
+    public = {("worker", target, port) for target in ("internet", "internet-v6") for port in PORTS}
+    store = {(name, "object-store", 9000) for name in STORE_USERS}
+    api_server = {("janitor", "private", port) for port in (443, 6443)}
+    assert arrows(Manifests(combination("local", *components))) == ARROWS | store | public | api_server
+
+
+def test_where_scale_in_spares_the_busy_the_janitor_alone_gets_a_token_that_can_patch_pods_and_no_more() -> None:
+    manifests = Manifests(combination("local", "keda", "scale-in"))
+    (role,) = manifests.of_kind("Role", "ClusterRole")
+    (binding,) = manifests.of_kind("RoleBinding", "ClusterRoleBinding")
+    assert (role["kind"], role["rules"]) == ("Role", [{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}])
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert [(subject["kind"], subject["name"]) for subject in binding["subjects"]] == [("ServiceAccount", "janitor")]
+    with_token = [each.name for each in manifests.workloads if each.pod["automountServiceAccountToken"]]
+    asking = [
+        each.name
+        for each in manifests.workloads
+        for container in each.containers
+        if "UNMIX_KUBERNETES_URL" in manifests.environment(each, container)
+    ]
+    assert with_token == asking == ["Deployment janitor"]
 
 
 def test_songs_are_fetched_without_network_policies_too() -> None:

@@ -172,6 +172,17 @@ MISTAKES: dict[str, tuple[Callable[[list[Object]], None], str]] = {
     "a user by name only": (put(REST, "securityContext.runAsUser", GONE), "numeric user"),
     "service links": (put(WORKER, "enableServiceLinks", GONE), "REDIS_PORT"),
     "a token in the pod": (put(WORKER, "automountServiceAccountToken", GONE), "mounts a token"),
+    "rights without a token": (
+        lambda objects: objects.append(
+            {
+                **{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding"},
+                "metadata": {"name": "mine", "namespace": "track-unmix"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "mine"},
+                "subjects": [{"kind": "ServiceAccount", "name": "worker", "namespace": "track-unmix"}],
+            }
+        ),
+        "Deployment worker mounts no token, though it has rights",
+    ),
     "no liveness": (put(WORKER_CONTAINER, "livenessProbe", GONE), "has no livenessProbe"),
     "no pause before the end": (put(GATE_CONTAINER, "lifecycle", GONE), "preStop"),
     "a broken pod that stays": (put(("StatefulSet redis", "spec"), "podManagementPolicy", GONE), "not Parallel"),

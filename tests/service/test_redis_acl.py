@@ -108,6 +108,8 @@ def work_of_rest(logins: Logins) -> None:
     assert rest.views.failed(limit=10) == ([JOB_ID], 1)
     rest.forget(JOB_ID)
     assert rest.models.get("demo") is None
+    assert rest.attendance.present() == []
+    assert rest.attendance.last_to_leave() is None
     assert rest.runs.known(JOB_ID) is None
     assert rest.views.ahead_of("b") == 0
     assert rest.quotas.take("10.0.0.1", {"requests": Bucket(1, 60, 1)})["requests"].used == 1
@@ -123,6 +125,8 @@ def work_of_a_worker(logins: Logins) -> None:
     worker = logins.queue("worker")
     worker.ping()
     worker.models.announce(ModelCard("demo", "ab" * 32, ("drums", "bass", "other", "vocals"), 44_100))
+    worker.attendance.arrive("worker-1", "pod")
+    worker.attendance.leave("worker-1", code=None, error=None)
     _list(worker)
     logins.queue("rest").submit("junk", "g1")
     worker.discard(worker.take(block_seconds=1) or "")
@@ -188,6 +192,8 @@ def work_of_the_janitor(logins: Logins) -> None:
     janitor.job_list.note_whole()
     assert janitor.job_list.is_whole
     _claim(logins)
+    assert janitor.attendance.present() == []
+    assert janitor.attendance.busy() == {"worker-1"}
     eventually(lambda: janitor.sweep().lapsed, "the lease has lapsed")
     assert logins.queue("worker").take(block_seconds=1) == JOB_ID
     assert janitor.sweep().unclaimed == 1

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +20,18 @@ from typing import Any
 import av
 import pytest
 
-from benchmarks import exposed_table, metrics, page_table, past, report, rest_streams, rest_table, tables, tenants
+from benchmarks import (
+    exposed_table,
+    metrics,
+    page_table,
+    past,
+    report,
+    rest_streams,
+    rest_table,
+    scale_day,
+    tables,
+    tenants,
+)
 from benchmarks.costly_flac import costly_flac
 from benchmarks.load import at_rate, in_turn
 from benchmarks.machine import conditions
@@ -412,6 +424,27 @@ def test_times_that_are_apart_tell_more_than_noise_and_others_do_not() -> None:
     assert tenants.told_by(usual[:100], usual).difference_ms <= tenants.told_by(usual[:100], usual).noise_ms
     slow = tenants.told_by([each + 0.5 for each in usual[:100]], usual)
     assert slow.difference_ms > slow.noise_ms
+
+
+@pytest.mark.slow
+def test_a_few_scale_ins_take_nobody_who_is_known_to_be_busy_and_lose_no_song(tmp_path: Path) -> None:
+    done = run("benchmarks.scale_in", "--times", "3", scratch=tmp_path, PYTHONPATH=with_tests())
+    assert done.returncode == 0, done.stderr
+    spared, blind = done.stdout.splitlines()
+    assert spared.startswith("scale-in while busy, 3 times: 0 busy workers chosen while an idle one is there")
+    assert " 0 of " in blind
+
+
+def test_in_a_simulated_day_every_song_is_begun_and_only_those_who_do_not_know_take_the_busy() -> None:
+    work = [(0, 400), (0, 40), (1, 400), (2, 400)] + [(900 + second, 20) for second in range(5)]
+
+    def day(rank: scale_day.Rank | None, fixed: int = 0) -> scale_day.Day:
+        return scale_day.live(deque(scale_day.Song(*each) for each in work), rank, fixed=fixed)
+
+    for lived in (day(None, fixed=2), day(scale_day.by_age), day(scale_day.by_cost)):
+        assert len(lived.waits) == len(work)
+    assert day(scale_day.by_cost).ended_busy == 0
+    assert day(None, fixed=9).waits == [0] * len(work)
 
 
 def test_a_quick_run_asks_as_a_tenant_and_as_the_main_one(tmp_path: Path) -> None:

@@ -274,3 +274,4 @@ def test_jobs_models_and_status_tell_what_there_is(
     assert unmix("status", "--url", url) == 0
     told = capsys.readouterr().out
     assert "ready\nwaiting: 1 song; being separated: 0\nno worker has been ready yet" in told
+    assert told.endswith("no worker is ready, songs wait until one is: none was seen in the last day\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unmix.resources import memory_limit, processors_of, usable_memory, usable_processors
+from unmix.resources import memory_kills_of, memory_limit, processors_of, usable_memory, usable_processors
 
 GIB = 1 << 30
 
@@ -161,3 +161,22 @@ def test_elsewhere_the_processors_of_the_machine_count(monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(os, "cpu_count", lambda: 10)
     assert usable_processors() == 10
+
+
+def test_kills_for_memory_are_counted_by_either_version(machine: Machine, tmp_path: Path) -> None:
+    assert memory_kills_of(machine.root) is None
+    machine.version_2("/pod/container")
+    machine.cgroup("pod", memory_events="oom_kill 7")
+    machine.cgroup("pod/container", memory_events="low 0\nhigh 0\nmax 31\noom 4\noom_kill 2\noom_group_kill 0")
+    assert memory_kills_of(machine.root) == 2
+    older = Machine(tmp_path / "older")
+    older.version_1("memory", "/pod")
+    older.version_2("/")  # without controllers
+    older.cgroup("memory/pod", memory_oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 3", memory_failcnt="99")
+    assert memory_kills_of(older.root) == 3
+
+
+def test_where_no_kill_is_counted_nobody_says_that_there_was_none(machine: Machine) -> None:
+    machine.version_1("memory", "/pod")
+    machine.cgroup("memory/pod", memory_oom_control="oom_kill_disable 0\nunder_oom 0")  # before Linux 4.13
+    assert memory_kills_of(machine.root) is None

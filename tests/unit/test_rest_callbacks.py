@@ -1,6 +1,5 @@
 """How a callback is delivered: against real servers on this machine."""
 
-import datetime
 import ipaddress
 import json
 import re
@@ -12,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from urllib3.connection import HTTPConnection
 
+from certificates import self_signed
 from support import CallbackServer, free_port, raw_server
 from unmix.callbacks import delivery
 from unmix.callbacks.delivery import deliver
@@ -190,29 +187,6 @@ def test_https_asks_for_the_certificate_of_the_named_host(tmp_path: Path, monkey
         with pytest.raises(CallbackError):
             deliver(Callback(f"https://other.example.com:{port}/"), FIELDS, **here)  # type: ignore[arg-type]
         assert len(server.bodies) == 1
-
-
-def self_signed(folder: Path, host: str) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "certificate.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
 
 
 def test_addresses_of_a_host_are_tried_in_turn() -> None:

@@ -169,7 +169,7 @@ class Process:
     def __init__(self, settings):
         pass
 
-    parts_kind = "exact-1"
+    parts_kind, state = "exact-1", "ready"
 
     def ensure_ready(self, shutdown):
         return ModelCard("demo", "ab" * 32, ("vocals",), 44_100)
@@ -216,6 +216,10 @@ def test_a_worker_whose_device_fails_over_three_songs_in_a_row_ends_and_no_song_
     said = run.stdout + run.stderr
     assert "worker stops" in said
     assert "3 attempts in a row failed on this worker" in said
+    last = queue.attendance.last_to_leave()
+    assert last is not None
+    assert (last.code, queue.attendance.present()) == ("device_failed", [])
+    assert "3 attempts in a row failed on this worker" in str(last.error)
     outcomes = [ledger.outcome(request) for request in requests]
     assert [outcome.status for outcome in outcomes if outcome] == [JobStatus.DONE] * done
     tried = [record for request in requests if (record := queue.views.record(request.job_id)) and record.error_code]

@@ -17,6 +17,7 @@ from unmix.runtime.logs import configure_logs
 from unmix.runtime.metrics import serve_metrics
 from unmix.runtime.shutdown import Shutdown
 from unmix.runtime.traces import configure_traces
+from unmix_worker.presence import Presence
 from unmix_worker.scratch import Scratch
 from unmix_worker.separation import SeparationProcess
 from unmix_worker.worker import Worker
@@ -38,13 +39,15 @@ def main() -> int:
     heartbeat = Heartbeat(settings.worker_heartbeat)
     heartbeat.end()  # of a worker that was killed here before
     process = SeparationProcess(settings)
-    worker_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(2)}"
+    host = platform.node()
+    worker_id = f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
+    presence = Presence(queue.attendance, worker_id, host, lambda: process.state)
     try:
         log.info("decoders are shut in as far as they can", decoder_sandbox=in_force(settings.decoder_sandbox))
         configure_traces("worker", settings)
         store = connect_store(settings)
         wait_for_services(queue, store)
-        with Scratch(settings.scratch_dir) as scratch:
+        with presence, Scratch(settings.scratch_dir) as scratch:
             shutdown = Shutdown(settings.shutdown_seconds)
             shutdown.listen()  # only now: before there is work, a signal may end the process at once
             worker = Worker(settings, queue, store, process, scratch, worker_id=worker_id)

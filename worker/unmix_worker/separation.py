@@ -22,8 +22,8 @@ import structlog
 
 from unmix.errors import DeviceError, EngineError, LeaseLostError, ModelUnavailableError, OutOfMemoryError
 from unmix.outcome import Music, Ran
-from unmix.queue.records import ModelCard
-from unmix.resources import memory_limit_bytes
+from unmix.queue.records import ModelCard, WorkerState
+from unmix.resources import memory_kills, memory_limit_bytes
 from unmix.runtime import traces
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.shutdown import Shutdown
@@ -67,6 +67,16 @@ class CrashedError(EngineError):
     retryable = True
 
 
+class MemoryExceededError(OutOfMemoryError):
+    """The child was ended as it took too much memory, by its parent or by the kernel; another worker may have more."""
+
+    code = "memory_exceeded"
+
+
+#: Errors after which there is no child any more, or none that could go on.
+_ENDS: Final = (CrashedError, MemoryExceededError, DeviceError)
+
+
 @dataclass(frozen=True, slots=True)
 class Separated:
     """What the child made."""
@@ -83,6 +93,7 @@ class SeparationProcess:
     """The child and its model, kept warm between songs."""
 
     def __init__(self, settings: Settings) -> None:
+        self.state = WorkerState.LOADING
         self._settings = settings
         self._heartbeat = Heartbeat(settings.worker_heartbeat)
         self._child: subprocess.Popen[str] | None = None
@@ -96,6 +107,8 @@ class SeparationProcess:
         limit = settings.worker_memory_mb << 20 if settings.worker_memory_mb else memory_limit_bytes()
         self._room_bytes = room_for_child_bytes(limit)
         self._watch: MemoryWatch | None = None
+        self._kills: int | None = None  # for memory, before the child was started
+        self._has_loaded = False  # the default model, once at least
 
     def ensure_ready(self, shutdown: Shutdown) -> ModelCard:
         """Start the child if none runs, wait until the default model is loaded, and return what it is.
@@ -103,15 +116,23 @@ class SeparationProcess:
         Raises:
             ModelUnavailableError: the weights cannot be had; no use to go on.
             CrashedError: the child ended while it loaded.
+            MemoryExceededError: it ended so for want of memory, of which there was enough before.
             DeviceError: the device has failed.
             EngineError: the model was not loaded in time, or needs more memory than there is (`memory_too_small`).
             Released: the shutdown came first.
         """
         if self._child is None or self._child.poll() is not None or self._card is None:
             self.close()
+            self.state = WorkerState.LOADING
             self._start()
-            ready = self._wait_until_ready(shutdown)
+            try:
+                ready = self._wait_until_ready(shutdown)
+            except MemoryExceededError as error:
+                self._refuse_too_small_a_limit(error)
+                raise
             self._refuse_too_little_memory(ready)
+            self._has_loaded = True
+            self.state = WorkerState.READY
             self._card = ready.card
             self.ready = ready
             self.parts_kind = ready.parts_kind
@@ -139,7 +160,8 @@ class SeparationProcess:
 
         Raises:
             EngineError: the engine refused the song or failed, or the model was not loaded in time.
-            CrashedError: the child died, or was killed as it made no progress for too long or took too much memory.
+            CrashedError: the child died, or was killed as it made no progress for too long.
+            MemoryExceededError: the child took more memory than it may, and was killed for that.
             DeviceError: the device failed; the child has ended.
             LeaseLostError: somebody else owns the job now, or nobody; the child has left it, or was stopped.
             Released: there is not enough time left before the shutdown; the child was stopped.
@@ -190,13 +212,14 @@ class SeparationProcess:
         """Make parts of a song that another worker has claimed, until there is nothing to do or to stop.
 
         Raises:
-            EngineError, CrashedError, DeviceError: as `separate`.
+            EngineError, CrashedError, MemoryExceededError, DeviceError: as `separate`.
             Released: the shutdown came first; the child was stopped.
         """
         self.ensure_ready(shutdown)
         self._refuse_what_is_unknown(task)
         self._send(task)
         pace = Pace()
+        self.state = WorkerState.HELPING
         try:
             while not parts.is_idle:
                 event = self._next_event()
@@ -218,6 +241,8 @@ class SeparationProcess:
         except BaseException:
             self.close()
             raise
+        finally:
+            self.state = WorkerState.READY
 
     def _abandon(self, pace: Pace | None, shutdown: Shutdown) -> None:
         """Have the child leave its song, or end it if it does not soon."""
@@ -230,7 +255,7 @@ class SeparationProcess:
                 if isinstance(self._next_event(), Abandoned):
                     return
             except EngineError as error:
-                if isinstance(error, CrashedError | DeviceError):
+                if isinstance(error, _ENDS):
                     break
         log.info("the child is ended, as it does not leave its song")
         self.close()
@@ -265,7 +290,7 @@ class SeparationProcess:
 
     def _note_end(self, error: EngineError) -> None:
         """Count and clear away a child that has ended, or is of no use any more."""
-        if isinstance(error, CrashedError | DeviceError):
+        if isinstance(error, _ENDS):
             self.crashes[error.code] += 1
             self.close()
 
@@ -279,6 +304,7 @@ class SeparationProcess:
     def _start(self) -> None:
         self._lines = queue.SimpleQueue()
         self._models = set()
+        self._kills = memory_kills()
         self._child = subprocess.Popen(
             [sys.executable, "-m", "unmix_worker.child"],
             stdin=subprocess.PIPE,
@@ -332,6 +358,15 @@ class SeparationProcess:
                 code="memory_too_small",
             )
 
+    def _refuse_too_small_a_limit(self, error: MemoryExceededError) -> None:
+        """Say that the model can never be loaded here, unless it was before or nobody limits us."""
+        if self._room_bytes is not None and not self._has_loaded:
+            raise EngineError(
+                f"{error.message} while it loaded {self._settings.model}: the memory limit of this worker is too small "
+                "for that model, raise it",
+                code="memory_too_small",
+            ) from error
+
     def _refuse_endless_load(self, began_at: float) -> None:
         """End a child that loads its model for too long; it is no crash, as the song is not to blame."""
         if time.monotonic() - began_at > self._settings.load_seconds:
@@ -355,17 +390,31 @@ class SeparationProcess:
         except ValueError as error:
             raise CrashedError(f"the separating process said what nobody understands: {error}") from error
         if isinstance(event, Failed):
+            if self._was_killed_for_memory:  # what it has started: a codec's end looks like damage to the song
+                raise MemoryExceededError(
+                    f"the system killed a process for want of memory; after that: {event.message}"
+                )
             raise _KINDS.get(event.code, EngineError)(event.message, code=event.code, retryable=event.retryable)
         return event
 
-    def _crashed(self) -> CrashedError:
+    @property
+    def _was_killed_for_memory(self) -> bool:
+        """Whether the kernel has killed a process beside us since the child was started."""
+        kills = memory_kills()
+        return kills is not None and self._kills is not None and kills > self._kills
+
+    def _crashed(self) -> EngineError:
         """Return why the child has ended."""
         assert self._child is not None
         if self._watch is not None and self._watch.exceeded:
             assert self._room_bytes is not None
-            message = f"the separating process took more than {self._room_bytes >> 20} MiB of memory and was ended"
-            return CrashedError(message, code="memory_exceeded")
-        return CrashedError(f"the separating process {_ended(self._child.wait())}")
+            return MemoryExceededError(
+                f"the separating process took more than {self._room_bytes >> 20} MiB of memory and was ended"
+            )
+        status = self._child.wait()
+        if status == -signal.SIGKILL and self._was_killed_for_memory:
+            return MemoryExceededError("the system killed the separating process for want of memory")
+        return CrashedError(f"the separating process {_ended(status)}")
 
 
 def _ended(status: int) -> str:

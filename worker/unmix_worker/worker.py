@@ -48,7 +48,7 @@ from unmix_worker.metrics import OK, RELEASED, WorkerMetrics
 from unmix_worker.parts import PartsLead
 from unmix_worker.patience import Patience
 from unmix_worker.scratch import Scratch
-from unmix_worker.separation import CrashedError, Separated, SeparationProcess
+from unmix_worker.separation import CrashedError, MemoryExceededError, Separated, SeparationProcess
 from unmix_worker.song import song_of
 from unmix_worker.waiting_store import WaitingStore
 
@@ -61,7 +61,8 @@ QUEUE_PAUSE_SECONDS: Final = 2
 #: Pause after a disk was too full for the stems of a song, in seconds; the song waits at the head of the queue.
 FULL_PAUSE_SECONDS: Final = 5
 #: After so many attempts in a row that failed for the device or for want of memory, and not for their songs, the worker
-#: ends: it would use up the tries of one song after the other, and faster than workers whose devices work.
+#: ends: it would use up the tries of one song after the other, and faster than workers whose devices work. A song over
+#: which the separating process was killed for memory counts once: it may be one that no worker has enough for.
 MOST_DEVICE_FAILURES: Final = 3
 
 
@@ -90,6 +91,7 @@ class Worker:
         # Whoever has nothing to do looks every second whether help is wanted.
         self._block_seconds = min(settings.take_seconds, 1) if settings.parts else settings.take_seconds
         self._device_failures = 0  # in a row
+        self._killed_for_memory: set[str] = set()  # jobs among them over which the separating process was
         self._is_full = False
 
     def run(self, shutdown: Shutdown) -> None:
@@ -97,7 +99,8 @@ class Worker:
 
         Raises:
             EngineError: the model cannot be had, or not with this much memory.
-            DeviceError: the device has failed, at the start or over several songs in a row.
+            DeviceError: the device has failed, at the start or over several songs in a row, or memory ran out over
+                several of them.
         """
         while not shutdown.requested:
             try:
@@ -157,7 +160,7 @@ class Worker:
                     self._give_back(claim, error)
                 else:
                     self._fail(request, claim, error)
-                    self._count_device_failure(error)
+                    self._count_device_failure(claim.job_id, error)
             else:
                 self.metrics.attempt_over(OK)
 
@@ -176,13 +179,16 @@ class Worker:
         for room in (self._store.room(), room_at(scratch)):
             refuse_if_full(room, settings.min_free_gb, more_bytes=wanted, share=SHARE_OF_RESULTS)
 
-    def _count_device_failure(self, error: UnmixError) -> None:
+    def _count_device_failure(self, job_id: str, error: UnmixError) -> None:
         """Raise if this was one too many: whoever starts the worker again may give it another device, or more time."""
-        if isinstance(error, DeviceError | OutOfMemoryError):
-            self._device_failures += 1
-            if self._device_failures >= MOST_DEVICE_FAILURES:
-                message = f"{self._device_failures} attempts in a row failed on this worker; the last: {error.message}"
-                raise DeviceError(message, code=error.code)
+        if job_id in self._killed_for_memory or not isinstance(error, DeviceError | OutOfMemoryError):
+            return
+        if isinstance(error, MemoryExceededError):
+            self._killed_for_memory.add(job_id)
+        self._device_failures += 1
+        if self._device_failures >= MOST_DEVICE_FAILURES:
+            message = f"{self._device_failures} attempts in a row failed on this worker; the last: {error.message}"
+            raise DeviceError(message, code=error.code)
 
     def _request(self, push: PushedJob, claim: Claim, ledger: Ledger) -> JobRequest:
         """Return what the store says of the job; a foreign push is written there, as it has no request yet.
@@ -235,6 +241,7 @@ class Worker:
                     if lead:
                         lead.give_back()
                 self._device_failures = 0
+                self._killed_for_memory.clear()
                 with self.metrics.uploading.time():
                     stems, peaks = _upload(request, claim, ledger, separated)
             lease.check()
@@ -330,6 +337,8 @@ class Worker:
                     return
                 if crashed:
                     code, message = "poison", f"the song ended the separating process each time; last: {message}"
+                elif isinstance(error, MemoryExceededError):
+                    message = f"given up after the last try, as no worker had memory enough for it; last: {message}"
                 elif code != "input_missing":
                     code, message = "gave_up", f"given up after the last try; its error: {code}: {message}"
             if request is None:  # the store did not say what was asked: there is nothing that a commit could end

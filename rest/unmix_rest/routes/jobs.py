@@ -27,6 +27,7 @@ from unmix_rest.routes.lookup import checked, is_open, page, status_of
 from unmix_rest.services import Services
 from unmix_rest.shares import share
 from unmix_rest.views import view_of_job
+from unmix_rest.workforce import workers
 
 log = structlog.get_logger()
 
@@ -69,7 +70,7 @@ def retry(services: Services, job_id: str) -> Response:
 
 
 def queue(services: Services) -> Response:
-    """Tell what waits, the next one first, and what runs."""
+    """Tell what waits, the next one first, what runs, and whether anybody separates."""
     offset, limit = page()
     sees = caller().sees
     elements, total = services.queue.views.waiting(offset=offset, limit=limit)
@@ -87,6 +88,7 @@ def queue(services: Services) -> Response:
             running=tuple(filter(sees, running)),
             positions=tuple(place for _, place in shown),
             running_total=len(running),
+            workers=workers(services.queue.attendance, in_detail=False),
         )
     )
 

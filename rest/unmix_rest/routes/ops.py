@@ -12,6 +12,7 @@ from unmix_rest.answer_shapes import Health, Ready, Version
 from unmix_rest.http.answers import json_answer
 from unmix_rest.http.problems import STATUS, problem
 from unmix_rest.services import Services
+from unmix_rest.workforce import workers
 
 VERSION: Final = version("track-unmix")
 
@@ -36,7 +37,7 @@ def healthz(services: Services) -> Response:
 def readyz(services: Services) -> Response:
     """Tell whether Redis and the object store answer, take what is written, and have room for songs.
 
-    And what shuts the check of songs in.
+    And what shuts the check of songs in, and whether workers are there: without one songs are taken in all the same.
     """
     checks = {"redis": _check_queue(services), "store": _check_store(services)}
     if set(checks.values()) == {"ok"}:
@@ -44,7 +45,8 @@ def readyz(services: Services) -> Response:
     away = [name for name, state in checks.items() if state != "ok"]
     if away:
         return problem("not_ready", f"away: {', '.join(away)}", status=STATUS["not_ready"], checks=checks)
-    return json_answer(Ready("ok", checks, services.decoder_sandbox))
+    told = workers(services.queue.attendance, in_detail=True)
+    return json_answer(Ready("ok", checks, services.decoder_sandbox, told))
 
 
 def metrics(services: Services) -> Response:

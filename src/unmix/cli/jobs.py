@@ -148,11 +148,13 @@ def status_of(client: "Client") -> list[str]:
     """Return what there is to say of a server and of its work."""
     fault, waiting = client.fault(), client.queue()
     ready = [model.name for model in client.models() if model.announced]
+    workers = waiting.workers
     return [
         f"Track-Unmix {client.version()} at {client.url}",
         f"not ready: {fault}" if fault else "ready",
         f"waiting: {counted(waiting.total, 'song')}; being separated: {len(waiting.running)}",
         f"models that a worker has loaded: {', '.join(ready)}" if ready else "no worker has been ready yet",
+        *([workers.message or f"{workers.ready} workers ready, {workers.loading} loading"] if workers else []),
     ]
 
 

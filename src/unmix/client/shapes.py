@@ -39,9 +39,19 @@ class ModelView(View):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkersView(View):
+    """Who separates songs at a server."""
+
+    ready: int
+    loading: int
+    message: str | None = None  # why nobody is ready
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting(View):
     """What waits at a server, and what runs."""
 
     queue: tuple[str, ...]
     total: int
     running: tuple[str, ...]
+    workers: WorkersView | None = None  # None: a server of an earlier version

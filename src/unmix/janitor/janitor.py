@@ -1,8 +1,8 @@
 """The janitor: all that is periodic, in one small always-on process beside REST.
 
 It puts abandoned work back into the queue, delivers callbacks, makes Redis agree with the store, and removes what need
-not be kept any more. Several janitors may run: a sweep is atomic, a callback is delivered at least once anyway, and the
-reconciler does nothing that could not be done twice.
+not be kept any more. In Kubernetes it may say which workers are busy. Several janitors may run: a sweep is atomic, a
+callback is delivered at least once anyway, and the reconciler does nothing that could not be done twice.
 """
 
 import os
@@ -13,9 +13,11 @@ import structlog
 
 from unmix.errors import QueueError
 from unmix.janitor.audit import Audit, Audited, DueAudits
+from unmix.janitor.deletion_costs import LOOK_SECONDS, DeletionCosts
 from unmix.janitor.deliveries import Deliveries
 from unmix.janitor.metrics import JanitorMetrics
 from unmix.janitor.periodic import Periodic
+from unmix.janitor.pods import Pods
 from unmix.janitor.reconciler import Reconciler
 from unmix.janitor.retention import Retention
 from unmix.ledger.ledger import Ledger
@@ -58,17 +60,17 @@ def run(settings: Settings) -> None:
     metrics = JanitorMetrics(queue, deliveries.tries)
     serve_metrics(metrics.registry, settings)
     audits = DueAudits(audit_of(settings, queue, ledger), queue.job_list, pause_seconds=3600 * settings.audit_hours)
-    rounds = (
-        Periodic(
-            "pass",
-            metrics.passes_of(Reconciler(queue, ledger)),
-            pause_seconds=settings.reconcile_seconds,
-            stop=stop,
-        ),
+    passes = metrics.passes_of(Reconciler(queue, ledger))
+    rounds = [
+        Periodic("pass", passes, pause_seconds=settings.reconcile_seconds, stop=stop),
         Periodic("audit", audits.run, pause_seconds=settings.reconcile_seconds, stop=stop),
-    )
+    ]
+    if settings.kubernetes_url:
+        costs = DeletionCosts(queue.attendance, Pods(settings.kubernetes_url))
+        rounds.append(Periodic("deletion costs", costs.note, pause_seconds=LOOK_SECONDS, stop=stop))
     for each in rounds:
         each.start()
+    parts: list[Periodic | Deliveries] = [*rounds, deliveries]
     with deliveries:
         while not shutdown.wait(settings.sweep_seconds):
             try:
@@ -83,7 +85,7 @@ def run(settings: Settings) -> None:
                 log.warning("queue away", error=error.message)
                 metrics.failed(error.code)
             try:  # a bug: better started afresh than going on half
-                for part in (*rounds, deliveries):
+                for part in parts:
                     part.check()
             except RuntimeError as error:
                 log.error("janitor breaks off", error=str(error))

@@ -90,14 +90,20 @@ class LocalStack:
         self.redis_url = redis_url
         self._supervisor = supervisor
         self._say = say
+        self._has_worker = True
 
     def check(self) -> None:
-        """Start again what died and is due.
+        """Start again what died and is due, and say so when no worker is ready any more, and when one is again.
 
         Raises:
             UnmixError: something can never work.
         """
         self._supervisor.check()
+        has_worker = any(self.plan.heartbeat(worker).exists() for worker in range(1, self.plan.workers + 1))
+        if has_worker != self._has_worker:
+            self._has_worker = has_worker
+            again = f"songs wait until one has started again; why they ended is in {self.plan.logs}"
+            self._say("a worker is ready again" if has_worker else f"no worker is ready: {again}")
 
     def wait_until_ready(self, *, limit_seconds: float | None = None) -> None:
         """Return once REST answers and every worker has loaded its model.

@@ -12,6 +12,7 @@ from typing import Final, Literal, Self, cast
 
 from unmix.errors import LeaseLostError
 from unmix.job import JobStatus
+from unmix.queue.attendance import Attendance
 from unmix.queue.call_limits import CallLimits
 from unmix.queue.commit_guard import CommitGuard
 from unmix.queue.job_list import JobList
@@ -71,6 +72,7 @@ class JobQueue:
         self._redis = self._link.client
         self.views = QueueViews(self._link)
         self.models = ModelCards(self._link)
+        self.attendance = Attendance(self._link)
         self.job_list = JobList(self._link)
         self.pulses = Pulses(self._link)
         self.speeds = Speeds(self._link)

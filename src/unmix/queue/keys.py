@@ -33,6 +33,8 @@ OUTBOX: Final = "unmix:outbox"
 OUTBOX_TRIES: Final = "unmix:outbox:tries"
 CALLS_PREFIX: Final = "unmix:calls:"
 QUOTA_PREFIX: Final = "unmix:quota:"
+WORKERS: Final = "unmix:workers"
+LAST_WORKER: Final = "unmix:workers:last"
 READY: Final = "unmix:ready"
 LOGGING: Final = "logging"
 

@@ -1,6 +1,8 @@
 """What the queue gives out: values, as they were a moment ago. Nothing here needs Redis itself."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Self
 
 from unmix.job import JobStatus
 
@@ -75,3 +77,37 @@ class ModelCard:
     weights_licence: str | None = None
     memory_mb: int | None = None  # most MiB that a worker's separating process has taken over songs; None: no song yet
     announced_at: str | None = field(default=None, compare=False)  # the last time, as its worker put it up
+
+
+class WorkerState(StrEnum):
+    """What a worker does."""
+
+    LOADING = "loading"  # its model: it takes no songs yet
+    READY = "ready"  # for songs, or busy with one of its own
+    HELPING = "helping"  # with the parts of another worker's song
+
+
+@dataclass(frozen=True, slots=True)
+class Attendant:
+    """A worker that is there, as it said last."""
+
+    worker: str
+    host: str  # in Kubernetes the name of its pod
+    state: WorkerState
+    noted_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """How a worker ended."""
+
+    worker: str
+    at_ms: int
+    code: str | None = None  # None: it was asked to, or has said nothing
+    error: str | None = None
+    is_silent: bool = False  # it died without a word
+
+    @classmethod
+    def of_the_silent(cls, gone: Attendant) -> Self:
+        """Return the same of one that has not been heard of for long."""
+        return cls(gone.worker, gone.noted_at_ms, is_silent=True)

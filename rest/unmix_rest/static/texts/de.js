@@ -154,6 +154,7 @@ export default {
   "error.not_found": "Das ist nicht mehr auf dem Server.",
   "error.gave_up": "Der Server hat es mehrmals versucht und aufgegeben. Versuche es noch einmal, oder sende eine andere Kopie.",
   "error.poison": "Der Server kommt mit diesem Lied nicht zurecht. Speichere es in einem anderen Format, und sende das.",
+  "error.memory_exceeded": "Der Server hat für dieses Lied mit diesem Modell zu wenig Arbeitsspeicher. Wähle ein anderes Modell, oder sage es dem Betreiber.",
   "error.job_over": "Es war schon vorbei.",
   "error.weights_not_open": "Der Betreiber bietet dieses Modell nicht an. Wähle ein anderes.",
 

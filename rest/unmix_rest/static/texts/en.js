@@ -154,6 +154,7 @@ export default {
   "error.not_found": "This is no longer on the server.",
   "error.gave_up": "The server tried several times, and gave up. Try again, or send another copy.",
   "error.poison": "The server cannot cope with this song. Save it in another format, and send that.",
+  "error.memory_exceeded": "The server has too little memory for this song with this model. Choose another model, or tell who runs it.",
   "error.job_over": "It was over already.",
   "error.weights_not_open": "The operator does not offer this model. Choose another one.",
 
