@@ -28,6 +28,7 @@ COMBINATIONS = [
     ("gke",),
     ("gke", "keda"),
     ("gke", "keda", "external-object-store"),
+    ("gke-spot",),
     ("gke-gpu",),
     ("gke-gpu", "keda"),
     ("gke-gpu", "external-object-store", "keda"),
