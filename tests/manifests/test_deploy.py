@@ -278,8 +278,8 @@ def test_the_song_is_a_new_one_each_time_and_sounds_as_the_bundled_one(machine: 
 
 
 def samples(song: bytes) -> int:
-    with av.open(BytesIO(song)) as file:
-        return sum(frame.samples for frame in file.decode(audio=0))
+    with av.open(BytesIO(song), "r") as file:
+        return sum(frame.samples for frame in file.decode(file.streams.audio[0]))
 
 
 def test_a_second_run_keeps_secrets_and_restarts_nothing(machine: Machine) -> None:
