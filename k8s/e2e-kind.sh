@@ -10,8 +10,8 @@ cd "$(dirname "$0")/.."
 
 cluster=track-unmix-e2e
 context=kind-$cluster
-# The newest node of this kind release for a Kubernetes whose schemas tests/manifests checks against.
-node=kindest/node:v1.34.11@sha256:44e222ee2132dab25ff87301682f89eb82c7880ea3a1bf543bfe9708fd08d67d
+# The newest node of this kind release; tests/manifests checks against the schemas of its Kubernetes.
+node=kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5
 rest=http://127.0.0.1:30500
 record=.unmix/e2e-songs
 told=.unmix/e2e-transfers
