@@ -103,7 +103,7 @@ get_consent() {
 
 check_cluster() {
     local answer minor remedy name
-    answer=$(ask_k "Server Version: v1.34.0" version --request-timeout=10s 2>&1) || {
+    answer=$(ask_k "Server Version: v1.35.0" version --request-timeout=10s 2>&1) || {
         name=${context#*-}
         case $cluster in
         kind) remedy="start its node (docker start $name-control-plane), or: kind create cluster --name $name" ;;
@@ -115,20 +115,26 @@ check_cluster() {
         fail "the cluster of the context $context does not answer: $remedy" $'\n'"kubectl says: ${answer##*$'\n'}"
     }
     minor=$(sed -n 's/^Server Version: v1\.\([0-9]*\).*/\1/p' <<<"$answer")
-    [ "${minor:-0}" -ge 30 ] || fail "the manifests need Kubernetes 1.30 or newer; $context has 1.${minor:-?}"
+    [ "${minor:-0}" -ge 33 ] || fail "the manifests need Kubernetes 1.33 or newer; $context has 1.${minor:-?}"
 }
 
 # --- images
 
+# Sets `builder`: docker, or podman where there is no docker that answers. Docker Desktop takes images of docker alone.
+choose_builder() {
+    local found='' tool
+    for tool in docker podman; do
+        if [ $tool = podman ] && [ $cluster = docker-desktop ]; then continue; fi
+        if ask "" $tool info >/dev/null 2>&1; then builder=$tool && return; fi
+        if [ -z "$found" ] && command -v $tool >/dev/null; then found=$tool; fi
+    done
+    [ -z "$found" ] || fail "$found does not answer: start it (Docker Desktop, or: sudo systemctl start $found)"
+    [ $cluster != docker-desktop ] || fail "docker is missing: put that of Docker Desktop on the PATH"
+    fail "podman is missing: so is docker. Install one of them, or use images that the cluster has with --no-build"
+}
+
 build_images() {
-    if command -v docker >/dev/null || $dry_run; then
-        builder=docker
-    else
-        builder=podman
-        need podman "so is docker. Install one of them, or use images that the cluster has with --no-build"
-    fi
-    ask "" $builder info >/dev/null 2>&1 ||
-        fail "$builder does not answer: start it (Docker Desktop, or: sudo systemctl start $builder)"
+    choose_builder
     need make "install it"
     run make images DOCKER=$builder ||
         fail "the images could not be built, see above; in a closed network set BUILD_ARGS: Images in k8s/README.md"
@@ -164,9 +170,6 @@ load_images() {
     k3d)
         need k3d "the context $context is one of k3d's; install it (https://k3d.io)"
         run k3d image import "${images[@]}" --cluster "${context#k3d-}"
-        ;;
-    docker-desktop)
-        [ $builder = docker ] || fail "Docker Desktop takes images of docker alone, which is not on the PATH"
         ;;
     esac || fail "the images could not be loaded into $context, see above"
 }
@@ -214,12 +217,29 @@ make_secrets() {
     done
 }
 
+# A process keeps the passwords that it started with. Those that have run for longer than a Secret is as it is are put
+# into `outdated`: Redis or the store would refuse them once either of both starts again.
+find_outdated() { # NAMESPACE SECRET USER...
+    local time changed='' name started times
+    times='jsonpath={.metadata.creationTimestamp}{range .metadata.managedFields[*]} {.time}{end}'
+    for time in $(ask_k "" --namespace "$1" get secret "$2" --ignore-not-found -o "$times"); do
+        [[ $time < $changed ]] || changed=$time
+    done
+    while IFS='|' read -r name started; do
+        if [[ -n $started && $started < $changed && " ${*:3} " = *" $name "* && " $outdated " != *" $name "* ]]; then
+            say "$name has run for longer than the Secret $2 in $1 is as it is"
+            outdated+=" $name"
+        fi
+    done < <(ask_k "" --namespace "$1" get pods -o \
+        "jsonpath={range .items[*]}{.metadata.labels.app\.kubernetes\.io/name}|{$own.state.running.startedAt}{\"\\n\"}{end}")
+}
+
 # --- manifests
 
 # Sets `namespaces`: without a store of its own, an overlay has only one. Sets `needs_key`, and goes no further where
-# REST would be there for strangers and nobody has written that it is meant to.
+# REST would be there for strangers and nobody has written that it is meant to, or where half of it could not be applied.
 look_into_overlay() {
-    local rendered
+    local rendered known wanted
     rendered=$(ask "UNMIX_OPEN: yes" kubectl kustomize "$overlay") || fail "$overlay does not render, see above"
     needs_key=false
     if grep -q -E '^ *UNMIX_AUTH: "?keys"?$' <<<"$rendered"; then
@@ -232,11 +252,24 @@ look_into_overlay() {
     if grep -q '^ *namespace: minio-ns$' <<<"$rendered" || $dry_run; then
         in_cluster_store=true namespaces="track-unmix minio-ns"
     fi
+    known=$(ask_k "" api-versions) || known=
+    while read -r wanted; do
+        [ -z "$known" ] || grep -q -x -F -e "$wanted" <<<"$known" ||
+            fail "$context does not know the objects of $wanted that $overlay has: install what brings them first" \
+                "(keda.sh is KEDA's, see docs/gke.md), or leave their component out"
+    done < <(sed -n 's/^apiVersion: *//p' <<<"$rendered")
 }
 
+# They have to be there before the Secrets. Once they are, the overlay has them: two manifests of one object would change
+# it to and fro.
 make_namespaces() {
-    k apply -f k8s/base/namespace.yaml || fail "the namespace could not be made: may you do that in $context?"
-    ! $in_cluster_store || k apply -f minio/namespace.yaml || fail "the namespace minio-ns could not be made"
+    local namespace file
+    for namespace in $namespaces; do
+        if [ -n "$(ask_k "" get namespace "$namespace" --ignore-not-found -o name)" ]; then continue; fi
+        file=k8s/base/namespace.yaml
+        if [ "$namespace" = minio-ns ]; then file=minio/namespace.yaml; fi
+        k apply -f "$file" || fail "the namespace $namespace could not be made: may you do that in $context?"
+    done
 }
 
 apply_overlay() {
@@ -245,10 +278,31 @@ apply_overlay() {
     # A Job cannot be changed, so that of an earlier run goes.
     k --namespace track-unmix delete job buckets --ignore-not-found || fail "the Job buckets could not be deleted"
     k apply -k "$overlay" || fail "$overlay could not be applied, see above"
-    if [ -n "$deployed" ] && [ -n "$built" ] && [ "$built" != "$(cat "$state/built" 2>/dev/null)" ]; then
-        k --namespace track-unmix rollout restart deployment/rest deployment/janitor deployment/worker deployment/logs
+    outdated=
+    if [ -n "$deployed" ]; then
+        if [ -n "$built" ] && [ "$built" != "$(cat "$state/built" 2>/dev/null)" ]; then
+            outdated="rest janitor worker logs"
+        fi
+        find_outdated track-unmix redis-passwords redis rest janitor worker logs
+        find_outdated track-unmix object-store rest janitor worker
+        find_outdated track-unmix webhooks janitor
+        restart track-unmix statefulset/redis deployment/rest deployment/janitor deployment/worker deployment/logs
+        if $in_cluster_store; then
+            outdated=
+            find_outdated minio-ns object-store object-store
+            restart minio-ns statefulset/object-store
+        fi
     fi
     if ! $dry_run && [ -n "$built" ]; then printf '%s\n' "$built" >"$state/built"; fi
+}
+
+# Restart those of the workloads that are in `outdated`.
+restart() { # NAMESPACE WORKLOAD...
+    local workload workloads=()
+    for workload in "${@:2}"; do
+        if [[ " $outdated " = *" ${workload#*/} "* ]]; then workloads+=("$workload"); fi
+    done
+    if ((${#workloads[@]})); then k --namespace "$1" rollout restart "${workloads[@]}"; fi
 }
 
 await_all() {
@@ -277,7 +331,7 @@ await() { # NAMESPACE WORKLOAD
 
 # One line for each pod; the message comes last, as it may have any character in it.
 own='.status.containerStatuses[?(@.name!="gate")]' gate='.status.containerStatuses[?(@.name=="gate")]'
-pod_fields="{.metadata.name}|{.status.phase}|{$own.ready}|{$own.state.waiting.reason}"
+pod_fields="{.metadata.name}|{.status.phase}{$own.state.terminated.reason}|{$own.ready}|{$own.state.waiting.reason}"
 pod_fields+="|{$own.lastState.terminated.reason}|{.spec.containers[0].image}"
 pod_fields+="|{$gate.ready}|{$gate.state.waiting.reason}|{$own.state.waiting.message}"
 pod_fields+='{.status.conditions[?(@.type=="PodScheduled")].message}'
@@ -285,9 +339,10 @@ pod_fields+='{.status.conditions[?(@.type=="PodScheduled")].message}'
 diagnose() { # NAMESPACE
     local pod phase ready waiting ended image gate_ready gate_waits message claim
     while IFS='|' read -r pod phase ready waiting ended image gate_ready gate_waits message; do
-        if [ -n "$pod" ] && [ "$ready" != true ] && [ "$phase" != Succeeded ]; then
-            explain "$1" "$pod" "$phase" "$waiting" "$ended" "$image" "$message"
-        fi
+        case $ready:$phase in
+        true:* | *:Succeeded* | *Completed | :) ;;
+        *) explain "$1" "$pod" "$phase" "$waiting" "$ended" "$image" "$message" ;;
+        esac
         if [ "$gate_ready" = false ] && [ "$gate_waits" != PodInitializing ]; then
             hint "the gate of $pod is not ready${gate_waits:+ ($gate_waits)}" \
                 "may the nodes pull its image? What it says: kubectl --context $context --namespace $1 logs $pod -c gate"
@@ -298,23 +353,46 @@ diagnose() { # NAMESPACE
         hint "the claim $claim in $1 has no volume" \
             "the cluster needs a default storage class with a provisioner (kubectl get storageclass), and room"
     done
+    [ "$1" != track-unmix ] || ask_rest
     ask_k "" --namespace "$1" get events --field-selector type=Warning --sort-by .metadata.creationTimestamp \
         -o 'jsonpath={range .items[*]}{.involvedObject.name}: {.message}{"\n"}{end}' |
-        tail -n 5 | sed 's/^/    event: /' >&2
+        sed '/^ *$/d; /^[^ ]*: *$/d' | tail -n 5 | sed 's/^/    event: /' >&2
 }
+
+# REST is ready also while Redis or the store refuses it, as it then says so to its clients: whether it is of use, only it
+# knows.
+ask_rest() {
+    local answer question='import http.client, os
+rest = http.client.HTTPConnection("127.0.0.1", int(os.environ["UNMIX_ADMIN_PORT"]), timeout=10)
+rest.request("GET", "/readyz")
+print(rest.getresponse().read().decode())'
+    answer=$(ask_k "" --namespace track-unmix exec deployment/rest --container rest -- python -c "$question" 2>/dev/null) ||
+        return 0
+    case $answer in
+    *not_ready*queue_denied*) hint "REST runs, but Redis refuses its password (queue_denied)" "$new_passwords" ;;
+    *not_ready*store_denied*) hint "REST runs, but the object store refuses its keys (store_denied)" "$new_keys" ;;
+    *not_ready*) hint "REST runs, but cannot serve" "its /readyz says why: $answer" ;;
+    esac
+}
+
+new_passwords="one of them started before the Secret redis-passwords was changed: run this again, it restarts such"
+new_keys="the Secrets object-store are not what the store started with: run this again, it restarts what is outdated"
 
 hint() { # CAUSE REMEDY
     printf '    %s\n        -> %s\n' "$1" "$2" >&2
 }
 
 explain() { # NAMESPACE POD PHASE WAITING ENDED IMAGE MESSAGE
-    local logs here
+    local logs here missing_image
+    missing_image="run this again without --no-build: it builds the image and loads it into $context"
+    if [ $cluster = other ]; then
+        missing_image="push it (make images push REGISTRY=…), and name that registry under images: in the overlay"
+    fi
     here=(kubectl --context "$context" --namespace "$1")
     case $4 in
     ErrImagePull | ImagePullBackOff | ErrImageNeverPull | InvalidImageName)
         case $6 in
-        track-unmix-*) hint "$2: the cluster does not have the image $6 ($4)" \
-            "run this again without --no-build: it builds the image and loads it into $context" ;;
+        track-unmix-*) hint "$2: the cluster does not have the image $6 ($4)" "$missing_image" ;;
         *) hint "$2: the image $6 cannot be pulled ($4)" \
             "is it in its registry, may the nodes pull from there, do they reach it? $7" ;;
         esac
@@ -337,10 +415,8 @@ explain() { # NAMESPACE POD PHASE WAITING ENDED IMAGE MESSAGE
     [ -n "$logs" ] || logs=$("${here[@]}" logs "$2" --tail=5 --previous 2>/dev/null) || logs=
     case $5:$logs in
     OOMKilled:*) hint "$2 needs more memory than its limit" "raise the limit in an overlay, or take a smaller model" ;;
-    *queue_denied*) hint "$2: Redis refuses the password" \
-        "the Secret redis-passwords was changed after one of them had started: ${here[*]} delete pod redis-0 $2" ;;
-    *store_denied*) hint "$2: the object store refuses the keys" \
-        "those in the Secret object-store have to be the ones that the store started with: ${here[*]} delete pod $2" ;;
+    *queue_denied*) hint "$2: Redis refuses the password" "$new_passwords" ;;
+    *store_denied*) hint "$2: the object store refuses the keys" "$new_keys" ;;
     *store_unavailable* | *"service='object store'"*) hint "$2: the object store does not answer; the pod tries again" \
         "look at it: kubectl --context $context --namespace minio-ns describe pods" ;;
     *queue_unavailable* | *"service='redis'"*) hint "$2: Redis does not answer; the pod tries again" \
@@ -427,6 +503,16 @@ choose_python() {
             "make setup, or pip install requests jsonpickle"
 }
 
+# The bundled song with a title (an ID3v1 tag) that no song had before: one that was sent already is answered with the
+# stems that are there, also if no worker could make them any more.
+make_song() {
+    if $dry_run; then return; fi
+    {
+        cat src/unmix/local/demo_song/demo-song.mp3
+        printf 'TAG%-30s%-95s' "$(random_hex 15)" ''
+    } >"$state/demo-song.mp3"
+}
+
 set_namespace() { # NAMESPACE
     run kubectl config set-context "$context" "--namespace=$1"
 }
@@ -458,15 +544,17 @@ deploy() {
     if $needs_key && [ -z "${UNMIX_KEY:-}" ]; then
         say "REST is at http://localhost:$rest_port and wants a key, so that no song was sent. This makes one:"
         say "kubectl --context $context --namespace track-unmix exec deployment/rest -- unmix keys create NAME"
+        ask_rest
         return
     fi
-    run env "REST=localhost:$rest_port" $python sample-requests.py src/unmix/local/demo_song/demo-song.mp3 \
+    make_song
+    run env "REST=localhost:$rest_port" $python sample-requests.py "$state/demo-song.mp3" \
         --wait --timeout "$timeout_seconds" || {
         diagnose track-unmix
         fail "the service is up, but did not separate the song, see above;" \
             "more is in: kubectl --context $context --namespace track-unmix logs deployment/worker"
     }
-    say "REST is at http://localhost:$rest_port; ./deploy-local-dev.sh --down removes everything"
+    say "REST is at http://localhost:$rest_port; ./deploy-local-dev.sh --context $context --down removes everything"
 }
 
 take_down() {
@@ -481,7 +569,7 @@ take_down() {
     say "removed; the cluster itself and the images are still there"
 }
 
-context='' cluster='' state='' overlay=k8s/overlays/local built='' builder=docker python=python3
+context='' cluster='' state='' overlay=k8s/overlays/local built='' outdated='' builder=docker python=python3
 yes=false build=true down=false dry_run=false in_cluster_store=true namespaces=''
 rest_port=5000 redis_port=6379 store_port=9000 timeout_seconds=600
 

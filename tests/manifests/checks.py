@@ -11,11 +11,12 @@ from functools import cache
 import jsonschema
 import kubernetes_validate
 
-from manifests import form, keda, monitoring, references, running
+from manifests import admission, conduct, form, keda, monitoring, references, running
 from manifests.rendering import Object
 from manifests.workloads import Manifests
 
-KUBERNETES_VERSIONS = ("1.30", "1.32", "1.34")
+#: Down to the oldest that the script takes.
+KUBERNETES_VERSIONS = ("1.37", "1.36", "1.35", "1.34", "1.33")
 
 CHECKS: tuple[Callable[[Manifests], Iterator[str]], ...] = (
     form.names_are_valid_and_unique,
@@ -31,6 +32,17 @@ CHECKS: tuple[Callable[[Manifests], Iterator[str]], ...] = (
     running.pods_are_watched_and_end_in_peace,
     running.strangers_are_let_in_on_purpose,
     monitoring.monitors_find_pods,
+    admission.one_way_is_chosen,
+    admission.rules_are_of_a_direction_that_counts,
+    admission.rollouts_can_go_on,
+    admission.probes_fail_and_pass_as_they_may,
+    admission.claims_have_a_size,
+    admission.every_pod_has_one_owner,
+    conduct.what_is_written_to_can_be_written,
+    conduct.folders_are_bounded,
+    conduct.probes_ask_what_is_there,
+    conduct.whom_they_ask_they_reach,
+    conduct.one_hand_scales,
 )
 
 

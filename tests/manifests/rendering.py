@@ -13,8 +13,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
-#: Folders that hold manifests, and that of the workflows.
-SOURCES = (K8S, ROOT / "redis", ROOT / "minio", ROOT / ".github")
+#: Folders that hold manifests, those of the workflows and of one machine.
+SOURCES = (K8S, ROOT / "redis", ROOT / "minio", ROOT / ".github", ROOT / "docs" / "single-machine")
 
 Object = dict[str, Any]
 

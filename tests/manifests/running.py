@@ -62,8 +62,6 @@ def pods_are_watched_and_end_in_peace(manifests: Manifests) -> Iterator[str]:
             for name in ("startupProbe", "readinessProbe", "livenessProbe"):
                 if name not in container and not begins and workload.name not in WITHOUT_PROBES:
                     yield f"{workload.name} has no {name}"
-                elif name in container and not container[name].keys() & {"exec", "httpGet", "tcpSocket"}:
-                    yield f"{workload.name}: its {name} asks nothing"
             environment = manifests.environment(workload, container)
             grace = workload.pod.get("terminationGracePeriodSeconds", 30)
             pause = max(map(_pause_seconds, workload.containers))  # they begin to end together

@@ -13,14 +13,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import av
 import psutil
 import pytest
 import yaml
 
-from manifests.rendering import K8S, ROOT, kubectl_path
+from manifests.rendering import K8S, ROOT, combination, kubectl_path
+from manifests.workloads import Manifests, walk
 from support import eventually, free_port, is_alive
 from unmix.local.embedded_redis import roles
 
@@ -50,6 +53,7 @@ SYSTEM = [
     "dirname",
     *([] if Path("/proc/self/cmdline").exists() else ["ps"]),
 ]
+EVERYBODY = ("redis", "rest", "worker", "janitor", "logs", "object_store")
 TOOLS = ["make", "docker", "podman", "kind", "minikube", "k3d", "python3"]
 
 
@@ -70,7 +74,7 @@ class Machine:
         (self._bin / "kubectl").symlink_to(STAND_INS / "kubectl.sh")
         for name in TOOLS:
             (self._bin / name).symlink_to(STAND_INS / "tool.sh")
-        self.tell(contexts="gke_prod\nkind-unmix\n", context="kind-unmix\n", version="Server Version: v1.32.2\n")
+        self.tell(contexts="gke_prod\nkind-unmix\n", context="kind-unmix\n", version="Server Version: v1.36.2\n")
         self.tell(**{"overlay": '  UNMIX_OPEN: "yes"\n  namespace: minio-ns\n', "image-ids": "sha256:1\n"})
         self.ports = {name: free_port() for name in ("rest", "redis", "store")}
         self.environment = {"PATH": str(self._bin), "WORLD": str(self.world), "HOME": str(folder)}
@@ -259,13 +263,32 @@ def test_the_secrets_are_what_the_manifests_want_and_appear_nowhere_else(machine
     assert [value for value in values | encoded if value in seen] == []
 
 
+def test_the_song_is_a_new_one_each_time_and_sounds_as_the_bundled_one(machine: Machine) -> None:
+    bundled = (ROOT / "src/unmix/local/demo_song/demo-song.mp3").read_bytes()
+    songs = []
+    for _ in range(2):
+        machine.deploy()
+        (sent,) = {line.split()[2] for line in machine.ran if "sample-requests.py" in line}
+        songs.append((machine.clone / sent).read_bytes())
+    assert songs[0] != songs[1]
+    for song in songs:
+        assert song[:-128] == bundled
+        assert re.fullmatch(rb"TAG[0-9a-f]{30} {95}", song[-128:])  # ID3v1, which players and decoders look for there
+    assert samples(songs[0]) == samples(bundled)
+
+
+def samples(song: bytes) -> int:
+    with av.open(BytesIO(song), "r") as file:
+        return sum(frame.samples for frame in file.decode(file.streams.audio[0]))
+
+
 def test_a_second_run_keeps_secrets_and_restarts_nothing(machine: Machine) -> None:
     machine.deploy()
     before, secrets, forwards = machine.ran, machine.secrets(), machine.forwards()
     assert machine.deploy().returncode == 0
     assert machine.secrets() == secrets
-    # The same once more, but for the Secrets, which are there.
-    assert machine.ran[len(before) :] == [line for line in before if "create -f -" not in line]
+    # The same once more, but for the namespaces and the Secrets, which are there.
+    assert machine.ran[len(before) :] == [line for line in before if not re.search("create -f -|apply -f", line)]
     assert len(machine.forwards()) == 3
     assert not any(is_alive(pid) for pid in forwards)
 
@@ -276,6 +299,62 @@ def test_new_images_restart_the_pods(machine: Machine) -> None:
     machine.deploy()
     restart = index(machine.ran, "rollout restart deployment/rest deployment/janitor deployment/worker deployment/logs")
     assert "rollout status" in machine.ran[restart + 1]
+
+
+#: When Secrets were changed, and since when processes run, as the API tells it.
+EARLY, LATE = "2026-11-23T00:00:00Z", "2026-11-23T06:00:00Z"
+
+
+def run_since(**started: str) -> str:
+    return "".join(f"{name.replace('_', '-')}|{time}\n" for name, time in started.items())
+
+
+def test_a_new_password_restarts_what_has_the_old_one(machine: Machine) -> None:
+    machine.deploy()
+    machine.tell(**{"changed-redis-passwords": f"{EARLY} {EARLY} 2026-11-23T03:00:00Z"})
+    machine.tell(started=run_since(redis=EARLY, rest=EARLY, worker=LATE, janitor=EARLY, logs=EARLY, buckets=""))
+    assert machine.deploy().returncode == 0
+    restarts = [line.partition(" rollout restart ")[2] for line in machine.ran if " rollout restart " in line]
+    assert restarts == ["statefulset/redis deployment/rest deployment/janitor deployment/logs"]
+    assert index(machine.ran, "rollout restart") < max(
+        number for number, line in enumerate(machine.ran) if "rollout status statefulset/redis" in line
+    )
+
+
+def test_new_keys_of_the_store_restart_it_and_those_who_use_it(machine: Machine) -> None:
+    machine.deploy()
+    started = run_since(redis=EARLY, rest=EARLY, worker=EARLY, janitor=EARLY, logs=EARLY, object_store=EARLY)
+    machine.tell(**{"changed-object-store": LATE, "started": started})
+    assert machine.deploy().returncode == 0
+    restarts = [line.partition(" --namespace ")[2] for line in machine.ran if " rollout restart " in line]
+    assert restarts == [
+        "track-unmix rollout restart deployment/rest deployment/janitor deployment/worker",
+        "minio-ns rollout restart statefulset/object-store",
+    ]
+
+
+def test_a_new_secret_of_callbacks_restarts_the_janitor(machine: Machine) -> None:
+    machine.deploy()
+    machine.tell(**{"changed-webhooks": LATE, "started": run_since(rest=EARLY, janitor=EARLY)})
+    machine.deploy()
+    assert [line.split()[-1] for line in machine.ran if " rollout restart " in line] == ["deployment/janitor"]
+
+
+def test_what_the_script_restarts_for_a_secret_is_what_uses_it(machine: Machine) -> None:
+    users: dict[str, set[str]] = {}
+    for workload in Manifests(combination("local")).workloads:
+        for _, key, value in walk(workload.pod):
+            if workload.object["kind"] != "Job" and key in ("secretKeyRef", "secret"):
+                users.setdefault(value.get("name") or value["secretName"], set()).add(workload.name.split()[1])
+    for secret, names in users.items():
+        machine.deploy("--down")
+        machine.deploy()
+        before = len(machine.ran)
+        machine.tell(**{f"changed-{secret}": LATE, "started": run_since(**dict.fromkeys(EVERYBODY, EARLY))})
+        machine.deploy()
+        restarted = [line for line in machine.ran[before:] if " rollout restart " in line]
+        assert {name.split("/")[1] for line in restarted for name in line.split()[7:]} == names
+        machine.forget(f"changed-{secret}")
 
 
 def test_no_build_takes_the_images_that_are_there(machine: Machine) -> None:
@@ -419,8 +498,33 @@ def test_no_docker(machine: Machine) -> None:
 
 
 def test_docker_that_does_not_run(machine: Machine) -> None:
+    machine.without("podman")
     machine.tell(**{"fails-docker-info": ""})
     assert "docker does not answer: start it" in fail_with(machine)
+    machine.tell(contexts="docker-desktop\n", context="docker-desktop\n")
+    assert "docker does not answer: start it" in fail_with(machine)
+
+
+def test_podman_where_docker_has_no_daemon(machine: Machine) -> None:
+    machine.tell(**{"fails-docker-info": ""})
+    assert machine.deploy().returncode == 0
+    assert machine.ran[0] == "make images DOCKER=podman"
+
+
+def test_docker_desktop_takes_no_images_of_podman(machine: Machine) -> None:
+    machine.tell(contexts="docker-desktop\n", context="docker-desktop\n")
+    machine.without("docker")
+    assert "put that of Docker Desktop on the PATH" in fail_with(machine)
+
+
+def test_an_overlay_with_objects_that_the_cluster_does_not_know_is_not_half_applied(machine: Machine) -> None:
+    overlay = '  UNMIX_OPEN: "yes"\n  namespace: minio-ns\n---\napiVersion: v1\n---\napiVersion: keda.sh/v1alpha1\n'
+    machine.tell(overlay=overlay, apis="apps/v1\nv1\n")
+    said = fail_with(machine)
+    assert "kind-unmix does not know the objects of keda.sh/v1alpha1" in said
+    assert "docs/gke.md" in said
+    machine.tell(apis="apps/v1\nkeda.sh/v1alpha1\nv1\n")
+    assert machine.deploy().returncode == 0
 
 
 def test_no_kind(machine: Machine) -> None:
@@ -463,8 +567,8 @@ def test_a_cluster_that_does_not_answer(machine: Machine, context: str, remedy: 
 
 
 def test_an_old_cluster(machine: Machine) -> None:
-    machine.tell(version="Server Version: v1.29.4-gke.1\n")
-    assert "need Kubernetes 1.30 or newer; kind-unmix has 1.29" in fail_with(machine)
+    machine.tell(version="Server Version: v1.32.4-gke.1\n")
+    assert "need Kubernetes 1.33 or newer; kind-unmix has 1.32" in fail_with(machine)
 
 
 def test_a_port_that_is_taken(machine: Machine) -> None:
@@ -498,10 +602,35 @@ def test_a_song_that_is_not_separated(machine: Machine) -> None:
     done = machine.deploy()
     assert done.returncode == 1
     assert "the service is up, but did not separate the song" in done.stderr
+    assert "REST runs" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("checks", "cause", "remedy"),
+    [
+        ({"redis": "queue_denied", "store": "ok"}, "Redis refuses its password", "Secret redis-passwords"),
+        ({"redis": "ok", "store": "store_denied"}, "the object store refuses its keys", "Secrets object-store"),
+        ({"redis": "ok", "store": "store_full"}, "cannot serve", '"store": "store_full"'),
+    ],
+)
+def test_where_all_pods_are_ready_rest_says_what_is_wrong(
+    machine: Machine, checks: dict[str, str], cause: str, remedy: str
+) -> None:
+    machine.tell(readyz=json.dumps({"code": "not_ready", "checks": checks}))
+    machine.tell(**{"fails-python3-sample-requests.py": ""})
+    said = machine.deploy().stderr
+    assert f"    REST runs, but {cause}" in said
+    assert remedy in said
+    machine.tell(overlay="  UNMIX_AUTH: keys\n  namespace: minio-ns\n")  # and without a song to try it
+    assert f"    REST runs, but {cause}" in machine.deploy().stderr
 
 
 def waiting(reason: str, message: str = "") -> dict[str, Any]:
     return {"ready": False, "state": {"waiting": {"reason": reason, "message": message}}}
+
+
+def running_since(time: str) -> dict[str, Any]:
+    return {"ready": True, "state": {"running": {"startedAt": time}}}
 
 
 def pod(name: str, phase: str, image: str, *containers: dict[str, Any], unschedulable: str = "") -> dict[str, Any]:
@@ -511,7 +640,8 @@ def pod(name: str, phase: str, image: str, *containers: dict[str, Any], unschedu
     if containers:
         status["containerStatuses"] = [{"name": "it", "image": image} | container for container in containers]
     spec = {"containers": [{"name": "it", "image": image}]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec, "status": status}
+    metadata = {"name": name, "labels": {"app.kubernetes.io/name": name.partition("-")[0]}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status}
 
 
 OWN_IMAGE = "track-unmix-rest:0.1.0"
@@ -541,7 +671,21 @@ PODS = [
     pod("gateless", "Running", OWN_IMAGE, RUNNING, {"name": "gate"} | waiting("ImagePullBackOff")),
     pod("with-gate", "Running", OWN_IMAGE, RUNNING, {"name": "gate"} | RUNNING),
     pod("healthy", "Running", OWN_IMAGE, RUNNING),
+    pod("rest-1", "Running", OWN_IMAGE, running_since(EARLY), {"name": "gate"} | running_since(LATE)),
+    pod("worker-1", "Running", OWN_IMAGE, running_since(LATE)),
     pod("over", "Succeeded", OWN_IMAGE, {"ready": False, "state": {"terminated": {"reason": "Completed"}}}),
+    pod("just-over", "Running", OWN_IMAGE, {"ready": False, "state": {"terminated": {"reason": "Completed"}}}),
+]
+SECRETS = [
+    {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": "redis-passwords",
+            "creationTimestamp": "2026-11-22T00:00:00Z",
+            "managedFields": [{"manager": "kubectl", "operation": "Update", "time": "2026-11-23T03:00:00Z"}],
+        },
+    }
 ]
 CLAIMS = [
     {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "status": {"phase": phase}}
@@ -554,15 +698,16 @@ EVENTS = [
         "metadata": {"name": "e", "creationTimestamp": "2026-11-23T00:00:00Z"},
         "type": "Warning",
         "involvedObject": {"name": "mounting"},
-        "message": 'secret "redis-passwords" not found',
+        "message": message,
     }
+    for message in ('secret "redis-passwords" not found', "", "Back-off restarting\n")
 ]
 
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[str]:
     """A kubeconfig whose context kind-unmix leads to an API server that has the objects above, and nothing else."""
-    lists = {"pods": PODS, "persistentvolumeclaims": CLAIMS, "events": EVENTS}
+    lists = {"pods": PODS, "persistentvolumeclaims": CLAIMS, "events": EVENTS, "secrets": SECRETS}
     resources = [
         {"name": name, "singularName": "", "namespaced": True, "kind": found[0]["kind"], "verbs": ["get", "list"]}
         for name, found in lists.items()
@@ -574,8 +719,9 @@ def api(tmp_path: Path) -> Iterator[str]:
     }
     for name, found in lists.items():
         answers[f"/api/v1/namespaces/track-unmix/{name}"] = {"kind": "List", "apiVersion": "v1", "items": found}
-    for entry in PODS:
-        answers[f"/api/v1/namespaces/track-unmix/pods/{entry['metadata']['name']}"] = entry
+    for name in ("pods", "secrets"):
+        for entry in lists[name]:
+            answers[f"/api/v1/namespaces/track-unmix/{name}/{entry['metadata']['name']}"] = entry
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -616,8 +762,8 @@ EXPLANATIONS = {
     "not-loaded": ("does not have the image track-unmix-rest:0.1.0", "without --no-build"),
     "not-pulled": ("docker.io/valkey/valkey:8.1.8 cannot be pulled", "no such host"),
     "no-secret": ('secret "redis-passwords" not found', "run this again"),
-    "wrong-password": ("Redis refuses the password", "delete pod redis-0 wrong-password"),
-    "wrong-keys": ("the object store refuses the keys", "Secret object-store"),
+    "wrong-password": ("Redis refuses the password", "Secret redis-passwords was changed: run this again"),
+    "wrong-keys": ("the object store refuses the keys", "Secrets object-store"),
     "no-store": ("the object store does not answer", "--namespace minio-ns describe pods"),
     "no-redis": ("Redis does not answer", "describe pod redis-0"),
     "hungry": ("needs more memory than its limit", "raise the limit"),
@@ -642,10 +788,31 @@ def test_pods_that_do_not_become_ready_are_explained(machine: Machine, api: str)
         assert cause in said_cause
         assert remedy in said_remedy
     assert all(f"    log: {line}\n" in done.stderr for line in LOGS.values())
-    assert '    event: mounting: secret "redis-passwords" not found\n' in done.stderr
+    events = [line for line in done.stderr.splitlines() if line.startswith("    event:")]
+    said = ('secret "redis-passwords" not found', "Back-off restarting")
+    assert events == [f"    event: mounting: {message}" for message in said]
     assert "deployment/rest is not ready after 30 s" in done.stderr
     assert "healthy" not in done.stderr
     assert "port-forward" not in "\n".join(machine.ran)
+
+
+def test_how_old_secrets_and_processes_are_is_asked_as_the_real_kubectl_understands_it(
+    machine: Machine, api: str
+) -> None:
+    machine.deploy()
+    machine.environment |= {"KUBECTL": kubectl_path(), "KUBECONFIG": api}
+    machine.tell(overlay='  UNMIX_OPEN: "yes"\n  namespace: track-unmix\n')
+    assert machine.deploy().returncode == 0
+    assert [line.split()[-1] for line in machine.ran if " rollout restart " in line] == ["deployment/rest"]
+
+
+def test_an_image_that_is_not_there_is_pushed_where_nothing_can_be_loaded(machine: Machine) -> None:
+    machine.tell(stuck="deployment/rest\n", pods="rest-1|Pending|false|ErrImagePull||track-unmix-rest:0.1.0|||\n")
+    remedies = {"kind-unmix": "run this again without --no-build", "gke_prod": "make images push REGISTRY="}
+    for context, remedy in remedies.items():
+        said = machine.deploy("--context", context, "--yes", "--timeout", "30").stderr
+        assert "does not have the image track-unmix-rest:0.1.0 (ErrImagePull)" in said
+        assert [each for each in remedies.values() if each in said] == [remedy]
 
 
 def test_a_deployment_that_kubectl_gives_up_at_once_is_waited_for(machine: Machine) -> None:
@@ -666,11 +833,13 @@ def test_the_end_to_end_script_shows_its_commands_without_a_cluster(machine: Mac
     steps = [
         "kind create cluster",
         "./deploy-local-dev.sh --context kind-track-unmix-e2e",
+        "transfers.py http://127.0.0.1:30500",
         "load.py submit",
         "exec deployment/worker -- sh -c",
         "delete pod --selector app.kubernetes.io/name=worker --force",
         "scale deployment/worker --replicas 5",
         "scale deployment/worker --replicas 1",
+        "set image deployment/worker",
         "set image deployment/rest",
         "load.py check",
         "deploy-local-dev.sh --context kind-track-unmix-e2e --down",

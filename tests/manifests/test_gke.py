@@ -16,9 +16,8 @@ def overlay_of_the_guide(folder: Path) -> list[Object]:
     found = re.search(r"^    apiVersion: kustomize.*?(?=^\S)", GUIDE, re.MULTILINE | re.DOTALL)
     assert found
     text = textwrap.dedent(found[0])
-    for theirs, ours in (("../gke", K8S / "overlays" / "gke"), ("../../components", K8S / "components")):
-        assert theirs in text
-        text = text.replace(theirs, os.path.relpath(ours, folder))
+    assert "../gke-spot" in text
+    text = text.replace("../gke-spot", os.path.relpath(K8S / "overlays" / "gke-spot", folder))
     (folder / "kustomization.yaml").write_text(text)
     return render(folder)
 

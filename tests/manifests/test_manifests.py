@@ -33,6 +33,7 @@ COMBINATIONS = [
     ("gke", "keda", "scale-in", "scale-in-policy"),
     ("gke", "keda", "external-object-store"),
     ("gke", "keda", "monitoring"),
+    ("gke-spot",),
     ("gke-gpu",),
     ("gke-gpu", "keda"),
     ("gke-gpu", "external-object-store", "keda"),

@@ -22,6 +22,7 @@ REST_CONTAINER = "Deployment rest", "spec.template.spec.containers.0"
 GATE_CONTAINER = "Deployment rest", "spec.template.spec.containers.1"
 WORKER_CONTAINER = "Deployment worker", "spec.template.spec.containers.0"
 STORE_CONTAINER = "StatefulSet object-store", "spec.template.spec.containers.0"
+REDIS = "StatefulSet redis", "spec.template.spec"
 REDIS_CONTAINER = "StatefulSet redis", "spec.template.spec.containers.0"
 
 
@@ -208,6 +209,107 @@ MISTAKES: dict[str, tuple[Callable[[list[Object]], None], str]] = {
     "more threads than processors": (put(WORKER_CONTAINER, "env.5.value", "8"), "8 threads on 2 processors"),
     "a login of another role": (put(WORKER_CONTAINER, "env.0.value", "redis://rest@redis:6379/0"), "the password of"),
     "a wrong port of Redis": (put(WORKER_CONTAINER, "env.0.value", "redis://worker@redis:6380/0"), "at port 6380"),
+    "a probe that asks in two ways": (
+        put(REST_CONTAINER, "readinessProbe.tcpSocket", {"port": "metrics"}),
+        "its readinessProbe does not do one thing",
+    ),
+    "a probe that asks nothing": (
+        put(WORKER_CONTAINER, "livenessProbe.exec", GONE),
+        "its livenessProbe does not do one thing",
+    ),
+    "two things to do before the end": (
+        put(GATE_CONTAINER, "lifecycle.preStop.exec", {"command": ["true"]}),
+        "its preStop does not do one thing",
+    ),
+    "a variable in two ways": (put(WORKER_CONTAINER, "env.1.value", "x"), "the variable UNMIX_REDIS_PASSWORD in two"),
+    "a volume of two kinds": (put(WORKER, "volumes.0.secret", {"secretName": "object-store"}), "is not of one kind"),
+    "a volume of the network": (
+        put(WORKER, "volumes.1", {"name": "scratch", "nfs": {"server": "nas", "path": "/"}}),
+        "a kind that the standard forbids",
+    ),
+    "a budget in two ways": (put(("PodDisruptionBudget rest", "spec"), "minAvailable", 1), "says both how many"),
+    "addresses and pods in one peer": (
+        put(("NetworkPolicy callbacks", "spec.egress.0.to.0"), "podSelector", {}),
+        "addresses and pods in one peer",
+    ),
+    "rules of a direction that does not count": (
+        put(("NetworkPolicy to-redis", "spec"), "policyTypes", ["Ingress"]),
+        "rules of egress, which is not among",
+    ),
+    "a new start with a plan for a rollout": (
+        put(("Deployment logs", "spec.strategy"), "rollingUpdate", {"maxSurge": 1}),
+        "is made anew, and says how",
+    ),
+    "a rollout that cannot go on": (
+        put(("Deployment rest", "spec.strategy"), "rollingUpdate.maxSurge", 0),
+        "rolled out",
+    ),
+    "a liveness that has to pass twice": (put(REST_CONTAINER, "livenessProbe.successThreshold", 2), "has to pass once"),
+    "a port of the node": (put(GATE_CONTAINER, "ports.0.hostPort", 80), "takes the port 80 of its node"),
+    "a claim of no size": (
+        put(("StatefulSet redis", "spec.volumeClaimTemplates.0.spec"), "resources", {}),
+        "how large it is",
+    ),
+    "a Deployment that takes the pods of others": (
+        put(("Deployment logs", "spec.selector"), "matchLabels", {"app.kubernetes.io/part-of": "track-unmix"}),
+        "takes pods of others",
+    ),
+    "a Service to pods of all kinds": (
+        put(("Service rest", "spec"), "selector", {"app.kubernetes.io/part-of": "track-unmix"}),
+        "leads to pods of different kinds",
+    ),
+    "two budgets for the same pods": (
+        put(("PodDisruptionBudget rest", "spec.selector.matchLabels"), "app~kubernetes~io/name", "worker"),
+        "Deployment worker has two budgets",
+    ),
+    "a scratch folder on the image": (
+        put(WORKER_CONTAINER, "env.6.value", "/data"),
+        "cannot write to /data (UNMIX_SCRATCH_DIR)",
+    ),
+    "a volume that its user cannot write to": (
+        put(REDIS, "securityContext.fsGroup", GONE),
+        "StatefulSet redis cannot write to its claims",
+    ),
+    "a folder without a limit": (put(WORKER, "volumes.0.emptyDir", {}), "may fill the node"),
+    "folders larger than what a pod may take": (
+        put(WORKER, "volumes.1.emptyDir.sizeLimit", "60Gi"),
+        "is evicted before its folders are full",
+    ),
+    "a probe of a file that nobody writes": (put(WORKER_CONTAINER, "env.7", GONE), "reads UNMIX_WORKER_HEARTBEAT"),
+    "a start that nobody waits for": (
+        put(REST_CONTAINER, "startupProbe.failureThreshold", 5),
+        "is killed while it waits for others",
+    ),
+    "a policy that forgets one who asks Redis": (
+        put(
+            ("NetworkPolicy redis", "spec.ingress.0.from.0.podSelector.matchExpressions.0"),
+            "values",
+            ["rest", "worker"],
+        ),
+        "Deployment janitor is told to ask redis at 6379, and no policy lets it through",
+    ),
+    "a policy that forgets one who asks the store": (
+        put(("NetworkPolicy to-object-store", "spec.podSelector.matchExpressions.0"), "values", ["rest", "worker"]),
+        "Job buckets is told to ask object-store at 9000",
+    ),
+    "workers that are scaled by their CPU": (
+        lambda objects: objects.append(
+            {
+                "apiVersion": "autoscaling/v2",
+                "kind": "HorizontalPodAutoscaler",
+                "metadata": {"name": "worker", "namespace": "track-unmix"},
+                "spec": {
+                    "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "worker"},
+                    "maxReplicas": 5,
+                },
+            }
+        ),
+        "which is KEDA's or yours to scale",
+    ),
+    "more workers at least than at most": (
+        put(("ScaledObject worker", "spec"), "minReplicaCount", 11),
+        "more replicas at least than at most",
+    ),
 }
 
 
@@ -220,7 +322,7 @@ def broken(change: Callable[[list[Object]], None]) -> list[Object]:
 @pytest.mark.parametrize("name", MISTAKES)
 def test_the_checks_find(name: str) -> None:
     change, words = MISTAKES[name]
-    assert words in "\n".join(problems(broken(change), versions=("1.32",)))
+    assert words in "\n".join(problems(broken(change), versions=("1.37",)))
 
 
 #: What only a cluster could tell.
@@ -235,7 +337,7 @@ BEYOND = {
 
 @pytest.mark.parametrize("name", BEYOND)
 def test_the_checks_cannot_find(name: str) -> None:
-    assert problems(broken(BEYOND[name]), versions=("1.32",)) == []
+    assert problems(broken(BEYOND[name]), versions=("1.37",)) == []
 
 
 @pytest.mark.parametrize(

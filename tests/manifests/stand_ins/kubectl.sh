@@ -1,6 +1,7 @@
 #!/bin/sh
-# Stands in for kubectl, before a cluster that remembers Secrets and whether anything is deployed. $WORLD is the folder of
-# its memory, of what a test wants it to answer, and of the record: `ran` what changes something, `asked` what does not.
+# Stands in for kubectl, before a cluster that remembers namespaces, Secrets and whether anything is deployed. $WORLD is
+# the folder of its memory, of what a test wants it to answer, and of the record: `ran` what changes something, `asked`
+# what does not.
 set -eu
 words=$*
 
@@ -17,6 +18,9 @@ case " $words " in
 *" config set-context "*) ran ;;
 *" version "*) asked && { cat "$WORLD/version" || { echo "connection refused" && exit 1; }; } 2>/dev/null ;;
 *" kustomize "*) asked && answer overlay ;;
+*" api-versions "*) asked && answer apis ;;
+*" get namespace "*) asked && if [ -e "$WORLD/namespace-$5" ]; then echo "namespace/$5"; fi ;;
+*".managedFields"*) asked && real "$@" && answer "changed-$7" ;;
 *" get secret "*)
     asked
     secret=$WORLD/secret-$4-$7
@@ -27,7 +31,9 @@ case " $words " in
     esac
     ;;
 *" get deployment "*) asked && answer deployed ;;
+*.startedAt*) asked && real "$@" && answer started ;;
 *" get pods "*) asked && real "$@" && answer pods ;;
+*" exec "*) asked && answer readyz ;;
 *" get "*) asked && real "$@" ;;
 *" logs "*) asked && real "$@" && answer logs ;;
 *" create -f - "*)
@@ -35,6 +41,7 @@ case " $words " in
     cat >"$WORLD/new"
     mv "$WORLD/new" "$WORLD/secret-$(sed -n 's/^  namespace: //p' "$WORLD/new")-$(sed -n 's/^  name: //p' "$WORLD/new")"
     ;;
+*" apply -f "*) ran && : >"$WORLD/namespace-$(sed -n 's/^  name: //p' "$5")" ;;
 *" apply -k "*) ran && echo deployment.apps/rest >"$WORLD/deployed" ;;
 *" rollout status "*) ran && ! grep -q -x "$7" "$WORLD/stuck" 2>/dev/null ;;
 *" port-forward "*)
@@ -45,6 +52,6 @@ case " $words " in
     trap 'kill $!' TERM
     wait $!
     ;;
-*" delete namespace "*) ran && rm -f "$WORLD"/secret-* "$WORLD/deployed" ;;
+*" delete namespace "*) ran && rm -f "$WORLD"/secret-* "$WORLD"/namespace-* "$WORLD/deployed" ;;
 *) ran ;;
 esac
