@@ -156,6 +156,7 @@ TORCH = --retries 1 "torch==2.13.0$(addprefix +,$(CUDA))" --extra-index-url http
 PINNED := --constraint constraints.txt
 
 $(INSTALLED): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo 'Setting up $(VENV): once, some minutes, about 2.5 GB of disk$(if $(CUDA), for all but CUDA).'
 	$(BIN)/pip install $(PINNED) $(TORCH)
 	$(BIN)/pip install $(PINNED) -e '.[rest,worker,local,test]'
 	$(if $(CUDA)$(wildcard $(VENV)/.installed-*),,@$(BIN)/python -c "$$WARN_OF_CUDA")

@@ -15,7 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import exposed_gate, exposed_order, exposed_room, exposed_siege, exposed_table, report, tenants
+from benchmarks import (
+    exposed_bad,
+    exposed_gate,
+    exposed_order,
+    exposed_room,
+    exposed_siege,
+    exposed_table,
+    report,
+    tenants,
+)
 from benchmarks.exposed_attack import Crowd
 from benchmarks.machine import processor
 
@@ -72,6 +81,7 @@ def main() -> None:
     began = time.monotonic()
     siege = {"seconds": scale.siege_seconds, "rest_seconds": scale.later_seconds}
     record: dict[str, Any] = {
+        "bad": _within(exposed_bad.measured),
         "siege": {
             "straight": _within(lambda folder: exposed_siege.straight(folder, scale.crowd, **siege)),
             "gate": _within(lambda folder: exposed_siege.behind_gate(folder, scale.crowd, **siege)),

@@ -9,6 +9,9 @@ import numpy as np
 from benchmarks.tables import Record, Row, markdown, spread
 
 _TEXT: Final = """\
+*What no client should send*: broken JSON and forms, fields of every wrong kind, files that are no songs, songs that
+cannot be, tricks in hashes and names, and HTTP that is none, as `tests/bad_requests.py` has them.
+
 *Besieged*: {heads} clients trickle a head and {bodies} a song, {deaf} ask for 40 stems of 35 MB each and read none of
 them, and {costly} send a FLAC of 0.4 MB that takes an hour of eight channels at 192 kHz to decode. Each kind has four
 addresses. They come again two seconds after they were refused or cut off, and keep at it for {seconds:g} s. Meanwhile
@@ -46,6 +49,7 @@ def section(record: Record) -> list[str]:
 def figures(record: Record) -> str:
     """Return the table of what was aimed at and what was measured."""
     rows = [
+        *_bad(record["bad"]),
         *_siege(record["siege"]),
         *_room(record["room"]),
         *_order(record["order"]),
@@ -53,6 +57,17 @@ def figures(record: Record) -> str:
         *_gate(record["gate"]),
     ]
     return markdown(["", "target", "measured"], rows)
+
+
+def _bad(ways: Mapping[str, Record]) -> Sequence[Row]:
+    return [
+        [
+            f"{way}: what no client should send, answered as it should be",
+            "all, 0 × 500, nothing kept",
+            f"{bad['requests'] - len(bad['wrong'])} of {bad['requests']}, {bad['errors']} × 500, {bad['kept']} kept",
+        ]
+        for way, bad in ways.items()
+    ]
 
 
 def _siege(ways: Mapping[str, Record]) -> Sequence[Row]:

@@ -140,7 +140,7 @@ class Process:
         plan = plan_stems(self._separator.model, (), mixture_consistency=False)
         chunks = mixture.split(_CHUNK, dim=-1)
         stretches = self._separator.stretches(
-            lambda _: (chunks, 0), Level.of(chunks), plan.sources, lambda done, total: None
+            lambda _: (chunks, 0), Level.of(chunk.numpy() for chunk in chunks), plan.sources, lambda done, total: None
         )
         for _ in delivered(plan.stems(*stretch) for stretch in stretches):
             pass

@@ -25,7 +25,7 @@ KEPT: Final = {
     "TERM",
     "TESTS_NEED_BROWSER",  # whether a machine without one fails: tests/browser/conftest.py
     "TESTS_NEED_NGINX",  # likewise: tests/gate_process.py
-    "UNMIX_MACHINE_RUNS",  # how long the queue's state machine is tried: tests/service/test_queue_machine.py
+    "TESTS_MACHINE_RUNS",  # how long the queue's state machine is tried: tests/service/test_queue_machine.py
 }
 KEPT_PREFIXES: Final = ("PYTEST_", "LD_", "DYLD_", "NIX_")
 #: A worker of pytest-xdist has the home of the process that started it.

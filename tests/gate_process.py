@@ -23,6 +23,8 @@ from support import PATIENCE_SECONDS, eventually, free_port
 
 #: Debian has it where only root looks.
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+#: What REST has to be told to be behind it, and by which names it is asked for here.
+BEHIND_GATE = {"UNMIX_TRUSTED_PROXY": "127.0.0.1", "UNMIX_OPEN": "yes", "UNMIX_HOSTS": "gate,a,songs.test"}
 NO_NGINX = "there is no nginx: apt-get install nginx"
 
 

@@ -17,8 +17,7 @@ from unmix.job import JobRequest
 from unmix.queue.job_queue import JobQueue
 from unmix.queue.quotas import Bucket, Level, Places
 from unmix.settings import Settings
-from unmix_rest.access import caller
-from unmix_rest.http.clients import client
+from unmix_rest.shares import holder
 
 REQUESTS: Final = "requests"
 UPLOADS: Final = "uploads"
@@ -34,9 +33,9 @@ _LOOK_AGAIN_SECONDS: Final = 30
 
 _TEXTS: Final[Mapping[str, str]] = {
     REQUESTS: "you may ask {most:g} times a minute, and have done so",
-    UPLOADS: "you have {used:g} uploads open, of {most:g} that you may; make jobs of them, or wait for their end",
-    JOBS: "you have {used:g} jobs that are not over, of {most:g} that you may; wait until one of them is",
-    SONG_MINUTES: "you may have {most:g} minutes of song separated in a day, and {used:.1f} of them are used",
+    UPLOADS: "uploads that you have open: {used:g}, of {most:g} that you may; make jobs of them, or wait for their end",
+    JOBS: "jobs of yours that are not over: {used:g}, of {most:g} that you may have; wait until one of them is",
+    SONG_MINUTES: "minutes of song that you may have separated in a day: {most:g}, of which {used:.1f} are used",
 }
 
 
@@ -60,7 +59,7 @@ class Quotas:
         Raises:
             QueueError: Redis is away.
         """
-        return self._counters.take(_holder(), self.all) if self.all else {}
+        return self._counters.take(holder(), self.all) if self.all else {}
 
     def take(self, name: str, **asked: Any) -> Level | None:
         """Take what is asked for of one of the caller's quotas; None if there is no such quota here.
@@ -81,7 +80,7 @@ class Quotas:
         Raises:
             QueueError: Redis is away.
         """
-        return self._counters.take(_holder(), {name: replace(self.all[name], **asked)})[name]
+        return self._counters.take(holder(), {name: replace(self.all[name], **asked)})[name]
 
     def refuse_if_short(self, name: str, level: Level) -> None:
         """Refuse what a quota had too little for.
@@ -96,7 +95,7 @@ class Quotas:
         """Free one of the caller's places, as far as it has it; if Redis is away, the time of the place will."""
         if name in self.all:
             with suppress(QueueError):
-                self._counters.leave_place(name, _holder(), who)
+                self._counters.leave_place(name, holder(), who)
 
     @contextmanager
     def of_job(self, job_id: str) -> Iterator["JobQuota"]:
@@ -117,7 +116,7 @@ class Quotas:
         """Have a job that was queued keep its place until it is over."""
         if JOBS in self.all:
             with suppress(QueueError):  # then it does so for a while only
-                self._counters.keep_place(JOBS, _holder(), job_id)
+                self._counters.keep_place(JOBS, holder(), job_id)
 
     def minutes_of(self, request: JobRequest) -> float:
         """Return how many minutes of song a job counts; if nobody knows yet, as many as it could, or as there are.
@@ -170,12 +169,6 @@ class JobQuota:
         if self._minutes:
             with suppress(QueueError):
                 self._quotas.ask(SONG_MINUTES, amount=-self._minutes)
-
-
-def _holder() -> str:
-    """Return whose quotas those of the present request are; who comes by a link uses none of its giver's."""
-    asks = caller()
-    return client() if asks.key is None or asks.is_guest else f"key:{asks.key.key_id}"
 
 
 def _exceeded(name: str, quota: Bucket | Places, level: Level) -> QuotaError:

@@ -109,6 +109,7 @@ class Callback(Growable):
     url: str
     data: dict[str, Any] = field(default_factory=dict)
     events: tuple[str, ...] = ()  # which ends are told, by their status; none: all
+    asker: str = field(default="", compare=False)  # whose it is among the callbacks of its job, and told to nobody
 
     def wants(self, status: JobStatus) -> bool:
         """Tell whether it asks for this end of a job."""

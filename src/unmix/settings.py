@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from unmix.callbacks.signing import Signer
 from unmix.job import SeparationOptions
+from unmix.words import counted
 
 #: Names of older deployments that are still read, and what each stands for.
 OLD_NAMES: Final = {
@@ -37,6 +38,8 @@ OPEN_LICENCES: Final = frozenset(
 _ORIGIN: Final = re.compile(
     r"(?!https://[^:]*:443$|http://[^:]*:80$)[a-z][a-z0-9+.-]*://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
 )
+
+_SERVICE_LINK: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_[0-9]+_")
 
 
 class _OldNames(PydanticBaseSettingsSource):
@@ -189,9 +192,11 @@ class Settings(BaseSettings):
         "",
         description="Origins whose pages may use the API, as `https://example.com`, separated by commas; `*`: all.",
     )
-    max_upload_mb: int = Field(256, ge=1, description="Largest accepted upload in MiB.")
+    max_upload_mb: int = Field(
+        640, ge=1, description="Largest accepted song in MiB; an hour of CD as WAV is as welcome as an hour of mp3."
+    )
     upload_room_mb: int = Field(
-        4096,
+        6144,
         ge=1,
         description="Most MiB on the disk of requests that are still coming in or not answered yet, the songs in them "
         "included; a quarter of it for one client.",
@@ -258,7 +263,9 @@ class Settings(BaseSettings):
     )
     callback_host_per_minute: float = Field(300, gt=0, description="Most deliveries to one host in a minute.")
     callback_job_per_minute: float = Field(
-        16, gt=0, description="Most deliveries of one job's callbacks in a minute; 16 may come at once."
+        16,
+        gt=0,
+        description="Most deliveries of one job's callbacks in a minute, of each client's; 16 may come at once.",
     )
     webhook_secrets: SecretStr = Field(
         SecretStr(""), description="Secrets `whsec_…` that sign callbacks, separated by commas; each of them signs."
@@ -340,8 +347,8 @@ class Settings(BaseSettings):
     @property
     def retention(self) -> str:
         """How long things are kept, for people."""
-        songs = f"songs go {_spelled(self.keep_songs_hours, 'hour')} after their last job"
-        stems = f"stems {_spelled(self.keep_stems_days, 'day')} after theirs"
+        songs = f"songs go {counted(self.keep_songs_hours, 'hour')} after their last job"
+        stems = f"stems {counted(self.keep_stems_days, 'day')} after theirs"
         kept = ", ".join([songs] * bool(self.keep_songs_hours) + [stems] * bool(self.keep_stems_days))
         forever = " and ".join(["songs"] * (not self.keep_songs_hours) + ["stems"] * (not self.keep_stems_days))
         return "; ".join(filter(None, (kept, forever and f"{forever} stay until they are removed")))
@@ -371,8 +378,16 @@ class Settings(BaseSettings):
         return frozenset(_listed(self.trusted_weights.lower()))
 
 
-def _spelled(count: float, unit: str) -> str:
-    return f"{count:g} {unit}{'' if count == 1 else 's'}"
+def unknown_settings() -> list[str]:
+    """Return the names in the environment that look like settings and are none."""
+    known = {f"UNMIX_{name.upper()}" for name in Settings.model_fields}
+    named = {name for name in os.environ if name.upper().startswith("UNMIX_")} - known
+    return sorted(name for name in named if name.upper() not in known and not _is_service_link(name))
+
+
+def _is_service_link(name: str) -> bool:
+    """Tell whether Kubernetes has put a variable there, as it does for a Service whose name begins like a setting."""
+    return bool(_SERVICE_LINK.search(name)) or "://" in os.environ[name]
 
 
 def _listed(text: str) -> list[str]:

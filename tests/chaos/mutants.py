@@ -61,7 +61,7 @@ class Copy:
         self._environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(str(folder / part) for part in PACKAGES.values()),
-            "UNMIX_MACHINE_RUNS": "200",  # of the state machine: what some mutants do shows only in rare orders
+            "TESTS_MACHINE_RUNS": "200",  # of the state machine: what some mutants do shows only in rare orders
         }
         for name in COPIED:
             if (ROOT / name).is_dir():

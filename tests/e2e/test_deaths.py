@@ -93,6 +93,7 @@ def test_a_song_that_kills_every_separating_process_is_poison_and_its_neighbour_
         stack.wait_for(lambda: stack.job(poison)["status"] != "running", "the crash was noticed")
     job = stack.wait_until_over(poison)
     assert (job["status"], job["error_code"]) == ("failed", "poison")
+    assert "memory runs out" in job["error"], "which is why the system mostly does it"
     assert stack.wait_until_over(neighbour)["status"] == "done"
 
 

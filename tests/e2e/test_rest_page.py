@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -58,7 +59,7 @@ def test_the_commands_do_what_the_page_says(make_stack: Callable[..., Stack], tm
         fail_loudly = 'curl() { command curl --silent --show-error --fail-with-body "$@"; }; set -o pipefail'
         result = subprocess.run(
             ["bash", "-c", f"{fail_loudly}; {command.replace(HOST, service.url.removeprefix('http://'))}"],
-            env={"HASH": job_id, "UPLOAD": upload_id, "PATH": "/usr/bin:/bin"},
+            env={"HASH": job_id, "UPLOAD": upload_id, "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -88,6 +89,8 @@ def test_the_commands_do_what_the_page_says(make_stack: Callable[..., Stack], tm
             done = service.wait_until_over(service.post(SONG))
             assert (done["hash"], done["status"]) == (hash_song(SONG), "done")
             run(command, done["hash"])
+    (set_hash,) = re.findall(r"^    (HASH=.*)$", PAGE.read_text(), re.MULTILINE)
+    assert run(f'{set_hash}; echo "$HASH"', "").strip() == hash_song(SONG)
     assert (tmp_path / "My song - vocals.mp3").stat().st_size > 1000
     assert len((tmp_path / "start.mp3").read_bytes()) == 100
     assert (tmp_path / "start.flac").read_bytes().startswith(b"fLaC")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from gate_process import GateProcess, gate_before, need_nginx, write_config
+from gate_process import BEHIND_GATE, GateProcess, gate_before, need_nginx, write_config
 from rest_process import SONG, RestProcess, answer_on, finish, form_head
 from support import PATIENCE_SECONDS, RedisServer, eventually, make_song
 from unmix import names
@@ -35,7 +35,6 @@ def version(services):
 version.__module__, version.__name__, version.__doc__ = "unmix_rest.routes.ops", "show_version", "Tell."
 ops.show_version = version
 """
-BEHIND_GATE = {"UNMIX_TRUSTED_PROXY": "127.0.0.1", "UNMIX_OPEN": "yes", "UNMIX_HOSTS": "gate,a,songs.test"}
 
 
 @pytest.fixture(scope="module")
@@ -312,6 +311,18 @@ def test_who_asks_for_many_stems_at_once_and_reads_none_takes_no_thread_and_litt
         assert gate.get("/healthz").status_code == 200
         assert gate.kept_bytes() <= 8 * len(STEM)
         time.sleep(0.1)
+
+
+def test_an_address_that_reads_slowly_leaves_places_for_stems_to_others(rest: RestProcess, held: ExitStack) -> None:
+    path = stem_path(rest, 97)
+    with gate_before(rest, UNMIX_UPLOAD_ROOM_MB="512") as narrow:  # 16 answers of 32 MiB, of which one in eight
+        readers = [held.enter_context(narrow.connect(ALICE, buffer_bytes=16_384)) for _ in range(3)]
+        for peer in readers:
+            peer.sendall(request_of(path))
+        assert sorted(map(status_on, readers)) == [200, 200, 429]
+        with narrow.connect(BOB) as peer:
+            peer.sendall(request_of(path))
+            assert status_on(peer) == 200
 
 
 def test_who_does_not_send_or_read_is_cut_off(rest: RestProcess, held: ExitStack) -> None:

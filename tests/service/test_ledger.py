@@ -171,15 +171,19 @@ def test_a_second_callback_is_added_to_the_request_once(ledger: Ledger) -> None:
     assert joined.callbacks == (one, two)
 
 
-def test_a_job_takes_sixteen_callbacks_and_no_more(ledger: Ledger) -> None:
+def test_a_job_takes_sixteen_callbacks_of_one_who_asks_and_then_those_of_others(ledger: Ledger) -> None:
+    def ask(number: int, asker: str) -> JobRequest:
+        return ledger.accept(request(callbacks=(Callback(f"http://{number}.example", asker=asker),)))[0]
+
     for number in range(16):
-        ledger.accept(request(callbacks=(Callback(f"http://{number}.example"),)))
+        ask(number, "anna")
     with pytest.raises(InputError) as caught:
-        ledger.accept(request(callbacks=(Callback("http://one-more.example"),)))
+        ask(16, "anna")
     assert caught.value.code == "too_many_callbacks"
-    kept = ledger.request(JOB)
-    assert kept is not None
-    assert len(kept.callbacks) == 16
+    assert len(ask(0, "anna").callbacks) == 16
+    joined = ask(16, "ben")
+    assert (len(joined.callbacks), joined.callbacks[-1].asker) == (17, "ben")
+    assert ledger.request(JOB) == joined
 
 
 def test_a_removed_job_leaves_nothing(ledger: Ledger, store: FileStore) -> None:

@@ -6,7 +6,7 @@ posts, cancels and removes songs, loses Redis' memory, or lets leases lapse. Aft
 who stand have gone on and one honest worker has served what is owed, the promises of docs/architecture.md are checked.
 
 Time passes by moving what Redis holds into the past. The same 100 runs are made each time; with the option
-`--hypothesis-seed=random` and as many as `UNMIX_MACHINE_RUNS` says others are, and what they find is shrunk.
+`--hypothesis-seed=random` and as many as `TESTS_MACHINE_RUNS` says others are, and what they find is shrunk.
 """
 
 import base64
@@ -49,7 +49,7 @@ from unmix.queue import keys
 from unmix.queue.records import Claim
 from unmix_worker import parts as worker_parts
 
-RUNS = int(os.environ.get("UNMIX_MACHINE_RUNS", 100))
+RUNS = int(os.environ.get("TESTS_MACHINE_RUNS", 100))
 #: Steps of one run: enough for a job to be overtaken, removed and posted again.
 STEPS = 20
 

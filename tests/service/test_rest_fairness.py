@@ -1,8 +1,13 @@
 """REST as a process, and many clients at once: who has gone is not served, and nobody holds up the others."""
 
+import json
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import replace
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlencode
 
 import psutil
 import pytest
@@ -12,6 +17,8 @@ from rest_process import HOLD, RestProcess, answer_on, form_head, send
 from rest_support import encoded
 from support import PATIENCE_SECONDS, command_line, make_song
 from unmix import names
+from unmix.ledger.callback_room import CALLBACKS_OF_ASKER
+from unmix.ledger.ledger import Ledger
 
 GOOD = make_song(1, 77)
 #: Whose uploads cost much, and somebody else on the same machine.
@@ -41,6 +48,15 @@ def answered(peers: list[socket.socket]) -> int:
             count += bool(peer.recv(1, socket.MSG_PEEK))
         peer.settimeout(PATIENCE_SECONDS)
     return count
+
+
+def submit(rest: RestProcess, url: str, *, address: str) -> tuple[int, dict[str, Any]]:
+    """Send the good song from an address, with a callback to `url`."""
+    connection = HTTPConnection(BUSY, rest.port, PATIENCE_SECONDS, (address, 0))
+    with closing(connection):
+        connection.request("POST", f"/apiv1/jobs?{urlencode({'callback': json.dumps({'url': url})})}", GOOD)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
 
 
 def rejected(rest: RestProcess, code: str) -> int:
@@ -88,6 +104,25 @@ def test_many_clients_with_costly_songs_do_not_hold_up_another_one(
     costly = [upload(rest, hour + bytes([number]) * 9, address=f"127.0.0.{3 + number % 4}") for number in range(12)]
     rest.wait_for(lambda: len(checks(rest)) == 2, "two are being checked")
     serve_another(rest, costly)
+
+
+def test_whoever_fills_a_songs_callbacks_leaves_others_theirs(start: Callable[..., RestProcess]) -> None:
+    rest = start()
+    ledger, job_id = Ledger(rest.store), names.hash_song(GOOD)
+    assert submit(rest, "https://example.com/0", address=BUSY)[0] == 202
+    known = ledger.request(job_id)
+    assert known is not None
+    for number in range(1, CALLBACKS_OF_ASKER):  # as it would by sending the song again and again
+        ledger.accept(replace(known, callbacks=(replace(known.callbacks[0], url=f"https://example.com/{number}"),)))
+    status, refusal = submit(rest, "https://example.com/more", address=BUSY)
+    assert (status, refusal["code"]) == (422, "too_many_callbacks")
+    for address in (OTHER, "127.0.0.3"):
+        assert submit(rest, f"https://{address}.example.com/", address=address)[0] == 202
+    kept = ledger.request(job_id)
+    assert kept is not None
+    assert len(kept.callbacks) == CALLBACKS_OF_ASKER + 2
+    assert len({callback.asker for callback in kept.callbacks}) == 3
+    assert not {BUSY, OTHER} & {callback.asker for callback in kept.callbacks}, "a document tells no addresses"
 
 
 def serve_another(rest: RestProcess, costly: list[socket.socket]) -> None:

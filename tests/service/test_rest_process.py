@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from bad_requests import BROKEN_HTTP, TWO_LENGTHS, two_requests
 from rest_process import (
     HOLD,
     HURRY,
@@ -170,6 +171,7 @@ def test_ten_gigabytes_are_refused_by_the_headers(shared: RestProcess, more: str
         status, problem = answer_on(peer)
     assert (status, problem["code"]) == (413, "payload_too_large")
     assert {"title", "detail", "error", "reason", "request_id"} <= set(problem)
+    assert "UNMIX_MAX_UPLOAD_MB" in problem["detail"]
 
 
 def test_a_page_of_another_origin_sees_that_its_song_is_too_large(start: Callable[..., RestProcess]) -> None:
@@ -217,18 +219,7 @@ def test_a_chunked_upload_is_accepted(shared: RestProcess) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize(
-    ("raw", "status", "code"),
-    [
-        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 300_000 + b"\r\n\r\n", 431, "headers_too_large"),
-        (b"GET / HTTP/1.1\r\nHo st: a\r\n\r\n", 400, "bad_request"),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400, "bad_request"),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n", 400, "bad_request"),
-        (b"GET http://[::1/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_request"),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501, "not_implemented"),
-    ],
-    ids=lambda value: str(value)[:40],
-)
+@pytest.mark.parametrize(("raw", "status", "code"), BROKEN_HTTP, ids=lambda value: str(value)[:40])
 def test_broken_http_is_answered_in_the_form_of_all_errors(
     shared: RestProcess, raw: bytes, status: int, code: str
 ) -> None:
@@ -238,22 +229,10 @@ def test_broken_http_is_answered_in_the_form_of_all_errors(
     assert (answered, problem["code"], problem["status"]) == (status, code, status)
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
-        b"HTTP/1.0\r\nTransfer-Encoding: chunked",
-        b"HTTP/1.1\r\nTransfer-Encoding: ,",
-        b"HTTP/1.1\r\nTransfer-Encoding:",
-        b"HTTP/1.1\r\nTransfer-Encoding:\r\n chunked",
-        b"HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
-    ],
-)
+@pytest.mark.parametrize("head", TWO_LENGTHS)
 def test_what_follows_a_request_of_two_lengths_is_no_second_request(shared: RestProcess, head: bytes) -> None:
     with shared.connect() as peer:
-        peer.sendall(
-            b"POST /apiv1/jobs " + head + b"\r\nHost: a\r\n\r\n0\r\n\r\nGET /version HTTP/1.1\r\nHost: a\r\n\r\n"
-        )
+        peer.sendall(two_requests(head))
         answers = b""
         while received := peer.recv(65536):
             answers += received

@@ -17,14 +17,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.names": set(),
     "unmix.document": set(),
     "unmix.resources": set(),
+    "unmix.words": set(),
     "unmix.strict_json": {"unmix.errors"},
     "unmix.confinement": {"unmix.errors"},
     "unmix.job": {"unmix.names", "unmix.document"},
     "unmix.outcome": {"unmix.names", "unmix.document", "unmix.job"},
     "unmix.job_view": {"unmix.document", "unmix.job", "unmix.outcome"},
-    "unmix.settings": {"unmix.job", "unmix.callbacks"},
-    "unmix.audio": {"unmix.errors", "unmix.confinement"},
-    "unmix.engine": {"unmix.errors", "unmix.names", "unmix.resources", "unmix.audio"},
+    "unmix.settings": {"unmix.job", "unmix.callbacks", "unmix.words"},
+    "unmix.audio": {"unmix.errors", "unmix.confinement", "unmix.words"},
+    "unmix.engine": {"unmix.errors", "unmix.names", "unmix.resources", "unmix.audio", "unmix.words"},
     "unmix.store": {"unmix.errors", "unmix.names"},
     "unmix.access": {"unmix.errors", "unmix.names", "unmix.document", "unmix.store"},
     "unmix.queue": {"unmix.errors", "unmix.names", "unmix.job", "unmix.outcome", "unmix.job_view"},
@@ -40,12 +41,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "unmix.local": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.runtime"),
-        *("unmix.resources", "unmix.access", "unmix.ledger"),
+        *("unmix.resources", "unmix.access", "unmix.ledger", "unmix.words"),
     },
     "unmix.cli": {
         *("unmix.errors", "unmix.names", "unmix.settings", "unmix.audio", "unmix.engine", "unmix.separating"),
         *("unmix.client", "unmix.janitor", "unmix.local", "unmix.runtime", "unmix.callbacks"),
-        *("unmix.access", "unmix.job"),
+        *("unmix.access", "unmix.job", "unmix.words"),
     },
     "unmix_rest": {
         *(
@@ -65,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix_worker": {
         *("unmix.errors", "unmix.names", "unmix.job", "unmix.outcome", "unmix.settings", "unmix.audio", "unmix.engine"),
         *("unmix.separating", "unmix.store", "unmix.queue", "unmix.ledger", "unmix.callbacks", "unmix.runtime"),
-        *("unmix.outbound", "unmix.resources", "unmix.strict_json", "unmix.confinement"),
+        *("unmix.outbound", "unmix.resources", "unmix.strict_json", "unmix.confinement", "unmix.words"),
     },
 }
 

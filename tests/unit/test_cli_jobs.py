@@ -157,6 +157,7 @@ def test_a_server_that_is_away_is_an_error_in_one_line(
     errors = capsys.readouterr().err
     assert len(errors.splitlines()) == 1
     assert "(rest_unavailable)" in errors
+    assert "Errno" not in errors
 
 
 def test_failed_alone_shows_its_commands(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from audio_files import encode, music
+from unmix.cli.deliveries import NOTES, Deliveries
 from unmix.cli.naming import Template, places_of
 from unmix.cli.songs import Song, find_songs
 from unmix.errors import InputError
@@ -102,3 +103,23 @@ def test_a_template_that_would_lose_stems_or_leads_elsewhere_is_refused(template
 
 def test_an_absolute_template_stays_in_the_output_folder() -> None:
     assert places(Song(Path("a.mp3")), template="/x/./{name}/{stem}") == ["x/a/{stem}"]
+
+
+def test_two_runs_may_deliver_into_one_folder(tmp_path: Path) -> None:
+    first, second = make(tmp_path, "first.mp3", "second.mp3")
+    out = tmp_path / "out"
+    runs = {first: Deliveries(out), second: Deliveries(out)}
+    with runs[first].folder() as one, runs[second].folder() as another:
+        for song, made in ((first, one), (second, another)):
+            (vocals,) = make(made, "vocals.mp3")
+            runs[song].deliver(song, f"{song.stem}/{{stem}}", {}, {"vocals": vocals})
+    assert sorted(file.name for file in out.iterdir()) == [NOTES, "first", "second"]
+    for song in runs:
+        files = Deliveries(out).of(song, f"{song.stem}/{{stem}}", {})
+        assert files == {"vocals": out / song.stem / "vocals.mp3"}
+
+
+def test_a_file_for_dj_programs_keeps_the_ending_by_which_they_know_it(tmp_path: Path) -> None:
+    song, made = make(tmp_path, "song.mp3", "made/stems.stem.mp4")
+    files = Deliveries(tmp_path / "out").deliver(song, "song/{stem}", {}, {"stems": made})
+    assert files == {"stems": tmp_path / "out" / "song" / "stems.stem.mp4"}

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -207,6 +210,23 @@ def test_nothing_is_left_beside_the_stems_when_a_stem_cannot_be_fetched(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_who_stops_waiting_is_told_that_the_songs_go_on_and_how_to_come_back(
+    rest: Rest, url: str, tmp_path: Path
+) -> None:
+    make_songs(tmp_path, "a.wav")
+    command = [sys.executable, "-m", "unmix.cli", "submit", "a.wav", "--wait", "--url", url]
+    waiting = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    eventually(lambda: rest.queue.views.counts().waiting == 1, "the song was sent")
+    waiting.send_signal(signal.SIGINT)
+    _, errors = waiting.communicate(timeout=60)
+    assert waiting.returncode == 130
+    told = "stopped: what was sent goes on there, and the same command fetches what is missing"
+    assert errors.splitlines()[-1] == told
+    with Worker(rest, STEMS):
+        assert submit(tmp_path / "a.wav", url=url, output=tmp_path / "stems") == 0
+    assert files(tmp_path / "stems") == {"a/drums.mp3", "a/vocals.mp3"}
+
+
 def test_watch_waits_for_jobs_and_tells_how_each_ended(
     rest: Rest, worker: Worker, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,5 +273,5 @@ def test_jobs_models_and_status_tell_what_there_is(
     assert capsys.readouterr().out.splitlines()[0] == "demo  default  no worker has loaded it yet"
     assert unmix("status", "--url", url) == 0
     told = capsys.readouterr().out
-    assert "ready\n1 songs wait, 0 are being separated\nno worker has been ready yet" in told
+    assert "ready\nwaiting: 1 song; being separated: 0\nno worker has been ready yet" in told
     assert told.endswith("no worker is ready, songs wait until one is: none was seen in the last day\n")

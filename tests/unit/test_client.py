@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -279,11 +281,15 @@ def test_a_large_song_is_not_held_in_memory_while_it_is_sent(serve: Serve, tmp_p
     assert float(done.stdout) < 20
 
 
+def examples(url: str) -> list[str]:
+    """Return the programs in the page of the client."""
+    page = (Path(__file__).parents[2] / "docs" / "client.md").read_text().replace("http://localhost:5000", url)
+    blocks = re.findall(r"(?:^(?:    .*)?\n)+", page, re.MULTILINE)
+    return [textwrap.dedent(block) for block in blocks if "import" in block]
+
+
 def test_the_example_of_the_page_does_what_it_says(rest: Rest, rest_server: RestServer, tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
-    lines = page[page.index("    from pathlib") :].splitlines()
-    code = [line[4:] for line in lines[: next(n for n, line in enumerate(lines) if line and line[0] != " ")]]
-    program = "\n".join(code).replace("http://localhost:5000", rest_server.url)
+    program, *_ = examples(rest_server.url)
     (tmp_path / "song.mp3").write_bytes(SONG)
     running = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     eventually(lambda: rest.finish_next({"vocals": STEM, "instrumental": STEM[::-1]}), "the example has sent its song")
@@ -292,3 +298,14 @@ def test_the_example_of_the_page_does_what_it_says(rest: Rest, rest_server: Rest
     assert (tmp_path / "stems" / "vocals.flac").read_bytes() == STEM
     assert (tmp_path / "stems" / "instrumental.flac").read_bytes() == STEM[::-1]
     assert "stems/vocals.flac" in told
+
+
+def test_the_example_of_patience_waits_and_tells_why(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("unmix.client.patience.FIRST_PAUSE_SECONDS", 0.01)
+    _, program = examples(serve(refused(503, "queue_unavailable"), OK).url)
+    made: dict[str, Any] = {}
+    exec(program, made)
+    assert made["client"].job(JOB_ID).hash == JOB_ID
+    assert "it is queue_unavailable" in capsys.readouterr().out

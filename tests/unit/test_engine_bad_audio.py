@@ -1,5 +1,6 @@
 """What is no song, or a broken one, gets its own error code or a warning; nothing else on this machine is opened."""
 
+import re
 import struct
 import zipfile
 from collections.abc import Sequence
@@ -169,7 +170,7 @@ def test_broken_frames_in_the_middle_are_skipped_with_a_warning() -> None:
     data[middle : middle + 3_000] = noise(3_000)
     info = accepted(bytes(data))
     assert 4.0 <= info.duration_seconds < 4.05  # silence stands for them; FFmpeg no longer finds the padding at the end
-    assert any("broken frames were skipped" in warning for warning in info.warnings)
+    assert any(re.match(r"\d+ broken frames? (was|were) skipped", warning) for warning in info.warnings)
 
 
 @pytest.mark.parametrize("kind", ["caf", "au", "tta", "wv", "ac3", "eac3"])
@@ -256,7 +257,7 @@ def test_a_long_song_in_a_small_file_is_refused_by_counting_samples() -> None:
 def test_decoding_stops_at_the_limit() -> None:
     reader = SongReader(BytesIO(encode("flac", SONG)), max_seconds=1)
     heard: list[int] = []
-    with pytest.raises(AudioError, match="longer than 1 s"):
+    with pytest.raises(AudioError, match="longer than the 1 s"):
         heard.extend(chunk.shape[1] for chunk in reader)
     assert sum(heard) <= SAMPLE_RATE
 

@@ -45,7 +45,7 @@ def paths(route_rule: str) -> list[str]:
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.lane is Lane.UPLOADS], ids=lambda each: each.rule)
 def test_what_brings_a_song_may_be_as_large_as_rest_takes_and_is_counted(route) -> None:  # type: ignore[no-untyped-def]
     for path in paths(route.rule):
-        assert f"client_max_body_size {body_limit_bytes(256 << 20)};" in location_of(path)
+        assert f"client_max_body_size {body_limit_bytes(Settings().max_upload_mb << 20)};" in location_of(path)
         assert "proxy_request_buffering off;" in location_of(path), "what trickles must not take a place at the gate"
         assert in_map("kind", f"{route.methods[0]} {path}") == "upload"
 

@@ -49,6 +49,12 @@ def test_setup_installs_torch_for_the_cpu(checkout: Path) -> None:
     assert "+" not in asked
 
 
+def test_setup_says_how_much_disk_it_takes_and_only_when_it_installs(checkout: Path) -> None:
+    assert any("2.5 GB of disk" in line for line in commands(checkout, "demo"))
+    install(checkout, ".installed")
+    assert not any("GB of disk" in line for line in commands(checkout, "demo"))
+
+
 def test_setup_with_a_cuda_installs_that_build_of_the_same_torch_or_none(checkout: Path) -> None:
     (plain,) = torch_of(commands(checkout, "setup"))
     (asked,) = torch_of(commands(checkout, "setup", "CUDA=cu130"))

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from rest_support import SONG, Rest
 from support import CallbackServer, eventually, song_hash_number
 from unmix.janitor.deliveries import Deliveries
 from unmix.job import Callback, JobRequest, JobStatus, SeparationOptions
-from unmix.ledger.ledger import MAX_CALLBACKS, utc_now
+from unmix.ledger.callback_room import CALLBACKS_OF_ASKER
+from unmix.ledger.ledger import utc_now
 from unmix.outcome import Outcome
 
 #: So seldom that no test sees the next token.
@@ -107,7 +109,7 @@ def test_a_slow_host_has_few_deliveries_at_once_and_others_go_on_beside_it(rest:
 
 def test_a_job_that_is_cancelled_and_tried_again_all_the_time_calls_few_times(rest: Rest, redis_url: str) -> None:
     with CallbackServer() as receiver:
-        for number in range(MAX_CALLBACKS):
+        for number in range(CALLBACKS_OF_ASKER):
             post(rest, receiver, number=number)
         few = {"callback_job_per_minute": NEVER}
         for _ in range(5):
@@ -117,12 +119,25 @@ def test_a_job_that_is_cancelled_and_tried_again_all_the_time_calls_few_times(re
                 eventually(lambda: not deliveries._under_way, "what may be delivered is")
             assert rest.client.post(f"/apiv1/jobs/{JOB_ID}/retry").status_code == 200
         rest.finish(JOB_ID, STEMS)
-        assert len(receiver.bodies) == MAX_CALLBACKS
+        assert len(receiver.bodies) == CALLBACKS_OF_ASKER
         with redis.Redis.from_url(redis_url) as client:
             client.delete(f"unmix:calls:job:{JOB_ID}")  # as time passes
         noted = deliver_all(rest)
     assert {each["state"] for each in noted.values()} == {"delivered"}
-    assert [body["status"] for body in receiver.bodies[-MAX_CALLBACKS:]] == ["done"] * MAX_CALLBACKS
+    assert [body["status"] for body in receiver.bodies[-CALLBACKS_OF_ASKER:]] == ["done"] * CALLBACKS_OF_ASKER
+
+
+def test_each_who_asks_for_callbacks_of_a_job_has_as_many_sent_as_one_alone(rest: Rest) -> None:
+    with CallbackServer() as receiver:
+        for number in range(CALLBACKS_OF_ASKER):
+            post(rest, receiver, number=number)
+        wish = json.dumps({"url": receiver.url, "data": {"number": 16}})
+        another = {"REMOTE_ADDR": "10.0.0.2"}
+        sent = {"file": (BytesIO(SONG), "song.mp3"), "callback": wish}
+        assert rest.client.post("/apiv1/jobs", data=sent, environ_base=another).status_code == 202
+        rest.finish(JOB_ID, STEMS)
+        deliver_until(rest, lambda: rest.queue.views.counts().outbox == 0, callback_job_per_minute=NEVER)
+        assert sorted(numbers(receiver)) == [*range(CALLBACKS_OF_ASKER + 1)]
 
 
 def test_a_callback_of_a_new_submission_that_goes_elsewhere_is_counted_there(rest: Rest) -> None:

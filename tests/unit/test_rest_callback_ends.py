@@ -22,7 +22,7 @@ from rest_support import SONG, Rest
 from support import CallbackServer
 from unmix.callbacks.answer import MOST_RETRY_AFTER_SECONDS, retry_after_seconds
 from unmix.job import Callback, JobStatus
-from unmix.ledger.ledger import MAX_CALLBACKS
+from unmix.ledger.callback_room import CALLBACKS_OF_ASKER
 
 #: So long that no test sees its end.
 LONG = {"callback_retry_seconds": 3600}
@@ -168,13 +168,13 @@ def test_what_is_asked_for_is_read_as_seconds_or_a_date_within_bounds(value: str
 
 def test_what_failed_together_does_not_come_together_again(rest: Rest) -> None:
     with CallbackServer(status=500) as receiver:
-        for number in range(MAX_CALLBACKS):
+        for number in range(CALLBACKS_OF_ASKER):
             post(rest, receiver, number=number)
         rest.finish(JOB_ID, STEMS)
-        deliver_until(rest, lambda: len(receiver.bodies) == MAX_CALLBACKS, **LONG)
+        deliver_until(rest, lambda: len(receiver.bodies) == CALLBACKS_OF_ASKER, **LONG)
         told = callbacks_of(rest)
     times = sorted(datetime.fromisoformat(each["next_try_at"]) for each in told.values())
-    assert len(times) == MAX_CALLBACKS
+    assert len(times) == CALLBACKS_OF_ASKER
     assert times[-1] - times[0] > timedelta(seconds=LONG["callback_retry_seconds"] / 20)
 
 

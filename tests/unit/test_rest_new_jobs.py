@@ -93,6 +93,8 @@ def test_a_song_that_is_too_large_is_refused(tmp_path: Path, redis_url: str) -> 
     rest = Rest(tmp_path, redis_url, max_upload_mb=1)
     answer = rest.client.post("/apiv1/jobs", data=bytes((1 << 20) + 1), content_type="audio/mpeg")
     assert (answer.status_code, answer.json["code"]) == (413, "payload_too_large")
+    assert "1 MiB" in answer.json["detail"]
+    assert "UNMIX_MAX_UPLOAD_MB" in answer.json["detail"]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,9 @@ def test_names_labels_and_batches_have_bounds(rest: Rest, fields: dict[str, Any]
 
 def test_fields_that_nobody_knows_are_told(rest: Rest) -> None:
     answer = send_json(rest, formt="wav", **{"x" * 100: 1})
-    assert answer.json["warnings"] == ["unknown field, ignored: formt", f"unknown field, ignored: {'x' * 64}"]
+    assert answer.json["warnings"] == [
+        *("unknown field, ignored: formt; there is format", f"unknown field, ignored: {'x' * 64}")
+    ]
     assert rest.client.get(f"/apiv1/jobs/{JOB_ID}").json["warnings"] == []
     assert len(send_json(rest, **{f"x{number}": 1 for number in range(99)}).json["warnings"]) == 10
 
@@ -203,6 +207,10 @@ def test_fields_that_nobody_knows_are_told(rest: Rest) -> None:
 def test_older_clients_are_told_too(rest: Rest) -> None:
     warnings = rest.post_json(SONG, songhash="a", labels=["b"]).json["warnings"]
     assert warnings == ["unknown field, ignored: labels"]
+    warnings = rest.post_form(SONG, stem="vocals", bitrate="320").json["warnings"]
+    assert [warning.partition(": ")[2] for warning in warnings] == [
+        *("bitrate; there is bitrate_kbps", "stem; there is stems")
+    ]
 
 
 @pytest.mark.parametrize("query", ["format=wav&format=mp3", "format=wav"])
@@ -217,6 +225,7 @@ def test_a_callback_that_may_not_be_called_is_an_error(rest: Rest) -> None:
         send_json(rest, callback={"url": "http://localhost:5000"}),
     ):
         assert (answer.status_code, answer.json["code"]) == (422, "callback_forbidden")
+        assert "its operator can allow it by UNMIX_CALLBACK_ALLOW" in answer.json["detail"]
 
 
 def test_a_callback_goes_with_the_url_too(rest: Rest) -> None:

@@ -192,6 +192,12 @@ def test_stems_as_m4a_and_opus_are_jobs_of_their_own(rest: Rest) -> None:
     assert rest.post_json(SONG, format="m4a", bits=24).json["code"] == "unknown_bits"
 
 
+def test_whoever_asks_for_ogg_is_told_of_opus(rest: Rest) -> None:
+    answer = rest.client.post("/apiv1/jobs", data=SONG, query_string={"format": "ogg"})
+    assert (answer.status_code, answer.json["code"]) == (422, "unknown_format")
+    assert "Vorbis, is not made here: opus is in Ogg too" in answer.json["detail"]
+
+
 def test_a_file_of_all_stems_is_a_job_of_a_model_with_four_or_of_four_that_are_named(rest: Rest) -> None:
     rest.queue.models.announce(DEMO_CARD)
     rest.queue.models.announce(

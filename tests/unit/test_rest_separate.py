@@ -168,6 +168,12 @@ def test_a_callback_of_a_form_is_json(rest: Rest) -> None:
     assert request.callbacks == (Callback(PUBLIC["url"], {"ticket": 1}),)
 
 
+def test_a_callback_that_is_only_a_url_is_told_what_it_has_to_be(rest: Rest) -> None:
+    answer = rest.post_form(SONG, callback=PUBLIC["url"])
+    assert answer.json["code"] == "invalid_json"
+    assert 'callback has to be JSON such as {"url": ' in answer.json["detail"]
+
+
 def test_a_named_private_callback_is_accepted(tmp_path: Path, redis_url: str) -> None:
     rest = Rest(tmp_path, redis_url, callback_allow="hooks.svc, 10.0.0.0/8")
     for url in ("http://hooks.svc/", "http://10.1.2.3:8080/x"):

@@ -111,7 +111,7 @@ def test_a_client_alone_has_all_turns_and_gives_one_back_when_another_comes() ->
                 kept.end()  # so that the last one has its turn too, and comes to its end
 
 
-def test_of_turns_that_are_had_for_long_all_but_the_oldest_are_asked_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_turns_that_began_long_ago_all_but_the_oldest_are_asked_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unmix.audio.turns.SURE_SECONDS", 600)
     turns = Turns(3, each=1)
     with asking(turns, "a") as (oldest,):
@@ -121,13 +121,18 @@ def test_of_turns_that_are_had_for_long_all_but_the_oldest_are_asked_back(monkey
             with asking(turns, "d") as (last,):
                 assert not any(each.turn and each.turn.is_asked_back for each in others)
                 monkeypatch.setattr("unmix.audio.turns.SURE_SECONDS", 0)
+                begun, preparing = others
+                assert begun.turn is not None
+                begun.turn.begin()
                 asked = eventually(
                     lambda: [each for each in others if each.turn and each.turn.is_asked_back], "one is asked back"
                 )
-                asked[0].end()
+                assert asked == [begun]
+                begun.end()
                 eventually(last.has_turn, "the last one has a turn")
-                assert oldest.turn is not None
-                assert not oldest.turn.is_asked_back
+                for each in (oldest, preparing):
+                    assert each.turn is not None
+                    assert not each.turn.is_asked_back
 
 
 def test_whoever_gives_up_waits_no_more() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from unmix.errors import InputError
+from unmix.runtime.configured import read_settings
 from unmix.settings import OLD_NAMES, Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -77,17 +79,40 @@ def test_the_default_model_is_always_allowed(monkeypatch: pytest.MonkeyPatch) ->
     assert Settings().allowed_models == ("demo", "htdemucs", "htdemucs_ft")
 
 
+def test_the_longest_song_fits_as_wav_in_whatever_form_it_comes() -> None:
+    """An hour of wav is the same song as an hour of mp3."""
+    settings = Settings()
+    song_bytes = settings.max_song_seconds * 44_100 * 2 * 2
+    assert song_bytes <= settings.max_upload_mb << 20
+    in_json_bytes = song_bytes * 4 / 3
+    assert 4 * (in_json_bytes + song_bytes) <= settings.upload_room_mb << 20, "one client gets a quarter of the room"
+    front_page = (PAGE.parents[1] / "README.md").read_text()
+    assert f"have {settings.max_upload_mb} MiB (`UNMIX_MAX_UPLOAD_MB`)" in front_page
+
+
 @pytest.mark.parametrize(
     "command", [["unmix_rest"], ["unmix_rest.gate", "gate"], ["unmix_worker"]], ids=lambda it: it[0]
 )
 def test_every_process_says_in_one_line_which_settings_are_wrong_and_not_what_was_given(
     command: list[str], tmp_path: Path
 ) -> None:
-    wrong = {"UNMIX_PORT": "of-my-secret", "UNMIX_FETCH": "of-my-secret"}
+    wrong = dict.fromkeys(("UNMIX_PORT", "UNMIX_FETCH", "UNMIX_MODLE"), "of-my-secret")
     run = subprocess.run(
         [sys.executable, "-m", *command], env={**os.environ, **wrong}, cwd=tmp_path, capture_output=True, text=True
     )
     assert run.returncode != 0
     (line,) = run.stderr.splitlines()
+    assert "UNMIX_MODLE is no setting, UNMIX_MODEL is; " in line
     assert "UNMIX_FETCH has to be one of 'blmove' or 'blpop'; UNMIX_PORT has to be a whole number" in line
     assert "secret" not in line
+
+
+def test_only_what_looks_like_a_setting_has_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("unmix_port", "5001")
+    monkeypatch.setenv("UNMIXED", "1")
+    for name, value in (("SERVICE_HOST", "10.0.0.1"), ("PORT", "tcp://10.0.0.1:80"), ("PORT_80_TCP_PROTO", "tcp")):
+        monkeypatch.setenv(f"UNMIX_SONGS_{name}", value)  # as Kubernetes does beside a Service named unmix-songs
+    assert read_settings().port == 5001
+    monkeypatch.setenv("UNMIX_SONGS", "1")
+    with pytest.raises(InputError, match="UNMIX_SONGS is no setting"):
+        read_settings()

@@ -37,6 +37,7 @@ from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
+from unmix.words import counted
 from unmix_worker.elements import PushedJob, parse_element
 from unmix_worker.helper import Helper
 from unmix_worker.lease import Lease, Released
@@ -288,7 +289,7 @@ class Worker:
         if claim.failures >= self._settings.max_attempts:
             raise EngineError("given up after the last try", code="gave_up")
         if claim.lapses >= self._settings.max_lapses:
-            raise EngineError(f"{claim.lapses} workers died over this song", code="gave_up")
+            raise EngineError(f"{counted(claim.lapses, 'worker')} died over this song", code="gave_up")
 
     def _finish(self, request: JobRequest, claim: Claim, outcome: Outcome) -> None:
         self._queue.finish(claim, outcome.status, error_code=outcome.error_code, callbacks=len(request.callbacks))

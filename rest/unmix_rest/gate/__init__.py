@@ -21,6 +21,8 @@ from unmix_rest.http.uploads import body_limit_bytes
 SMALL_BODY_BYTES: Final = 1 << 20
 #: How much of one answer is kept on the disk for a client that is slower than REST.
 KEPT_ANSWER_BYTES: Final = 32 << 20
+#: Who reads slowly keeps a place: of the places for answers one address gets one in so many.
+ANSWER_SHARES: Final = 8
 #: How many requests may come at once, in seconds' worth of them.
 BURST_SECONDS: Final = 4
 
@@ -42,10 +44,14 @@ _CODES: Final[Mapping[int, str]] = {
     504: "rest_timeout",
     505: "bad_request",
 }
+#: Of these, what can be wrong with the first line. Then nginx knows no path, and cannot go to a place without one.
+_EARLY: Final = (400, 414, 505)
+#: Whoever asks for this is answered as if what came was none.
+_EARLY_PATH: Final = "/malformed"
 _DETAILS: Final[Mapping[str, str]] = {
     "bad_request": "the request is not well-formed HTTP",
     "method_not_allowed": "this method is known nowhere here",
-    "payload_too_large": "the body is larger than this service accepts",
+    "payload_too_large": "the body is larger than this service accepts; of songs UNMIX_MAX_UPLOAD_MB says how large",
     "headers_too_large": "the headers are larger than this service accepts",
     "too_many_requests": "you ask for more at once than one client may; try again",
     "no_room": "there is no room for what you send at the moment; try again",
@@ -65,6 +71,7 @@ def render(settings: Settings, folder: Path) -> str:
     """Return the configuration of a gate whose files are in `folder`: an absolute path of a folder that is there."""
     room_bytes = settings.upload_room_mb << 20
     body_bytes = body_limit_bytes(settings.max_upload_mb << 20)
+    answers = max(1, room_bytes // KEPT_ANSWER_BYTES)
     values = {
         "folder": folder,
         "rest": _address(settings.host, settings.port),
@@ -72,7 +79,8 @@ def render(settings: Settings, folder: Path) -> str:
         "shutdown_seconds": round(settings.rest_shutdown_seconds) or 1,
         "connections": settings.gate_connections,
         "uploads_each": settings.gate_uploads,
-        "downloads_all": max(1, room_bytes // KEPT_ANSWER_BYTES),
+        "downloads_each": max(1, answers // ANSWER_SHARES),
+        "downloads_all": answers,
         "requests_per_second": settings.gate_requests_per_second,
         "requests_burst": BURST_SECONDS * settings.gate_requests_per_second,
         "bytes_per_second": f"{settings.gate_mb_per_second}m" if settings.gate_mb_per_second else "0",
@@ -117,15 +125,18 @@ _STRICT_TRANSPORT: Final = 'add_header Strict-Transport-Security "max-age=315360
 
 
 def _error_pages() -> Iterator[str]:
-    yield from (f"error_page {number} ={STATUS[code]} @{code};" for number, code in _CODES.items())
+    for number, code in _CODES.items():
+        place = f"{_EARLY_PATH}/{code}" if number in _EARLY else f"@{code}"
+        yield f"error_page {number} ={STATUS[code]} {place};"
 
 
 def _problems(settings: Settings) -> Iterator[str]:
-    """Yield the places where an error is answered, one for each code."""
-    for code in dict.fromkeys(_CODES.values()):
+    """Yield the places where an error is answered."""
+    early = [(f"= {_EARLY_PATH}/{code}", code) for code in dict.fromkeys(_CODES[number] for number in _EARLY)]
+    for place, code in [*early, *((f"@{code}", code) for code in dict.fromkeys(_CODES.values()))]:
         status = STATUS[code]
         body = problem_json(code, _DETAILS[code], status=status, request_id="$problem_id").decode()
-        yield f"location @{code} {{"
+        yield f"location {place} {{"
         yield "    default_type application/problem+json;"
         yield "    add_header X-Content-Type-Options nosniff always;"
         if settings.gate_certificate:

@@ -149,7 +149,7 @@ _DETAILS: Final = {
     "incomplete_body": "the body ended before it was complete",
     "not_found": "there is nothing here",
     "method_not_allowed": "this route knows other methods, see the header Allow",
-    "payload_too_large": "the body is larger than this service accepts",
+    "payload_too_large": "the body is larger than this service accepts; of songs UNMIX_MAX_UPLOAD_MB says how large",
     "unsupported_media_type": "the body is neither JSON nor a multipart form",
     "range_not_satisfiable": "the stem has no such range; one range of bytes can be asked for",
     "headers_too_large": "the headers are larger than this service accepts",

@@ -80,7 +80,8 @@ def refuse_encoding(request: Request) -> None:
 
 def too_large(max_song_bytes: int) -> InputError:
     """Return what a song is refused with that is larger than songs may be."""
-    return InputError(f"the song is larger than {max_song_bytes >> 20} MiB", code="payload_too_large")
+    text = f"the song is larger than the {max_song_bytes >> 20} MiB that are taken here (UNMIX_MAX_UPLOAD_MB)"
+    return InputError(f"{text}; as flac it is about half as large as wav", code="payload_too_large")
 
 
 @contextmanager
@@ -198,9 +199,17 @@ def _read_form(request: Request, song: _SongFile) -> tuple[dict[str, Any], str |
 
 
 def read_spelled(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return `fields` with the object read that forms and URLs can only spell."""
+    """Return `fields` with the object read that forms and URLs can only spell.
+
+    Raises:
+        InputError: it is none (the codes of `parse_object`).
+    """
     if "callback" in fields:
-        fields["callback"] = parse_object(fields["callback"].encode())
+        try:
+            fields["callback"] = parse_object(fields["callback"].encode())
+        except InputError as error:
+            text = 'the field callback has to be JSON such as {"url": "https://example.com/done"}'
+            raise InputError(text, code=error.code) from error
     return fields
 
 

@@ -9,6 +9,7 @@ somewhere else is fetched and checked by the worker, as nobody can wait for that
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ from unmix_rest.routes.events import wait_for_end, wait_seconds
 from unmix_rest.routes.lookup import checked_upload, status_of
 from unmix_rest.routes.options import FIXED_OPTIONS, OPTIONS, read_options
 from unmix_rest.services import Services
-from unmix_rest.shares import share
+from unmix_rest.shares import asker_of, share
 from unmix_rest.views import view_of
 
 log = structlog.get_logger()
@@ -133,11 +134,12 @@ def _accept(
     """Check a song, store it, write down what is owed, and queue it; returns the job, and its end if it is over."""
     options, asks = read_options(fields, services), caller()
     song_hash = asks.ids.of_song(upload.sha256) if upload.url is None else asks.ids.drawn()
+    job_id = options.job_id(song_hash, services.settings.usual_options)
     asked = JobRequest(
-        job_id=options.job_id(song_hash, services.settings.usual_options),
+        job_id=job_id,
         options=options,
         submitted_at=utc_now(),
-        callbacks=(wish.callback,) if wish.callback else (),
+        callbacks=(replace(wish.callback, asker=asker_of(job_id)),) if wish.callback else (),
         name=wish.name,
         labels=wish.labels,
         batches=wish.batches,
@@ -221,9 +223,13 @@ def _with_query(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unknown_fields(fields: Mapping[str, Any], known: Sequence[str]) -> tuple[str, ...]:
-    """Return a warning for each field that is ignored: it may be misspelt."""
-    unknown = sorted(fields.keys() - {*OPTIONS, *FIXED_OPTIONS, *known})
-    return tuple(f"unknown field, ignored: {name[:_NAMED_CHARACTERS]}" for name in unknown[:_NAMED_FIELDS])
+    """Return a warning for each field that is ignored, with the one that may be meant."""
+    unknown = sorted(fields.keys() - {*OPTIONS, *FIXED_OPTIONS, *known})[:_NAMED_FIELDS]
+    warnings = []
+    for name in (each[:_NAMED_CHARACTERS] for each in unknown):
+        meant = get_close_matches(name, (*OPTIONS, *known), n=1)
+        warnings.append(f"unknown field, ignored: {name}" + (f"; there is {meant[0]}" if meant else ""))
+    return tuple(warnings)
 
 
 def _old_wish(upload: Upload, allow: str) -> _Wish:

@@ -19,6 +19,7 @@ from unmix.audio.resampling import Resampler, front_db, silence
 from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.audio.sniff import read_wav_header
 from unmix.errors import AudioError
+from unmix.words import counted, were
 
 #: Containers of which FFmpeg reads the length from the header; for others it makes an estimate.
 _STATE_THEIR_LENGTH: Final = ("flac", "mp4", "matroska", "aiff", "w64", "caf", "au", "tta", "wv")
@@ -74,8 +75,9 @@ class Decoding:
             raise AudioError("the file is too damaged to decode", code="undecodable")
         warnings = []
         if self._broken_packets:
-            lost = f"; {1000 * self._lost_seconds:.0f} ms of the song are silent instead" if self._lost_seconds else ""
-            warnings.append(f"broken frames were skipped: {self._broken_packets}{lost}")
+            lost = f", and {1000 * self._lost_seconds:.0f} ms of the song are silent" if self._lost_seconds else ""
+            count = self._broken_packets
+            warnings.append(f"{counted(count, 'broken frame')} {were(count)} skipped{lost}")
         if self._promised_seconds - seconds > _MAX_MISSING_SECONDS:
             warnings.append(f"the file ends early: {seconds:.1f} s of {self._promised_seconds:.1f} s")
         if self._streams > 1:

@@ -123,6 +123,8 @@ class Probe:
                             # Only of a process that has not come to the song: nothing can hold it open then.
                             complaints = b"" if said else process.stderr.read()
                             return subprocess.CompletedProcess(command, status, said, complaints)
+                        if not said:
+                            turn.begin()  # on a busy machine the process itself takes a second to start
                         said += piece
                         if len(said) > _MOST_REPORT_BYTES:
                             raise AudioError("decoding the song ended in a flood of words")

@@ -100,7 +100,8 @@ class SongReader:
                 for chunk in decoding.chunks():
                     samples += chunk.shape[1]
                     if samples > self._max_seconds * SAMPLE_RATE:
-                        raise AudioError(f"the song is longer than {self._max_seconds:g} s", code="too_long")
+                        text = f"the song is longer than the {self._max_seconds:g} s that are taken here"
+                        raise AudioError(f"{text} (UNMIX_MAX_SONG_SECONDS)", code="too_long")
                     yield chunk
                 warnings = decoding.warnings(samples)
                 facts = (decoding.codec, decoding.sample_rate, decoding.channels)

@@ -22,6 +22,7 @@ from unmix.audio.encode import write_errors
 from unmix.audio.formats import STEM_MP4, check_stems
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import SongReader
+from unmix.words import counted, were
 
 #: What the one file is called where stems have names.
 ALL_STEMS: Final = "stems"
@@ -74,7 +75,7 @@ def as_wanted(
         for each in (part, *stems.values()):
             with suppress(OSError):
                 each.unlink()
-    warning = f"{clipped} samples of the mixdown were beyond full scale and clipped"
+    warning = f"{counted(clipped, 'sample')} of the mixdown {were(clipped)} beyond full scale and clipped"
     return {ALL_STEMS: path}, (warning,) if clipped else ()
 
 

@@ -2,10 +2,11 @@
 
 `Line` is the order alone: whoever has least under way comes first, then whoever has used least of late.
 `Turns` hands them out to threads. While a client is alone it may have all of them; when another one comes, the surplus
-is asked back. Where that is not enough, so is each turn but the oldest, once it was had for `SURE_SECONDS`: nobody has
+is asked back. Where that is not enough, so is each turn but the oldest, `SURE_SECONDS` after it began: nobody has
 to wait for the end of what costs much, and there is always something that comes to its end.
 """
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -101,6 +102,11 @@ class Turn:
     client: str
     is_asked_back: bool = False
     given_at: float = field(default=0.0, init=False)  # by the monotonic clock
+    begun_at: float = field(default=math.inf, init=False)
+
+    def begin(self) -> None:
+        """Have the time begin after which it may be asked back: what there was to prepare is nobody's fault."""
+        self.begun_at = time.monotonic()
 
 
 class Turns:
@@ -168,6 +174,6 @@ class Turns:
         The oldest one is not among them: that one is had to the end.
         """
         for turn in self._given[1:]:
-            seconds = time.monotonic() - turn.given_at
+            seconds = time.monotonic() - turn.begun_at
             if seconds >= SURE_SECONDS and self._line.used(turn.client) + seconds > least_used:
                 yield turn

@@ -67,7 +67,7 @@ class Deliveries:
         Raises:
             OSError: they cannot be written there.
         """
-        files = {stem: path_of(place, stem, path.suffix[1:]) for stem, path in stems.items()}
+        files = {stem: path_of(place, stem, path.name.partition(".")[2]) for stem, path in stems.items()}
         for stem, path in stems.items():
             target = self.output / files[stem]
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from unmix.errors import InputError, UnmixError
 from unmix.job import JobStatus
 from unmix.names import file_name
 from unmix.runtime.terminal import printable
+from unmix.words import counted
 
 if TYPE_CHECKING:
     from unmix.client import Client, JobView
@@ -151,7 +152,7 @@ def status_of(client: "Client") -> list[str]:
     return [
         f"Track-Unmix {client.version()} at {client.url}",
         f"not ready: {fault}" if fault else "ready",
-        f"{waiting.total} songs wait, {len(waiting.running)} are being separated",
+        f"waiting: {counted(waiting.total, 'song')}; being separated: {len(waiting.running)}",
         f"models that a worker has loaded: {', '.join(ready)}" if ready else "no worker has been ready yet",
         *([workers.message or f"{workers.ready} workers ready, {workers.loading} loading"] if workers else []),
     ]

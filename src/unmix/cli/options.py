@@ -32,7 +32,10 @@ Stems = Annotated[
         "which is no_vocals; none: all sources."
     ),
 ]
-Format = Annotated[Literal["mp3", "wav", "flac", "m4a", "opus", "stem.mp4"], typer.Option(help="Format of the stems.")]
+Format = Annotated[
+    Literal["mp3", "wav", "flac", "m4a", "opus", "stem.mp4"],
+    typer.Option(help="Format of the stems; opus is in Ogg, and there is no Vorbis."),
+]
 Bits = Annotated[
     int, typer.Option(help="Bits of a sample: 16, 24 (wav, flac), 32 (wav: floating point, nothing is clipped).")
 ]

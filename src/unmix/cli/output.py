@@ -16,6 +16,7 @@ from rich.text import Text
 
 from unmix.errors import UnmixError
 from unmix.runtime.terminal import printable
+from unmix.words import counted
 
 #: Progress, warnings and errors; standard output has only what a script could use.
 stderr = Console(stderr=True, highlight=False)
@@ -83,7 +84,7 @@ class Run:
         music: HasMusic | None = None,
     ) -> None:
         """Tell that the stems of a song are there, what is wrong with them, what was done to it, and its music."""
-        folder = f", {_counted(len(files), 'stem')} in {next(iter(files.values())).parent}" if files else ""
+        folder = f", {counted(len(files), 'stem')} in {next(iter(files.values())).parent}" if files else ""
         self._tell(song, "done", folder, job=job)
         key, tempo_bpm = (music.key, music.tempo_bpm) if music else (None, None)
         heard = [key] if key else []
@@ -108,7 +109,7 @@ class Run:
             self._counts["skipped"] += len(songs)
             self._draw()
         if songs:
-            say(f"{_counted(len(songs), 'song')} done already, and skipped; --again makes the stems again")
+            say(f"{counted(len(songs), 'song')} done already, and skipped; --again makes the stems again")
         for song, files in songs.items():
             self._hand_out(song, "skipped", files)
 
@@ -127,7 +128,7 @@ class Run:
         self._progress.stop()
         if self._total > 1 and kind is None:
             came = [f"{count} {state}" for state, count in self._counts.items() if count]
-            say(f"{_counted(self._total, 'song')}: {', '.join(came)}")
+            say(f"{counted(self._total, 'song')}: {', '.join(came)}")
 
     def _tell(self, song: Path | str, state: str, more: str = "", *, job: str | None = None) -> None:
         with self._lock:
@@ -188,7 +189,3 @@ def _bytes_or_question_marks(error: UnicodeError) -> tuple[str | bytes, int]:
     text = error.object[error.start : error.end]
     made = bytes(ord(each) - 0xDC00 if 0xDC80 <= ord(each) <= 0xDCFF else ord("?") for each in text)
     return made, error.end
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

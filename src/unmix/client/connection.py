@@ -184,4 +184,5 @@ def _innermost(error: BaseException) -> str:
     """Return the words of the error that started it all; requests wraps a refused connection four times."""
     while error.__context__ is not None:
         error = error.__context__
-    return str(error)
+    words = error.strerror if isinstance(error, OSError) else None  # without the number that the system has for it
+    return words or str(error)

@@ -98,11 +98,12 @@ class PartMaker:
                 self._decoded, self._level, self._plan.sources, lambda done, total: on_window(), region, self._passes
             )
             for mixture, stretch in estimates:
-                stems = torch.stack(self._plan.stems(mixture, stretch))
-                while stems.shape[-1]:
-                    piece, stems = stems[..., : growing.missing], stems[..., growing.missing :]
+                stems = self._plan.stems(mixture, stretch)
+                while stems[0].shape[-1]:
+                    piece = [stem[..., : growing.missing] for stem in stems]
+                    stems = [stem[..., growing.missing :] for stem in stems]
                     # At once, as samples that wait are smaller so.
-                    pcm, clipped, finite = rounded(list(piece), self._bits)
+                    pcm, clipped, finite = rounded(piece, self._bits)
                     if not finite:
                         raise EngineError("the model gave samples that are not finite")
                     made = growing.add(pcm.cpu(), clipped.cpu())

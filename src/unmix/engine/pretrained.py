@@ -155,7 +155,8 @@ def _failure_to_reach(url: str, seconds: float) -> str | None:
         except urllib.error.HTTPError as error:
             failure[0] = f"HTTP status {error.code}"
         except (OSError, ValueError) as error:
-            failure[0] = f"cannot be reached: {getattr(error, 'reason', error)}"
+            reason = getattr(error, "reason", error)
+            failure[0] = f"cannot be reached: {getattr(reason, 'strerror', None) or reason}"
 
     # In a thread, because no timeout bounds the resolution of a name.
     asking = threading.Thread(target=ask, daemon=True)

@@ -38,6 +38,7 @@ from unmix.engine.stems import plan_stems
 from unmix.engine.transfer import delivered, on_device
 from unmix.errors import EngineError
 from unmix.resources import usable_processors
+from unmix.words import counted, were
 
 #: Told how many of how many segments are done; may raise to stop the separation.
 OnProgress = Callable[[int, int], None]
@@ -288,7 +289,7 @@ def clip_warnings(clipped: Mapping[str, int]) -> Iterator[str]:
     """Say of each stem how many of its samples were clipped, if any were."""
     for stem, samples in clipped.items():
         if samples:
-            yield f"{samples} samples of {stem} were beyond full scale and clipped"
+            yield f"{counted(samples, 'sample')} of {stem} {were(samples)} beyond full scale and clipped"
 
 
 def _tensors(reader: Iterable[Samples]) -> Iterator[Tensor]:

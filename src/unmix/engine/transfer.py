@@ -57,7 +57,7 @@ def rounded(stems: Sequence[Tensor], bits: int = 16) -> tuple[Tensor, Tensor, Te
     if bits == 32:
         return samples, samples.new_zeros(len(samples), dtype=torch.int64), finite
     full_scale = 1 << bits - 1
-    scaled = (samples * full_scale).round()
+    scaled = samples.mul_(full_scale).round_()  # `samples` is a copy: one more would be as large as all stems
     clamped = scaled.clamp(-full_scale, full_scale - 1)
     pcm = clamped.to(torch.int16) if bits == 16 else clamped.to(torch.int32) << 8
     return pcm, (scaled != clamped).sum((1, 2)), finite

@@ -19,7 +19,8 @@ from unmix.errors import CallbackError, QueueError, StoreError
 from unmix.janitor.lanes import Lanes, Waiting
 from unmix.janitor.periodic import hangs
 from unmix.job import JobRequest
-from unmix.ledger.ledger import MAX_CALLBACKS, Ledger, utc_now
+from unmix.ledger.callback_room import CALLBACKS_OF_ASKER
+from unmix.ledger.ledger import Ledger, utc_now
 from unmix.outbound.address import host_of
 from unmix.outcome import DamagedOutcome, Delivery, DeliveryState, Outcome
 from unmix.queue.call_limits import CallRate
@@ -47,7 +48,6 @@ class Deliveries:
         # A host that was called too often is looked at again with the next sweep, and has then what came in meanwhile.
         at_once = max(1, math.ceil(per_minute / 60 * settings.sweep_seconds))
         self._host_rate = CallRate(per_minute, at_once)
-        self._job_rate = CallRate(settings.callback_job_per_minute, MAX_CALLBACKS)
         self._pool = ThreadPoolExecutor(DELIVERY_THREADS, thread_name_prefix="callback")
         self._lock = threading.Lock()  # of the lanes, and of what is under way
         self._lanes = Lanes(at_once=settings.callback_host_at_once)
@@ -115,19 +115,24 @@ class Deliveries:
             self._end(request, index, Delivery(False, utc_now(), 0, state=DeliveryState.UNWANTED))
             return None
         host = host_of(request.callbacks[index].url)
-        if not self._is_its_turn(waiting, host):
+        if not self._is_its_turn(waiting, host, self._job_rate(request)):
             if host != waiting.host:
                 self._queue.outbox.note_host(job_id, index, host)
             return host
         self._try(request, index, outcome)
         return None
 
-    def _is_its_turn(self, waiting: Waiting, host: str) -> bool:
+    def _job_rate(self, request: JobRequest) -> CallRate:
+        """Return how often a job's callbacks are sent: so often for each who asked for some."""
+        askers = len({callback.asker for callback in request.callbacks})
+        return CallRate(askers * self._settings.callback_job_per_minute, askers * CALLBACKS_OF_ASKER)
+
+    def _is_its_turn(self, waiting: Waiting, host: str, job_rate: CallRate) -> bool:
         """Tell whether host and job may be called now, and count that they are; if not, let them wait."""
         with self._lock:
             if not self._lanes.route(waiting, host, now=time.monotonic()):
                 return False
-        waits = self._queue.calls.take({f"host:{host}": self._host_rate, f"job:{waiting.job_id}": self._job_rate})
+        waits = self._queue.calls.take({f"host:{host}": self._host_rate, f"job:{waiting.job_id}": job_rate})
         with self._lock:
             for what, seconds in waits.items():
                 self._lanes.pause(what, until=time.monotonic() + seconds)

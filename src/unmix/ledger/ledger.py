@@ -11,11 +11,12 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Protocol
 
 from unmix import names
 from unmix.errors import InputError, ObjectChangedError, ObjectMissingError, SupersededError
 from unmix.job import DamagedRequest, JobRequest, JobStatus
+from unmix.ledger.callback_room import refuse_too_many
 from unmix.ledger.documents import Documents, Wanted
 from unmix.ledger.inventory import Inventory
 from unmix.ledger.open_marks import OpenMarks
@@ -24,9 +25,6 @@ from unmix.ledger.removal import Removal
 from unmix.ledger.uploads import Uploads
 from unmix.outcome import DamagedOutcome, Delivery, DeliveryState, Outcome, StemFile
 from unmix.store.protocol import ObjectStore
-
-#: Callbacks of one job, so that posting a song again and again does not make its request grow for ever.
-MAX_CALLBACKS: Final = 16
 
 
 def utc_now() -> str:
@@ -79,7 +77,7 @@ class Ledger:
         labels and batches are added to the earlier request's.
 
         Raises:
-            InputError: the request would have more than `MAX_CALLBACKS` (`too_many_callbacks`).
+            InputError: there is no room for one more callback (`too_many_callbacks`).
         """
 
         def join_or_replace(known: JobRequest | None) -> JobRequest:
@@ -89,8 +87,8 @@ class Ledger:
                 self._drop_damaged_outcome(request.job_id)
                 return request
             joined = known.joined_by(request)
-            if len(joined.callbacks) > MAX_CALLBACKS:
-                raise InputError("this job has callbacks enough", code="too_many_callbacks")
+            if len(joined.callbacks) > len(known.callbacks):
+                refuse_too_many(joined.callbacks)
             return joined
 
         accepted = self._swap_request(request.job_id, join_or_replace)

@@ -28,6 +28,7 @@ from unmix.local.sizing import threads_for
 from unmix.local.supervisor import POLL_SECONDS, ProcessPlan, Supervisor
 from unmix.runtime.secrecy import keep_secrets, private
 from unmix.settings import Settings
+from unmix.words import counted
 
 if TYPE_CHECKING:
     from unmix.local.narrator import Narrator
@@ -157,8 +158,8 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
         try:
             narrator = _narrator(settings, plan, say)
             stack.wait_until_ready()
-            workers = f"{_counted(plan.workers, 'worker')} on {settings.device}"
-            threads = f"{_counted(threads_for(settings, plan.workers), 'thread')} each"
+            workers = f"{counted(plan.workers, 'worker')} on {settings.device}"
+            threads = f"{counted(threads_for(settings, plan.workers), 'thread')} each"
             say(f"Track-Unmix serves at {plan.url} ({workers}, {threads}, model {plan.model})")
             say(f"  data in {plan.data_dir}, logs in {plan.logs}; Ctrl-C ends it")
             say(f"  {settings.retention}; songs are refused when the disk comes to its reserve (UNMIX_MIN_FREE_GB)")
@@ -295,10 +296,6 @@ def _narrator(settings: Settings, plan: LocalPlan, say: Callable[[str], None]) -
 
     store = connect_store(settings.model_copy(update={"store_url": plan.store_url}))
     return Narrator(plan.song_logs, Ledger(store), say)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _rest_is_ready(port: int) -> bool:

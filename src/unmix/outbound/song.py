@@ -114,7 +114,8 @@ def _write(answer: Answer, path: Path, limits: SongLimits, go_on: Callable[[], N
 
 
 def _too_large(limits: SongLimits) -> EngineError:
-    return EngineError(f"the song is larger than {limits.size_bytes >> 20} MiB", code="payload_too_large")
+    text = f"the song is larger than the {limits.size_bytes >> 20} MiB that are taken here (UNMIX_MAX_UPLOAD_MB)"
+    return EngineError(text, code="payload_too_large")
 
 
 def _failed(why: str, *, retryable: bool) -> EngineError:

@@ -1,11 +1,12 @@
 """The settings of this process, or one line that says which of them are wrong and what each can be."""
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from unmix.errors import InputError
-from unmix.settings import Settings
+from unmix.settings import Settings, unknown_settings
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -15,13 +16,24 @@ def read_settings() -> Settings:
     """Return the settings of this process.
 
     Raises:
-        InputError: some are wrong (`bad_setting`). The message never has what was given, as it may be a secret.
+        InputError: some are wrong, or are none (`bad_setting`). The message never has what was given, as it may be a
+            secret.
     """
+    wrong = [*map(_corrected, unknown_settings())]
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        raise InputError("; ".join(map(_explained, faults)), code="bad_setting") from error
+        wrong += map(_explained, error.errors(include_url=False, include_input=False))
+    if wrong:
+        raise InputError("; ".join(wrong), code="bad_setting")
+    return settings
+
+
+def _corrected(name: str) -> str:
+    """Say that there is no setting of this name, and which one may be meant."""
+    known = [f"UNMIX_{each.upper()}" for each in Settings.model_fields]
+    meant = get_close_matches(name.upper(), known, n=1)
+    return f"{name} is no setting" + (f", {meant[0]} is" if meant else ", docs/settings.md has all")
 
 
 def _explained(fault: "ErrorDetails") -> str:
