@@ -154,7 +154,7 @@ def status_of(client: "Client") -> list[str]:
         f"not ready: {fault}" if fault else "ready",
         f"waiting: {counted(waiting.total, 'song')}; being separated: {len(waiting.running)}",
         f"models that a worker has loaded: {', '.join(ready)}" if ready else "no worker has been ready yet",
-        *([workers.message or f"{workers.ready} workers ready, {workers.loading} loading"] if workers else []),
+        *([workers.message or f"workers: {workers.ready} ready, {workers.loading} loading"] if workers else []),
     ]
 
 
