@@ -20,10 +20,13 @@ from local_mode import LocalMode
 from stack import FAST
 from support import eventually, free_port, make_song
 from unmix.access.exposure import check_exposure
+from unmix.job import JobRequest, SeparationOptions
+from unmix.ledger.ledger import Ledger, utc_now
 from unmix.local import auto_model, local
 from unmix.local.local import LocalPlan
-from unmix.names import hash_song
+from unmix.names import hash_song, song_object
 from unmix.settings import Settings
+from unmix.store.file import FileStore
 
 ROOT = Path(__file__).parents[2]
 PAGES: Final = ("README.md", "docs/at-home.md", "docs/command-line.md", "worker/README.md")
@@ -91,6 +94,7 @@ class Shell:
             ".venv/bin/": "",
             "unmix submit ": f"unmix submit --url {self._url} ",
             " /backup/": f" {self.folder}/backup/",
+            "file:///srv/": f"file://{self.folder}/srv/",
         }
         for words, instead in here.items():
             command = command.replace(words, instead)
@@ -177,14 +181,20 @@ def test_the_front_page_and_that_of_the_command_line_do_what_they_say(service: L
 
 def test_the_page_for_home_does_what_it_says(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
-    (tmp_path / ".unmix").mkdir()
-    (tmp_path / ".unmix" / "song").write_bytes(SONG)
+    kept, asked = (
+        FileStore(tmp_path / ".unmix" / "store"),
+        JobRequest(hash_song(SONG), SeparationOptions("demo"), utc_now()),
+    )
+    kept.prepare()
+    kept.put(song_object(asked.job_id), SONG)
+    Ledger(kept).accept(asked)
     for folder in ("backup", ".cache/track-unmix"):
         (tmp_path / folder).mkdir(parents=True)
     said = {each: shell.types(each) for each in commands("docs/at-home.md") if is_run(each)}
     assert "unmix_" in next(told for each, told in said.items() if each.endswith("keys create anna"))
     assert any("free:" in told for told in said.values())
-    assert (tmp_path / "backup" / "unmix" / "song").read_bytes() == SONG
+    for copy in ("backup", "srv"):
+        assert FileStore(tmp_path / copy / "unmix" / "store").get(song_object(asked.job_id))[0] == SONG
     assert not (tmp_path / ".unmix").exists()
 
 
