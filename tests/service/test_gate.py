@@ -315,7 +315,7 @@ def test_who_asks_for_many_stems_at_once_and_reads_none_takes_no_thread_and_litt
 
 def test_an_address_that_reads_slowly_leaves_places_for_stems_to_others(rest: RestProcess, held: ExitStack) -> None:
     path = stem_path(rest, 97)
-    with gate_before(rest, UNMIX_UPLOAD_ROOM_MB="512") as narrow:  # 16 answers of 32 MiB, of which one in eight
+    with gate_before(rest, UNMIX_UPLOAD_ROOM_MB="128") as narrow:  # 16 answers of 8 MiB, of which one in eight
         readers = [held.enter_context(narrow.connect(ALICE, buffer_bytes=16_384)) for _ in range(3)]
         for peer in readers:
             peer.sendall(request_of(path))

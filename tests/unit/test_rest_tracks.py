@@ -1,8 +1,10 @@
 """Stems out of the service, and jobs out of the store."""
 
 import json
+from collections.abc import Generator
 from io import BytesIO
 from pathlib import Path
+from typing import cast
 
 import pytest
 import redis
@@ -10,6 +12,7 @@ import redis
 from rest_support import DEMO_CARD, SONG, Rest
 from support import RedisServer
 from unmix.names import hash_song, request_object, stem_object
+from unmix_rest.http.downloads import paced
 
 JOB_ID = hash_song(SONG)
 STEMS = {name: f"{name} ".encode() * 10_000 for name in ("vocals", "drums", "bass", "other")}
@@ -270,3 +273,11 @@ def test_every_route_takes_the_id_of_a_job_with_options(rest: Rest) -> None:
     assert rest.client.get(f"/apiv1/track/{job_id}/vocals").data == b"voice"
     assert rest.client.get(f"/apiv1/remove/{job_id}/vocals").status_code == 200
     assert rest.client.get(f"/apiv1/remove/{job_id}").status_code == 200
+
+
+def test_whoever_stops_in_the_middle_of_a_download_keeps_nobody_from_going_on() -> None:
+    for _ in range(20):
+        pieces = iter(paced([b"one", b"two"], lambda most_bytes: None))
+        assert next(pieces) == b"one"
+        cast(Generator[bytes], pieces).close()
+    assert list(paced([b"one", b"two"], lambda most_bytes: None)) == [b"one", b"two"]

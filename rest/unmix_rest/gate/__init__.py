@@ -19,8 +19,9 @@ from unmix_rest.http.uploads import body_limit_bytes
 
 #: Bodies of requests that bring no song, such as what old callbacks POST to the root.
 SMALL_BODY_BYTES: Final = 1 << 20
-#: How much of one answer is kept on the disk for a client that is slower than REST.
-KEPT_ANSWER_BYTES: Final = 32 << 20
+#: How much of one answer is kept on the disk for a client that is slower than REST: an mp3 of four minutes. Others wait
+#: while nginx writes it, so it must not be much.
+KEPT_ANSWER_BYTES: Final = 8 << 20
 #: Who reads slowly keeps a place: of the places for answers one address gets one in so many.
 ANSWER_SHARES: Final = 8
 #: How many requests may come at once, in seconds' worth of them.

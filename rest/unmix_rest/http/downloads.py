@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
+from threading import BoundedSemaphore
 from typing import Any, BinaryIO, Final
 from urllib.parse import quote
 
@@ -24,6 +25,9 @@ from unmix_rest.http.lanes import HAS_ROOM, MAY_STAY, WAIT_TO_SEND
 MOST_BACKLOG_BYTES: Final = 128 * 1024
 
 _CHUNK_BYTES: Final = 64 * 1024
+#: Threads that write a piece at the same time. Each of a hundred would get the interpreter in turn, and whoever asks
+#: something short would wait for them all.
+_COPYING: Final = BoundedSemaphore(4)
 #: Digits of a file's sha256 that make its URL its own.
 _DIGITS: Final = 16
 
@@ -61,10 +65,11 @@ def download(stream: BinaryIO, file: StemFile, *, media_type: str, name: str) ->
 
 
 def paced(pieces: Iterable[bytes], wait_to_send: Callable[[int], None]) -> Iterator[bytes]:
-    """Yield what a client can take."""
-    for piece in pieces:
+    """Yield what a client can take; whoever goes on with it has written the piece before."""
+    for piece in pieces:  # read before a turn is taken: a store may be slow
         wait_to_send(MOST_BACKLOG_BYTES)
-        yield piece
+        with _COPYING:
+            yield piece
 
 
 def _make_room(response: Response) -> None:
