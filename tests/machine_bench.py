@@ -23,6 +23,7 @@ from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.file import FileStore
 from unmix_rest.app import create_app
+from unmix_worker.child_process import CrashedError
 from unmix_worker.lease import Lease, Released
 from unmix_worker.messages import (
     Event,
@@ -38,7 +39,7 @@ from unmix_worker.messages import (
 )
 from unmix_worker.parts import PartsExchange, PartsHelp
 from unmix_worker.scratch import Scratch
-from unmix_worker.separation import CrashedError, Separated
+from unmix_worker.separation import Separated
 from unmix_worker.worker import Worker
 
 POLICY = QueuePolicy(lease_seconds=60, grace_seconds=1, retry_seconds=5, max_attempts=3, max_crashes=2)

@@ -14,7 +14,7 @@ import unmix
 import unmix_worker
 from chaos.points import Passage
 from unmix.runtime.shutdown import Shutdown
-from unmix_worker import separation
+from unmix_worker import child_process
 from unmix_worker.lease import Lease
 from unmix_worker.messages import Event, PartMade, PartsTask, Progress, SeparationTask
 from unmix_worker.parts import PartsExchange, PartsHelp
@@ -61,5 +61,5 @@ def install(passage: Passage) -> type[SeparationProcess]:
     def start(_: list[str], **options: Any) -> "subprocess.Popen[str]":
         return subprocess.Popen(_CHILD, **options)
 
-    separation.subprocess = SimpleNamespace(Popen=start, PIPE=subprocess.PIPE)  # type: ignore[assignment, attr-defined]
+    child_process.subprocess = SimpleNamespace(Popen=start, PIPE=subprocess.PIPE)  # type: ignore[assignment, attr-defined]
     return StandInProcess

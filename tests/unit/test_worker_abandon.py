@@ -19,7 +19,7 @@ from unmix.names import hash_song
 from unmix.queue.job_queue import JobQueue
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
-from unmix_worker import separation
+from unmix_worker import child_process
 from unmix_worker.lease import Lease
 from unmix_worker.messages import (
     Abandon,
@@ -89,7 +89,7 @@ def process_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeProcess]:
         def start(_: list[str], **options: Any) -> "subprocess.Popen[str]":
             return subprocess.Popen([sys.executable, "-c", CHILD.replace("HOW", how)], **options)
 
-        monkeypatch.setattr(separation, "subprocess", SimpleNamespace(Popen=start, PIPE=subprocess.PIPE))
+        monkeypatch.setattr(child_process, "subprocess", SimpleNamespace(Popen=start, PIPE=subprocess.PIPE))
         made.append(SeparationProcess(Settings(model="demo", **settings)))
         return made[-1]
 

@@ -25,12 +25,13 @@ from unmix.resources import memory_kills_of
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.file import FileStore
-from unmix_worker import separation
+from unmix_worker import child_process, separation
+from unmix_worker.child_process import CrashedError, MemoryExceededError
 from unmix_worker.lease import Lease
 from unmix_worker.memory import RESERVE_BYTES, MemoryWatch, peak_bytes, room_for_child_bytes, taken_bytes
 from unmix_worker.messages import Done, Failed, Loaded, Ready, SeparationTask, encode
 from unmix_worker.scratch import Scratch
-from unmix_worker.separation import CrashedError, MemoryExceededError, SeparationProcess
+from unmix_worker.separation import SeparationProcess
 from unmix_worker.worker import Worker
 
 MB = 1 << 20
@@ -121,7 +122,7 @@ def process_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Make
             (tmp_path / "pid").write_text(str(child.pid))
             return child
 
-        monkeypatch.setattr(separation, "subprocess", SimpleNamespace(Popen=start, PIPE=subprocess.PIPE))
+        monkeypatch.setattr(child_process, "subprocess", SimpleNamespace(Popen=start, PIPE=subprocess.PIPE))
         monkeypatch.setattr(separation, "room_for_child_bytes", lambda limit: room_mb * MB)
         made.append(SeparationProcess(Settings(model="demo")))
         return made[-1]
@@ -191,7 +192,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text("0::/\n")
     (tmp_path / "proc/self/mountinfo").write_text("41 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
-    monkeypatch.setattr(separation, "memory_kills", lambda: memory_kills_of(tmp_path))
+    monkeypatch.setattr(child_process, "memory_kills", lambda: memory_kills_of(tmp_path))
     events = tmp_path / "sys/fs/cgroup/memory.events"
     events.write_text("low 0\nhigh 0\nmax 12\noom 3\noom_kill 3\n")
     return events

@@ -26,7 +26,8 @@ from unmix.queue.job_queue import JobQueue
 from unmix.queue.records import ModelCard
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
-from unmix_worker import separation
+from unmix_worker import child_process
+from unmix_worker.child_process import CrashedError
 from unmix_worker.lease import Lease
 from unmix_worker.messages import (
     KNOWN,
@@ -40,7 +41,7 @@ from unmix_worker.messages import (
     encode,
 )
 from unmix_worker.parts import PartsHelp
-from unmix_worker.separation import CrashedError, SeparationProcess
+from unmix_worker.separation import SeparationProcess
 
 JOB_ID = hash_song(b"a song")
 READY = Ready(ModelCard("demo", "ab" * 32, ("vocals",), 44_100), "torch", "exact")
@@ -138,7 +139,7 @@ def process_whose_child_says(
             (tmp_path / "pid").write_text(str(child.pid))
             return child
 
-        monkeypatch.setattr(separation, "subprocess", SimpleNamespace(Popen=start, PIPE=subprocess.PIPE))
+        monkeypatch.setattr(child_process, "subprocess", SimpleNamespace(Popen=start, PIPE=subprocess.PIPE))
         made.append(SeparationProcess(Settings(model="demo", **settings)))
         return made[-1]
 

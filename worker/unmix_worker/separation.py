@@ -1,16 +1,10 @@
-"""The parent's side of the separating child: starts it, feeds it songs, watches it, and survives it.
+"""The parent's side of the separating child: keeps one with a loaded model, feeds it songs, and survives it.
 
-The child (`unmix_worker.child`) holds torch and the loaded model; `messages` has what both say over the pipes. A child
-that crashes, takes too much memory or hangs takes no worker with it: the parent keeps the lease and decides what
-happens.
+The child (`unmix_worker.child`) holds torch and the model; `messages` has what both say over the pipes, `child_process`
+what there is to a process. A child that crashes, takes too much memory or hangs takes no worker with it: the parent
+keeps the lease and decides what happens.
 """
 
-import os
-import queue
-import signal
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -20,59 +14,37 @@ from typing import Any, Final
 
 import structlog
 
-from unmix.errors import DeviceError, EngineError, LeaseLostError, ModelUnavailableError, OutOfMemoryError
+from unmix.errors import DeviceError, EngineError, LeaseLostError
 from unmix.outcome import Music, Ran
 from unmix.queue.records import ModelCard, WorkerState
-from unmix.resources import memory_kills, memory_limit_bytes
+from unmix.resources import memory_limit_bytes
 from unmix.runtime import traces
 from unmix.runtime.heartbeat import Heartbeat
 from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
-from unmix_worker.environment import child_environment
+from unmix_worker.child_process import ChildProcess, CrashedError, MemoryExceededError
 from unmix_worker.lease import Lease, Released
-from unmix_worker.memory import MemoryWatch, peak_bytes, room_for_child_bytes
+from unmix_worker.memory import peak_bytes, room_for_child_bytes
 from unmix_worker.messages import (
     Abandon,
     Abandoned,
     Done,
     Event,
-    Failed,
     Loaded,
     Order,
     PartsTask,
     Progress,
     Ready,
     SeparationTask,
-    decode_event,
-    encode,
 )
 from unmix_worker.pace import Pace
 from unmix_worker.parts import PartsExchange, PartsHelp
 
 log = structlog.get_logger()
 
-#: How often the parent looks at its lease and the clock while the child computes, in seconds.
-TICK_SECONDS: Final = 0.2
 #: How long a child has to leave a song that is not wanted any more, in seconds, or two segments if that is longer; to
 #: load its model anew would take about as long.
 ABANDON_SECONDS: Final = 10
-#: Errors that the child names by their codes, and that are told apart here.
-_KINDS: Final = {kind.code: kind for kind in (ModelUnavailableError, OutOfMemoryError, DeviceError)}
-
-
-class CrashedError(EngineError):
-    """The child died or had to be killed over a song."""
-
-    code = "engine_crashed"
-    retryable = True
-
-
-class MemoryExceededError(OutOfMemoryError):
-    """The child was ended as it took too much memory, by its parent or by the kernel; another worker may have more."""
-
-    code = "memory_exceeded"
-
-
 #: Errors after which there is no child any more, or none that could go on.
 _ENDS: Final = (CrashedError, MemoryExceededError, DeviceError)
 
@@ -96,8 +68,7 @@ class SeparationProcess:
         self.state = WorkerState.LOADING
         self._settings = settings
         self._heartbeat = Heartbeat(settings.worker_heartbeat)
-        self._child: subprocess.Popen[str] | None = None
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._child: ChildProcess | None = None
         self._card: ModelCard | None = None
         self.ready: Ready | None = None  # what the child that runs has said of its model
         self.crashes: Counter[str] = Counter()  # of children over songs, by code
@@ -106,8 +77,6 @@ class SeparationProcess:
         self._known: tuple[str, ...] = ()  # fields of a task that the child does not ignore
         limit = settings.worker_memory_mb << 20 if settings.worker_memory_mb else memory_limit_bytes()
         self._room_bytes = room_for_child_bytes(limit)
-        self._watch: MemoryWatch | None = None
-        self._kills: int | None = None  # for memory, before the child was started
         self._has_loaded = False  # the default model, once at least
 
     def ensure_ready(self, shutdown: Shutdown) -> ModelCard:
@@ -121,10 +90,11 @@ class SeparationProcess:
             EngineError: the model was not loaded in time, or needs more memory than there is (`memory_too_small`).
             Released: the shutdown came first.
         """
-        if self._child is None or self._child.poll() is not None or self._card is None:
+        if self._child is None or self._child.has_ended or self._card is None:
             self.close()
             self.state = WorkerState.LOADING
-            self._start()
+            self._models = set()
+            self._child = ChildProcess(self._room_bytes)
             try:
                 ready = self._wait_until_ready(shutdown)
             except MemoryExceededError as error:
@@ -275,15 +245,8 @@ class SeparationProcess:
 
     def close(self) -> None:
         """End the child."""
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
         if self._child is not None:
-            _kill(self._child)
-            self._child.wait()
-            assert self._child.stdin is not None
-            with suppress(OSError):  # what it did not read any more
-                self._child.stdin.close()
+            self._child.close()
             self._child = None
             self._card = None
             self.ready = None
@@ -301,34 +264,11 @@ class SeparationProcess:
         if self._models == {self._card.name} and (taken := peak_bytes(self._child.pid)):
             self._card = replace(self._card, memory_mb=taken >> 20)
 
-    def _start(self) -> None:
-        self._lines = queue.SimpleQueue()
-        self._models = set()
-        self._kills = memory_kills()
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", "unmix_worker.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=child_environment(),
-            # Ctrl-C in a terminal goes to the whole group: the parent decides when the child stops.
-            start_new_session=True,
-        )
-        threading.Thread(target=_read_lines, args=(self._child, self._lines), daemon=True).start()
-        if self._room_bytes is not None:
-            child = self._child
-            self._watch = MemoryWatch(child.pid, self._room_bytes, lambda: _kill(child))
-
     def _send(self, order: Order) -> None:
         assert self._child is not None
-        assert self._child.stdin is not None
-        try:
-            if isinstance(order, SeparationTask | PartsTask):
-                self._models.add((order.separation if isinstance(order, PartsTask) else order).model)
-            self._child.stdin.write(encode(order))
-            self._child.stdin.flush()
-        except OSError as error:
-            raise CrashedError("the separating process has ended") from error
+        if isinstance(order, SeparationTask | PartsTask):
+            self._models.add((order.separation if isinstance(order, PartsTask) else order).model)
+        self._child.send(order)
 
     def _refuse_what_is_unknown(self, task: SeparationTask | PartsTask) -> None:
         """Ask a child of an earlier version for nothing that it would ignore: the stems would be others."""
@@ -378,64 +318,6 @@ class SeparationProcess:
             )
 
     def _next_event(self) -> Event | None:
-        """Return the child's next event, None for one that is not known or after a tick; its errors are raised."""
-        try:
-            line = self._lines.get(timeout=TICK_SECONDS)
-        except queue.Empty:
-            return None
-        if line is None:
-            raise self._crashed()
-        try:
-            event = decode_event(line)
-        except ValueError as error:
-            raise CrashedError(f"the separating process said what nobody understands: {error}") from error
-        if isinstance(event, Failed):
-            if self._was_killed_for_memory:  # what it has started: a codec's end looks like damage to the song
-                raise MemoryExceededError(
-                    f"the system killed a process for want of memory; after that: {event.message}"
-                )
-            raise _KINDS.get(event.code, EngineError)(event.message, code=event.code, retryable=event.retryable)
-        return event
-
-    @property
-    def _was_killed_for_memory(self) -> bool:
-        """Whether the kernel has killed a process beside us since the child was started."""
-        kills = memory_kills()
-        return kills is not None and self._kills is not None and kills > self._kills
-
-    def _crashed(self) -> EngineError:
-        """Return why the child has ended."""
+        """See `ChildProcess.next_event`."""
         assert self._child is not None
-        if self._watch is not None and self._watch.exceeded:
-            assert self._room_bytes is not None
-            return MemoryExceededError(
-                f"the separating process took more than {self._room_bytes >> 20} MiB of memory and was ended"
-            )
-        status = self._child.wait()
-        if status == -signal.SIGKILL and self._was_killed_for_memory:
-            return MemoryExceededError("the system killed the separating process for want of memory")
-        return CrashedError(f"the separating process {_ended(status)}")
-
-
-def _ended(status: int) -> str:
-    """Say how a process has ended, and of what is done to processes without a word, why that mostly is."""
-    if status >= 0:
-        return f"ended with status {status}"
-    if -status == signal.SIGKILL:
-        return "was killed (SIGKILL), as the system does where memory runs out"
-    return f"was ended by {signal.Signals(-status).name}"
-
-
-def _read_lines(child: subprocess.Popen[str], lines: "queue.SimpleQueue[str | None]") -> None:
-    assert child.stdout is not None
-    with child.stdout:
-        for line in child.stdout:
-            lines.put(line)
-    lines.put(None)
-
-
-def _kill(child: subprocess.Popen[str]) -> None:
-    """Kill the child and what it has started; it leads a session, and so a group, of its own."""
-    if child.returncode is None:  # else the number may be another's
-        with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only a zombie is left
-            os.killpg(child.pid, signal.SIGKILL)
+        return self._child.next_event()

@@ -40,6 +40,7 @@ from unmix.runtime.shutdown import Shutdown
 from unmix.settings import Settings
 from unmix.store.protocol import ObjectStore
 from unmix.words import counted
+from unmix_worker.child_process import CrashedError, MemoryExceededError
 from unmix_worker.elements import PushedJob, parse_element
 from unmix_worker.helper import Helper
 from unmix_worker.lease import Lease, Released
@@ -48,7 +49,7 @@ from unmix_worker.metrics import OK, RELEASED, WorkerMetrics
 from unmix_worker.parts import PartsLead
 from unmix_worker.patience import Patience
 from unmix_worker.scratch import Scratch
-from unmix_worker.separation import CrashedError, MemoryExceededError, Separated, SeparationProcess
+from unmix_worker.separation import Separated, SeparationProcess
 from unmix_worker.song import song_of
 from unmix_worker.waiting_store import WaitingStore
 
