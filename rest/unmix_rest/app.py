@@ -6,7 +6,7 @@ answer. The flow of a song begins in `unmix_rest.routes.separate`.
 
 import time
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g
 
 from unmix.audio.probe import Probe
 from unmix.audio.turns import Turns
@@ -18,6 +18,7 @@ from unmix_rest import access, rate_limit
 from unmix_rest.admission import Admission
 from unmix_rest.http import access_log, cors, operators, problems, tracing
 from unmix_rest.http.lanes import UPLOADS_OF_A_CLIENT, readers
+from unmix_rest.http.route import asked_route
 from unmix_rest.http.temporary import Temporary
 from unmix_rest.http.upload_room import UploadRoom
 from unmix_rest.http.uploads import body_limit_bytes
@@ -91,9 +92,8 @@ def create_app(
     def finish(response: Response) -> Response:
         response.headers.setdefault("Content-Security-Policy", "default-src 'self'")
         response.headers["X-Content-Type-Options"] = "nosniff"
-        route = request.url_rule.rule if request.url_rule else "none"
         seconds = time.monotonic() - g.began
-        services.metrics.answered(route=route, status=response.status_code, seconds=seconds)
+        services.metrics.answered(route=asked_route(), status=response.status_code, seconds=seconds)
         return response
 
     return app

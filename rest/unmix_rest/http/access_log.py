@@ -7,29 +7,27 @@ Whatever else is logged while a request is answered has its job too.
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Final
 
 import structlog
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from unmix.names import is_job_id
 from unmix.runtime.logs import REQUEST
-from unmix_rest.http.route import Audience, Route
+from unmix_rest.http.route import Audience, Route, asked_route
 
 log = structlog.get_logger()
 
-#: In the environment of a request: when it was begun, in monotonic seconds.
-_BEGAN: Final = "unmix.began"
-
 
 def register(app: Flask, routes: Sequence[Route]) -> None:
-    """Log each answer; to be registered before what refuses any. Probes are logged only if they fail."""
+    """Log each answer; to be registered before what refuses any. Probes are logged only if they fail.
+
+    `g.began` has to have when the request began, in monotonic seconds.
+    """
     asked_all_the_time = {route.endpoint for route in routes if route.audience is not Audience.CLIENTS}
 
     @app.before_request
     def begin() -> None:
-        request.environ[_BEGAN] = time.monotonic()
         clear_contextvars()  # of the request before, whose answer this thread may have gone on to send
         job_id = (request.view_args or {}).get("job_id", "")
         if is_job_id(job_id):
@@ -37,14 +35,13 @@ def register(app: Flask, routes: Sequence[Route]) -> None:
 
     @app.after_request
     def tell(response: Response) -> Response:
-        began = request.environ.get(_BEGAN)
         if request.endpoint in asked_all_the_time and response.status_code < HTTPStatus.BAD_REQUEST:
             return response
         log.info(
             REQUEST,
             method=request.method,
-            route=request.url_rule.rule if request.url_rule else "none",
+            route=asked_route(),
             status=response.status_code,
-            ms=began and round(1000 * (time.monotonic() - began), 1),
+            ms=round(1000 * (time.monotonic() - g.began), 1),
         )
         return response

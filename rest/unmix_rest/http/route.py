@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from flask import Response
+from flask import Response, request
 
 from unmix.access.keys import Scope
 from unmix_rest.http.lanes import Lane
@@ -92,3 +92,8 @@ class Route:
     def summary(self) -> str:
         """What happens, in a sentence: how the docstring of the view begins."""
         return (self.view.__doc__ or "").strip().partition("\n")[0]
+
+
+def asked_route() -> str:
+    """Return the template of the route that is being answered, `none` for a path that there is not."""
+    return request.url_rule.rule if request.url_rule else "none"
