@@ -23,9 +23,7 @@ KEPT: Final = {
     "USER",
     "LOGNAME",
     "TERM",
-    "TESTS_NEED_BROWSER",  # whether a machine without one fails: tests/browser/conftest.py
-    "TESTS_NEED_NGINX",  # likewise: tests/gate_process.py
-    "TESTS_NEED_PROMTOOL",  # likewise: tests/manifests/test_alerts.py
+    "TESTS_NEED_PROGRAMS",  # whether a machine without one fails: tests/programs.py
     "TESTS_MACHINE_RUNS",  # how long the queue's state machine is tried: tests/service/test_queue_machine.py
 }
 KEPT_PREFIXES: Final = ("PYTEST_", "LD_", "DYLD_", "NIX_")

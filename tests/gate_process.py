@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,24 +14,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import pytest
 import requests
 
+from programs import program
 from rest_process import RestProcess
 from support import PATIENCE_SECONDS, eventually, free_port
 
-#: Debian has it where only root looks.
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 #: What REST has to be told to be behind it, and by which names it is asked for here.
 BEHIND_GATE = {"UNMIX_TRUSTED_PROXY": "127.0.0.1", "UNMIX_OPEN": "yes", "UNMIX_HOSTS": "gate,a,songs.test"}
-NO_NGINX = "there is no nginx: apt-get install nginx"
 
 
 def need_nginx() -> str:
     """Return the path of nginx, or end the test as this machine should."""
-    if NGINX is None:
-        (pytest.fail if os.environ.get("TESTS_NEED_NGINX") else pytest.skip)(NO_NGINX)
-    return NGINX
+    return program("nginx", package="nginx")
 
 
 def write_config(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:

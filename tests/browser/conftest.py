@@ -4,7 +4,6 @@ The browser is the machine's own, Debian's Chromium or a relative of it; Playwri
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,10 +11,10 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from local_mode import LocalMode
+from programs import program
 from support import PATIENCE_SECONDS
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-NO_BROWSER = "there is no browser to test the page with: apt-get install chromium"
 #: The sandbox needs rights that containers lack; what is played may begin without a click, as nobody is there.
 ARGUMENTS = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
 #: In the place of the player, which has tests of its own: shows and keeps what it is told.
@@ -53,9 +52,7 @@ expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A browser without a window."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        (pytest.fail if os.environ.get("TESTS_NEED_BROWSER") else pytest.skip)(NO_BROWSER)
+    path = program(*BROWSERS, package="chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, env={**os.environ})
         yield browser

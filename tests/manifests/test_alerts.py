@@ -1,9 +1,7 @@
 """The alerts of components/monitoring: what they fire for, as Prometheus itself has it, and what operators are told."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,9 +13,8 @@ import pytest
 from manifests.monitoring import rules_of
 from manifests.rendering import ROOT, combination
 from manifests.workloads import Manifests
+from programs import program
 
-PROMTOOL = shutil.which("promtool")
-NO_PROMTOOL = "there is no promtool: apt-get install prometheus"
 #: When alerts are looked for, in minutes: after whatever they wait for.
 LATE = 120
 
@@ -116,9 +113,8 @@ def alerts() -> dict[str, dict[str, Any]]:
 
 
 def promtool(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    if PROMTOOL is None:
-        (pytest.fail if os.environ.get("TESTS_NEED_PROMTOOL") else pytest.skip)(NO_PROMTOOL)
-    return subprocess.run([PROMTOOL, *arguments], cwd=folder, capture_output=True, text=True)
+    command = [program("promtool", package="prometheus"), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
 def write_rules(folder: Path) -> None:

@@ -4,7 +4,6 @@ import configparser
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from command_line import unmix
 from manifests.form import quantity
 from manifests.rendering import ROOT, combination
 from manifests.workloads import Manifests
+from programs import program
 from unmix.local.embedded_redis import roles
 from unmix.settings import Settings
 
@@ -115,10 +115,10 @@ def test_the_unit_wants_keys_and_tells_settings_that_there_are() -> None:
     }
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="the machine has no systemd")
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     copy = tmp_path / UNIT.name
     copy.write_text(UNIT.read_text().replace("/opt/track-unmix/.venv/bin/unmix", sys.executable))
-    done = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True)
+    command = [program("systemd-analyze", package="systemd"), "verify", str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True)
     mine = [line for line in done.stderr.splitlines() if UNIT.name in line]
     assert (done.returncode, mine) == (0, [])

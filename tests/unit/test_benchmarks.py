@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -37,6 +36,7 @@ from benchmarks.load import at_rate, in_turn
 from benchmarks.machine import conditions
 from benchmarks.measure import run_command
 from gate_process import need_nginx
+from programs import program
 from unmix import names
 from unmix.job import JobStatus
 from unmix.ledger.ledger import Ledger
@@ -342,8 +342,7 @@ def test_a_song_that_takes_long_to_decode_is_one_that_players_know(tmp_path: Pat
 def test_a_quick_run_of_the_page_hears_a_song_weighs_the_page_and_plays_on(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    if not (shutil.which("chromium") or os.environ.get("TESTS_NEED_BROWSER")):
-        pytest.skip("there is no browser to measure the page with: apt-get install chromium")
+    program("chromium", package="chromium")
     output, scratch = (
         tmp_path / "published",
         tmp_path_factory.mktemp("s"),
