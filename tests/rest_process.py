@@ -197,12 +197,12 @@ def start_upload(rest: RestProcess, song: bytes) -> socket.socket:
     return peer
 
 
-def finish(rest: RestProcess, job_id: str, vocals: bytes) -> None:
-    """End the job as a worker would."""
+def finish(rest: RestProcess, job_id: str, vocals: bytes, format: str = "mp3") -> None:
+    """End the job as a worker would, with one stem."""
     ledger = Ledger(rest.store)
     request = ledger.request(job_id)
     assert request is not None
-    name = names.attempt_object(job_id, "token", "vocals", "mp3")
+    name = names.attempt_object(job_id, "token", "vocals", format)
     rest.store.put(name, vocals)
     ledger.commit(
         Outcome(
@@ -211,6 +211,7 @@ def finish(rest: RestProcess, job_id: str, vocals: bytes) -> None:
             JobStatus.DONE,
             utc_now(),
             stems={"vocals": StemFile(name.key, len(vocals), names.hash_song(vocals))},
+            format=format,
             ran=Ran("demo", "ab" * 32, "cpu", 44_100, 2.0, 0.5),
         )
     )

@@ -29,10 +29,14 @@ class Recorder:
 
     def __init__(self, service: str, url: str) -> None:
         resource = Resource.create({"service.name": f"unmix-{service}", "service.version": version("track-unmix")})
-        provider = TracerProvider(resource=resource)
+        self._provider = TracerProvider(resource=resource)
         exporter = OTLPSpanExporter(endpoint=f"{url.rstrip('/')}/v1/traces")
-        provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = provider.get_tracer("unmix")
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("unmix")
+
+    def flush(self) -> None:
+        """Send what has not been sent yet, and wait for that."""
+        self._provider.force_flush()
 
     @contextmanager
     def span(
