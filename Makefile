@@ -45,7 +45,8 @@ WORKER_IMAGES = $(addsuffix $(if $(CUDA),-cuda),$(addprefix track-unmix-worker:,
 
 # Where the version is named beside pyproject.toml, and after which words. A test finds what is missing here.
 VERSIONED := pyproject.toml rest/Dockerfile worker/Dockerfile worker/README.md k8s/README.md k8s/try-images.sh docs/gke.md docs/images.md \
-	docs/single-machine/compose.yaml k8s/base/kustomization.yaml k8s/overlays/gke-gpu/kustomization.yaml tests/manifests/test_deploy.py
+	docs/single-machine/compose.yaml k8s/base/kustomization.yaml k8s/overlays/gke-gpu/kustomization.yaml tests/manifests/test_deploy.py \
+	tests/manifests/test_diagnosis.py
 BEFORE_VERSION := (^version = "|newTag: |track-unmix-(rest|worker):|TAG: |tag=[$$][{]1:-|refs.tags.v)
 
 # Not more, on however many cores: a test of the whole service has up to ten processes of its own.
