@@ -87,7 +87,8 @@ class PartMaker:
     def pieces(self, first: int, on_windows: Callable[[int], None]) -> Iterator[Piece]:
         """Yield the parts from number `first` on to the song's end, in pieces.
 
-        `on_windows` is told how many more windows are done. Whoever does not want them all stops: nothing is computed ahead. To be used in `torch.inference_mode`.
+        `on_windows` is told how many more windows are done. Whoever does not want all parts stops: nothing is computed
+        ahead. To be used in `torch.inference_mode`.
 
         Raises:
             AudioError, EngineError: as `Separator.separate_file`.
