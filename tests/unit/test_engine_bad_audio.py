@@ -316,6 +316,20 @@ def test_an_impossible_number_of_channels_is_refused(channels: int) -> None:
     assert code_of(wav(SONG, claimed_channels=channels)) == "bad_channels"
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (wav(SONG[:, :8_000], sample_rate=384_001), "has a sample rate of 384001 Hz; songs have 4000 to 384000 Hz"),
+        (wav(music(SAMPLE_RATE, channels=9)), "has 9 channels; songs have 1 to 8"),
+        (caf([3, 2, 1]), "this order of channels is not read; save the song in stereo"),
+    ],
+    ids=["rate", "channels", "order"],
+)
+def test_the_refusal_of_an_odd_form_says_what_songs_have(data: bytes, words: str) -> None:
+    with pytest.raises(AudioError, match=re.escape(words)):
+        measure(BytesIO(data))
+
+
 def test_channels_whose_places_nobody_knows_are_refused() -> None:
     assert code_of(wav(music(SAMPLE_RATE, channels=9))) == "bad_channels"
 

@@ -89,7 +89,9 @@ class Keyring:
         live = [key for key in self.all() if key.is_live(self._clock())]
         meant = [key for key in live if key.key_id == name_or_id] or [key for key in live if key.name == name_or_id]
         if not meant:
-            raise NotFoundError(f"no key that counts is called {name_or_id!r}", code="no_such_key")
+            raise NotFoundError(
+                f"no valid key is called {name_or_id!r}; `unmix keys list` shows them", code="no_such_key"
+            )
         return meant
 
     def _put_new(self, name: str, scopes: tuple[str, ...], tenant: str, expires_at: str | None) -> tuple[Key, str]:

@@ -94,7 +94,8 @@ def open_part(part: Window, container: str) -> Opened:
         raise
     except (av.error.FFmpegError, ValueError) as error:
         code = "no_audio_frames" if container in BARE_FRAMES else "undecodable"
-        raise AudioError(f"the {container} file cannot be opened", code=code) from error
+        text = f"the {container} file cannot be opened; it may be damaged or incomplete"
+        raise AudioError(text, code=code) from error
     try:
         return Opened(opened, _checked_stream(opened, container))
     except AudioError:
@@ -104,13 +105,15 @@ def open_part(part: Window, container: str) -> Opened:
 
 def _checked_stream(opened: Any, container: str) -> Any:
     if len(opened.streams.audio) > _MAX_STREAMS:
-        raise AudioError(f"the file has {len(opened.streams.audio)} streams of audio", code="too_many_streams")
+        text = f"the file has {len(opened.streams.audio)} streams of audio; save the song as a file of its own"
+        raise AudioError(text, code="too_many_streams")
     if not opened.streams.audio:
         raise AudioError("the file has no audio", code="no_audio_frames")
     stream = opened.streams.audio[0]
     codec = stream.codec_context
     if codec is None or codec.name not in CODECS:
-        raise AudioError("the file's audio codec is not known, or none of those that are read", code="undecodable")
+        text = "the file's audio codec is not one of those that are read; save the song as mp3, wav or flac"
+        raise AudioError(text, code="undecodable")
     if not codec.sample_rate:  # no frame was found that would tell it
         raise AudioError("the file holds no audio frames", code="no_audio_frames")
     check_sample_rate(codec.sample_rate, container)
@@ -126,7 +129,8 @@ def check_sample_rate(hertz: int, container: str) -> None:
     """
     most = _MAX_WAV_SAMPLE_RATE if container == "wav" else _MAX_SAMPLE_RATE
     if not _MIN_SAMPLE_RATE <= hertz <= most:
-        raise AudioError(f"a sample rate of {hertz} Hz", code="bad_sample_rate")
+        text = f"the file has a sample rate of {hertz} Hz; songs have {_MIN_SAMPLE_RATE} to {most} Hz"
+        raise AudioError(text, code="bad_sample_rate")
 
 
 def check_channels(count: int) -> None:
@@ -136,7 +140,8 @@ def check_channels(count: int) -> None:
         AudioError: it is such a number (`bad_channels`).
     """
     if not 0 < count <= _MAX_CHANNELS:
-        raise AudioError(f"{count or 'an impossible number of'} channels", code="bad_channels")
+        text = f"the file has {count or 'an impossible number of'} channels; songs have 1 to {_MAX_CHANNELS}"
+        raise AudioError(text, code="bad_channels")
 
 
 def _settle_channels(codec: Any) -> None:
@@ -152,14 +157,16 @@ def _settle_channels(codec: Any) -> None:
     is_own_order = " channels (" in name
     codec.layout = "mono" if is_own_order else name
     if is_own_order:
-        raise AudioError(f"the file has {name}, an order that is not read", code="bad_channels")
+        text = f"the file has {name}: this order of channels is not read; save the song in stereo"
+        raise AudioError(text, code="bad_channels")
 
 
 def _check_header(part: Window, container: str) -> None:
     """Refuse what FFmpeg would open, or refuse without saying why."""
     file = cast(BinaryIO, part)
     if container == "mp4" and has_external_reference(file):
-        raise AudioError("the samples of this file lie in another file", code="external_reference")
+        text = "the sound of this file lies in another file; send one that holds the sound itself"
+        raise AudioError(text, code="external_reference")
     wav = read_wav_header(file) if container == "wav" else None
     if wav:
         check_sample_rate(wav.sample_rate, container)
