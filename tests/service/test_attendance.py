@@ -50,6 +50,17 @@ def test_those_who_are_there_are_counted_by_what_they_do(queue: JobQueue, rest: 
     assert told(rest)["ready"] == 0
 
 
+def test_a_worker_that_has_loaded_its_model_is_ready_at_once(
+    queue: JobQueue, rest: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unmix_worker.presence.NOTE_SECONDS", 3600)
+    states = [WorkerState.LOADING]
+    with Presence(queue.attendance, "a-7-ab", "a", lambda: states[-1]):
+        eventually(lambda: told(rest)["loading"] == 1, "it has come")
+        states.append(WorkerState.READY)
+        eventually(lambda: told(rest) == {"ready": 1, "loading": 0, "message": None}, "it has said that it is ready")
+
+
 def test_the_last_worker_s_own_words_say_why_nobody_is_ready(queue: JobQueue, rest: Rest) -> None:
     with presence(queue, "before"):
         pass

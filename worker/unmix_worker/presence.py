@@ -1,10 +1,12 @@
-"""Presence: says every few seconds that a worker is there and what it does, and at its end why it ends."""
+"""Presence: says that a worker is there and what it does, every few seconds and at each change, and why it ends."""
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import structlog
 
@@ -13,6 +15,9 @@ from unmix.queue.attendance import NOTE_SECONDS, Attendance
 from unmix.queue.records import WorkerState
 
 log = structlog.get_logger()
+
+#: Pause between two looks at what the worker does, in seconds: who has loaded its model is told as ready at once.
+LOOK_SECONDS: Final = 0.2
 
 
 class Presence:
@@ -32,16 +37,25 @@ class Presence:
 
     def _note(self) -> None:
         is_told = True
+        noted: WorkerState | None = None
+        noted_at = -math.inf  # monotonic seconds
         while True:
-            try:
-                self._attendance.note(self._worker, self._host, self._state())
-                is_told = True
-            except QueueError as error:
-                if is_told:  # once: the worker itself says that Redis is away
-                    log.warning("nobody is told of this worker", code=error.code, error=error.message)
-                is_told = False
-            if self._closed.wait(NOTE_SECONDS):
+            state = self._state()
+            if state is not noted or time.monotonic() - noted_at >= NOTE_SECONDS:
+                is_told = self._tell(state, was_told=is_told)
+                noted, noted_at = state, time.monotonic()
+            if self._closed.wait(LOOK_SECONDS):
                 return
+
+    def _tell(self, state: WorkerState, *, was_told: bool) -> bool:
+        """Say what the worker does, and return whether anybody heard it."""
+        try:
+            self._attendance.note(self._worker, self._host, state)
+        except QueueError as error:
+            if was_told:  # once: the worker itself says that Redis is away
+                log.warning("nobody is told of this worker", code=error.code, error=error.message)
+            return False
+        return True
 
     def __enter__(self) -> Self:
         with suppress(QueueError):
