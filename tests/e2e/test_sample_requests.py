@@ -113,6 +113,15 @@ def test_the_tour_says_how_to_start_a_server_that_is_not_there(tmp_path: Path, u
     assert "Traceback" not in done.stderr
 
 
+def test_the_tour_says_what_to_install_where_nothing_is(tmp_path: Path) -> None:
+    bare = [sys.executable, "-I", "-S", str(CLIENT), "song.mp3"]
+    done = subprocess.run(bare, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("there is no ")
+    assert "run .venv/bin/python sample-requests.py" in line
+
+
 def test_the_tour_without_songs_says_where_to_put_them(tmp_path: Path) -> None:
     done = tour(rest="localhost:1", folder=tmp_path)
     assert done.returncode == 2

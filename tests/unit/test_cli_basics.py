@@ -1,6 +1,7 @@
 """What all commands of `unmix` share: errors in one line, and nothing heavy loaded before it is needed."""
 
 import fcntl
+import signal
 import socket
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from typing import get_args
 
 import pytest
 import redis
+import typer
 
 from command_line import unmix
 from unmix.audio.formats import MEDIA_TYPES
+from unmix.cli.batches import STOPPED, stoppable
 from unmix.cli.options import Format
 
 
@@ -58,6 +61,19 @@ def test_what_a_setting_can_be_is_said_in_one_line(
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert unmix("--version") == 0
     assert capsys.readouterr().out == f"track-unmix {version('track-unmix')}\n"
+
+
+def test_a_terminal_that_is_closed_stops_a_command_unless_nohup_says_otherwise() -> None:
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    try:
+        with pytest.raises(typer.Exit) as caught, stoppable():
+            signal.raise_signal(signal.SIGHUP)
+        assert caught.value.exit_code == STOPPED
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with stoppable():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_local_mode_refuses_a_port_in_use_and_says_what_to_do(

@@ -228,6 +228,12 @@ def test_a_callback_that_may_not_be_called_is_an_error(rest: Rest) -> None:
         assert "its operator can allow it by UNMIX_CALLBACK_ALLOW" in answer.json["detail"]
 
 
+def test_a_callback_that_is_a_bare_url_is_answered_with_how_to_say_it(rest: Rest) -> None:
+    answer = send_form(rest, callback="https://example.com/done")
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_json")
+    assert answer.json["detail"] == 'the field callback has to be JSON such as {"url": "https://example.com/done"}'
+
+
 def test_a_callback_goes_with_the_url_too(rest: Rest) -> None:
     assert send(rest, callback='{"url": "http://93.184.215.14/done"}').status_code == 202
     request = rest.ledger.request(JOB_ID)
