@@ -12,7 +12,7 @@ import typer
 from unmix.cli.batches import stoppable
 from unmix.cli.connecting import connect, stays_away
 from unmix.cli.deliveries import sha256_of
-from unmix.cli.options import DEFAULT_URL, Jobs, Json, Output, Stems, Url, names_in
+from unmix.cli.options import DEFAULT_URL, Jobs, Json, Output, Url, names_in
 from unmix.cli.output import Run, complain, print_json
 from unmix.errors import InputError, UnmixError
 from unmix.job import JobStatus
@@ -36,7 +36,7 @@ PAUSE_SECONDS: Final = 1.0
 @commands.command("jobs")
 def list_jobs(
     url: Url = DEFAULT_URL,
-    status: Annotated[JobStatus | None, typer.Option(help="Only those that stand so.")] = None,
+    status: Annotated[JobStatus | None, typer.Option(help="Only those in this state.")] = None,
     label: Annotated[str | None, typer.Option(help="Only those with this label.")] = None,
     batch: Annotated[str | None, typer.Option(help="Only those that were sent with it.")] = None,
     name: Annotated[str | None, typer.Option(help="Only those whose song's name has this in it.")] = None,
@@ -77,7 +77,13 @@ def watch(job_ids: Jobs, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
 
 @commands.command()
 def download(
-    job_ids: Jobs, url: Url = DEFAULT_URL, output: Output = Path("stems"), stems: Stems = "", as_json: Json = False
+    job_ids: Jobs,
+    url: Url = DEFAULT_URL,
+    output: Output = Path("stems"),
+    stems: Annotated[
+        str, typer.Option(help="Which stems, separated by commas. All that the job has if none is named.")
+    ] = "",
+    as_json: Json = False,
 ) -> None:
     """Save the stems of jobs that are done, as `DIR/Song - vocals.mp3`; what is there already is not fetched again."""
     taken: set[str] = set()

@@ -12,7 +12,7 @@ import typer
 DEFAULT_URL: Final = "http://localhost:5000"
 
 Songs = Annotated[
-    list[Path], typer.Argument(metavar="SONG...", exists=True, help="Songs, and folders with songs in them.")
+    list[Path], typer.Argument(metavar="SONG", exists=True, help="Songs, and folders with songs in them.")
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the stems.")]
 NameTemplate = Annotated[
@@ -28,8 +28,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print a line of JSON for eac
 Stems = Annotated[
     str,
     typer.Option(
-        help="Stems, separated by commas: sources such as vocals, the song less one such as no_drums, or instrumental, "
-        "which is no_vocals; none: all sources."
+        help="Which stems, separated by commas: sources such as vocals; the song less one of them, such as no_drums; "
+        "instrumental, which is no_vocals. All sources if none is named."
     ),
 ]
 Format = Annotated[
@@ -37,7 +37,7 @@ Format = Annotated[
     typer.Option(help="Format of the stems; opus is in Ogg, and there is no Vorbis."),
 ]
 Bits = Annotated[
-    int, typer.Option(help="Bits of a sample: 16, 24 (wav, flac), 32 (wav: floating point, nothing is clipped).")
+    int, typer.Option(help="Bits of a sample: 16, 24 (wav, flac), or 32 (wav, in floating point: nothing is clipped).")
 ]
 Bitrate = Annotated[
     int | None,
@@ -45,12 +45,21 @@ Bitrate = Annotated[
         "--bitrate-kbps", help="Bit rate of mp3, m4a and opus, 32 to 320 kbit/s.", show_default="UNMIX_MP3_BITRATE_KBPS"
     ),
 ]
-Precision = Annotated[Literal["exact", "fast"] | None, typer.Option(help="How precisely.", show_default="fast")]
+Precision = Annotated[
+    Literal["exact", "fast"] | None,
+    typer.Option(
+        help="How to compute: exact is float32, fast is bfloat16 where the hardware has it.", show_default="fast"
+    ),
+]
 Overlap = Annotated[
     float, typer.Option(help="How far windows overlap, 0.1 to 0.75: more takes longer, and may sound better.")
 ]
 Shifts = Annotated[
-    int, typer.Option(help="Average so many estimates of the shifted song, up to 5; each takes as long as all does.")
+    int,
+    typer.Option(
+        help="Average so many estimates, up to 5, each of the song shifted in time; each after the first takes as long "
+        "again."
+    ),
 ]
 Start = Annotated[float, typer.Option(help="Where in the song the stems begin, in seconds.")]
 End = Annotated[float | None, typer.Option(help="Where in the song the stems end, in seconds.", show_default="its end")]
@@ -58,7 +67,7 @@ Consistency = Annotated[
     bool, typer.Option("--mixture-consistency", help="Make the stems add up to the song; estimates every source.")
 ]
 Url = Annotated[str, typer.Option(help="The server.")]
-Jobs = Annotated[list[str], typer.Argument(metavar="JOB...", help="Job ids.")]
+Jobs = Annotated[list[str], typer.Argument(metavar="JOB", help="Job ids.")]
 Model = Annotated[str | None, typer.Option(help="Model to separate with.", show_default="the configured one")]
 Device = Annotated[
     str | None, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.", show_default="UNMIX_DEVICE or cpu")

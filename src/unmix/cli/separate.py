@@ -104,7 +104,7 @@ def separate(
 
 @commands.command()
 def fetch(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names of models.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Names of models.")],
     model_dir: Annotated[Path | None, typer.Option(help="The folder.", show_default="UNMIX_MODEL_DIR")] = None,
 ) -> None:
     """Put models into a folder for machines without internet, and convert them into UNMIX_CACHE_DIR."""

@@ -26,7 +26,7 @@ def local(
         int,
         typer.Option(
             min=0,
-            help="How many songs are separated at once; 0: what the processors and the memory are good for, or one "
+            help="How many songs are separated at once; 0: as many as the processors and the memory allow, or one "
             "where UNMIX_THREADS or another device is named.",
         ),
     ] = 0,
@@ -39,7 +39,7 @@ def local(
     device: Device = None,
     host: Annotated[
         str | None,
-        typer.Option(help="Address of the API; others reach 0.0.0.0, and need keys then.", show_default="UNMIX_HOST"),
+        typer.Option(help="Address to listen at; 0.0.0.0 lets others in, with keys.", show_default="UNMIX_HOST"),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of each worker.", show_default="UNMIX_THREADS or shared")

@@ -159,7 +159,7 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
             narrator = _narrator(settings, plan, say)
             stack.wait_until_ready()
             workers = f"{counted(plan.workers, 'worker')} on {settings.device}"
-            threads = f"{counted(threads_for(settings, plan.workers), 'thread')} each"
+            threads = counted(threads_for(settings, plan.workers), "thread") + " each" * (plan.workers > 1)
             say(f"Track-Unmix serves at {plan.url} ({workers}, {threads}, model {plan.model})")
             say(f"  data in {plan.data_dir}, logs in {plan.logs}; Ctrl-C ends it")
             say(f"  {settings.retention}; songs are refused when the disk comes to its reserve (UNMIX_MIN_FREE_GB)")
