@@ -1,6 +1,7 @@
 """What the pages for those who begin tell them to type: each command is run, or named here with the reason why not.
 
-The commands of `rest/README.md` are for test_rest_page.py, test_rest_keys.py and test_gate.py.
+The commands of `rest/README.md` are for test_rest_page.py, test_rest_keys.py and test_gate.py, those of `redis/`
+and `minio/` for test_readmes.py.
 """
 
 import os
