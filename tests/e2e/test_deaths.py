@@ -18,7 +18,7 @@ STEMS = {"vocals", "drums", "bass", "other"}
 
 
 def test_a_song_survives_the_kill_of_the_separating_process(service: Stack) -> None:
-    worker, child, job_id = service.half_way(make_song(60, seed=1))
+    worker, child, job_id = service.half_way(make_song(30, seed=1))
     os.kill(child, signal.SIGKILL)
     assert service.wait_until_over(job_id)["status"] == "done"
     assert service.outcome(job_id)["attempt"] == 2

@@ -119,7 +119,7 @@ def test_the_death_of_a_helper_costs_the_song_nothing(make_stack: MakeStack, who
 
 def test_a_song_that_is_cancelled_costs_neither_its_worker_nor_its_helper_the_model(make_stack: MakeStack) -> None:
     stack = make_stack(**PARTS).start(workers=1)
-    worker, child, job_id = stack.half_way(make_song(240, seed=8))
+    worker, child, job_id = stack.half_way(make_song(120, seed=8))
     helper = stack.start_worker()
     stack.wait_for(lambda: "event='helping'" in stack.logs(), "the second worker helps")
     helping = stack.child_of(helper)

@@ -204,7 +204,7 @@ def test_folders_are_mirrored_and_what_is_done_is_skipped(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_who_is_stopped_leaves_nothing_behind_and_says_so_by_its_exit_code(number: int, tmp_path: Path) -> None:
-    (tmp_path / "song.wav").write_bytes(make_song(240, seed=1))
+    (tmp_path / "song.wav").write_bytes(make_song(90, seed=1))
     command = [sys.executable, "-m", "unmix.cli", "separate", "song.wav", "--model", "demo"]
     running = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     out = tmp_path / "stems"
