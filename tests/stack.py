@@ -9,14 +9,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import requests
 
-from support import PATIENCE_SECONDS, eventually, free_port, redis_login
+from support import PATIENCE_SECONDS, RedisServer, eventually, free_port, redis_login
 from unmix import names
 from unmix.queue.job_queue import JobQueue
 from unmix.store.file import FileStore
@@ -172,3 +173,16 @@ class Stack:
             return requests.get(f"{self.url}/readyz", timeout=5).status_code == 200
         except requests.ConnectionError:
             return False
+
+
+@contextmanager
+def running(folder: Path, **settings: str) -> Iterator[Stack]:
+    """Run a service with one worker, for all tests of a file, on a Redis server of its own."""
+    server = RedisServer(folder)
+    server.start()
+    stack = Stack(folder, server.url, **settings)
+    try:
+        yield stack.start()
+    finally:
+        stack.stop()
+        server.kill()
