@@ -1,7 +1,7 @@
 """Songs that something dies, hangs or freezes over: processes are killed for real, in the middle of a song.
 
-All are slow: they have their like in `chaos/`, with a stand-in for the separation, and the death of a worker over a real
-one is in test_parts.py.
+All are slow: they have their like in `chaos/`, with a stand-in for the separation, and test_parts.py has the death of a
+worker over a real one.
 """
 
 import os
