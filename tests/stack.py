@@ -100,8 +100,10 @@ class Stack:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["hash"])
 
-    def job(self, job_id: str) -> dict[str, Any]:
-        answer = requests.get(f"{self.url}/apiv1/jobs/{job_id}", timeout=30)
+    def job(self, job_id: str, *, wait_seconds: int = 0) -> dict[str, Any]:
+        """Return the view of a job, at once or when it is over, but after so many seconds at the latest."""
+        waiting = f"?wait={wait_seconds}" if wait_seconds else ""
+        answer = requests.get(f"{self.url}/apiv1/jobs/{job_id}{waiting}", timeout=30)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
@@ -116,7 +118,7 @@ class Stack:
 
     def wait_until_over(self, job_id: str, *, patience_seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         self.wait_for(
-            lambda: self.job(job_id)["status"] in ("done", "failed", "cancelled"),
+            lambda: self.job(job_id, wait_seconds=5)["status"] in ("done", "failed", "cancelled"),
             f"{job_id} is over",
             patience_seconds=patience_seconds,
         )

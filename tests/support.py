@@ -42,11 +42,12 @@ def eventually(
     Raises:
         AssertionError: it did not hold in time; the message says `what` was waited for, and what `explain` gives.
     """
-    deadline = time.monotonic() + patience_seconds
+    deadline, pause_seconds = time.monotonic() + patience_seconds, 0.01
     while not (result := condition()):
         assert time.monotonic() < deadline, f"waited in vain until {what}\n{explain()}"
         meanwhile()
-        time.sleep(0.01)
+        time.sleep(pause_seconds)
+        pause_seconds = min(1.2 * pause_seconds, 0.05)  # to look takes from what is waited for
     return result
 
 
