@@ -168,7 +168,7 @@ class Studio:
         self.policy = POLICY
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()  # ends at once
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:

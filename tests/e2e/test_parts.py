@@ -22,7 +22,7 @@ from unmix.engine.separator import Separator
 MakeStack = Callable[..., Stack]
 PARTS = {"UNMIX_PARTS_LEAST_SECONDS": "5"}
 STEMS = ("vocals", "drums", "bass", "other")
-SONG = make_song(40, seed=7)
+SONG = make_song(28, seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +117,10 @@ def test_the_death_of_a_helper_costs_the_song_nothing(make_stack: MakeStack, who
     assert stems_of(stack, job_id) == whole
 
 
+@pytest.mark.slow  # test_songs.py has it for the worker, unit/test_worker_abandon.py for the helper
 def test_a_song_that_is_cancelled_costs_neither_its_worker_nor_its_helper_the_model(make_stack: MakeStack) -> None:
     stack = make_stack(**PARTS).start(workers=1)
-    worker, child, job_id = stack.half_way(make_song(240, seed=8))
+    worker, child, job_id = stack.half_way(make_song(90, seed=8))
     helper = stack.start_worker()
     stack.wait_for(lambda: "event='helping'" in stack.logs(), "the second worker helps")
     helping = stack.child_of(helper)

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -15,10 +16,29 @@ import pytest
 from audio_files import music, wav
 from command_line import unmix
 from support import eventually, make_song
+from unmix import separating
 from unmix.audio.song_reader import measure
+from unmix.engine.separator import Separator
 from unmix.local.demo import decode
+from unmix.settings import Settings
 
 STEMS = ["bass", "drums", "other", "vocals"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models_are_loaded_once() -> Iterator[None]:
+    """Have a command find the separator of an earlier one that asked for the same; processes load their own."""
+    make, known = separating.make_separator, dict[tuple[str, str, int], Separator]()
+
+    def make_once(model: str, settings: Settings, *, at_once: int = 1) -> Separator:
+        asked = model, settings.model_dump_json(), at_once
+        if asked not in known:
+            known[asked] = make(model, settings, at_once=at_once)
+        return known[asked]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(separating, "make_separator", make_once)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -202,9 +222,9 @@ def test_folders_are_mirrored_and_what_is_done_is_skipped(
     assert (tmp_path / "out" / "song vocals of Unknown artist.mp3").is_file()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT])
 def test_who_is_stopped_leaves_nothing_behind_and_says_so_by_its_exit_code(number: int, tmp_path: Path) -> None:
-    (tmp_path / "song.wav").write_bytes(make_song(240, seed=1))
+    (tmp_path / "song.wav").write_bytes(make_song(90, seed=1))
     command = [sys.executable, "-m", "unmix.cli", "separate", "song.wav", "--model", "demo"]
     running = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     out = tmp_path / "stems"
