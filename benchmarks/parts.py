@@ -7,6 +7,7 @@ as long as a part takes; so 16 workers need no 16 processors. What depends on th
 """
 
 import argparse
+import os
 import random
 import tempfile
 import time
@@ -78,6 +79,8 @@ def main() -> None:
         print(f"one worker, as a whole and in parts: {alone}", flush=True)
         two = [on_one_song(folder / f"real-{n}", model, song.read_bytes(), workers=n) for n in (1, 2)]
         print(f"one and two workers: {two}", flush=True)
+        bound = [on_one_song(folder / f"bound-{n}", model, song.read_bytes(), workers=n, bound=True) for n in (1, 2)]
+        print(f"one and two workers of one processor each: {bound}", flush=True)
         (demo,) = prepare(folder / "demo", [DEMO])
         traffic = stored(folder / "traffic", demo, song.read_bytes())
     record = {
@@ -92,6 +95,7 @@ def main() -> None:
         "queue_s": queue_s,
         "alone": alone,
         "on_one_song": two,
+        "on_one_song_bound": bound,
         "stored": traffic,
         "took_minutes": round((time.monotonic() - started) / 60, 1),
     }
@@ -190,13 +194,17 @@ def rounds(folder: Path, model: BenchModel, song: bytes, *, count: int) -> dict[
     return {"seconds": seconds, "peak_mb": {kind: round(peak) for kind, peak in peaks.items()}}
 
 
-def on_one_song(folder: Path, model: BenchModel, song: bytes, *, workers: int) -> dict[str, Any]:
-    """Return how long so many workers of one thread take over a song, and when its first part could be fetched."""
+def on_one_song(folder: Path, model: BenchModel, song: bytes, *, workers: int, bound: bool = False) -> dict[str, Any]:
+    """Return how long so many workers of one thread take over a song, and when its first part could be fetched.
+
+    Each is `bound` to a processor of its own, or else all take what they find, for their codecs too.
+    """
     with _real(folder, model, UNMIX_THREADS="1") as service, ExitStack() as running:
         url = running.enter_context(service.rest())
         running.enter_context(service.janitor())
         for number in range(workers):
-            running.enter_context(service.worker(number))
+            with _processors({number} if bound else None):
+                running.enter_context(service.worker(number))
         separate(url, [second_of_noise(number) for number in range(workers)])
         with requests.Session() as session:
             answer = session.post(f"{url}/apiv1/separate", files={"file": song}, timeout=60)
@@ -247,6 +255,17 @@ def _real(folder: Path, model: BenchModel, **settings: str) -> Iterator[RealServ
     }
     with RealService(folder, store) as service:
         yield service
+
+
+@contextmanager
+def _processors(numbers: set[int] | None) -> Iterator[None]:
+    """Let what is started meanwhile run on these processors alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, numbers or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _another(song: bytes, number: int) -> bytes:

@@ -1,5 +1,6 @@
 """Runs of parts on a real Redis server: who takes which, what lapses, and when there is nothing to help with."""
 
+import heapq
 from dataclasses import replace
 
 import pytest
@@ -42,10 +43,54 @@ def taken(queue: JobQueue, wished: int = 0, parts: PartsOfJob = PARTS) -> tuple[
 
 def test_the_first_part_is_a_run_of_its_own_and_the_others_come_in_order(queue: JobQueue, claim: Claim) -> None:
     assert queue.runs.ask_help(claim, PARTS, there=())
-    assert [taken(queue) for _ in range(2)] == [(0, 1), (1, 5)]
+    assert taken(queue) == (0, 1)
+    queue.runs.note_there(PARTS, 0)
+    assert taken(queue) == (1, 5)
     while isinstance(queue.runs.take(PARTS), Run):
         pass
-    assert queue.runs.take(PARTS) == 10  # none is there yet, all are being made
+    assert queue.runs.take(PARTS) == 9  # all but one are being made
+
+
+def test_who_makes_the_part_before_has_room_to_go_on(queue: JobQueue, claim: Claim) -> None:
+    queue.runs.ask_help(claim, PARTS, there=())
+    assert taken(queue) == (0, 1)
+    assert taken(queue) == (5, 9)
+    assert taken(queue, wished=1) == (1, 3)  # who makes the first part goes on, and leaves others their share
+
+
+def windows_until_the_end(queue: JobQueue, workers: int, count: int) -> int:
+    """Return after how many windows' time a song of so many parts is done, by clocks that only count windows."""
+    parts = replace(PARTS, count=count)
+    todo: list[tuple[int, int, int]] = [(0, worker, 0) for worker in range(workers)]  # when, who, what it wishes
+    there: list[tuple[int, int]] = []
+    end = 0
+    while todo:
+        now, worker, wished = heapq.heappop(todo)
+        while there and there[0][0] <= now:
+            queue.runs.note_there(parts, heapq.heappop(there)[1])
+        run = queue.runs.take(parts, wished=wished)
+        if not isinstance(run, Run):
+            continue  # others make what is left
+        now += run.first not in (0, wished)  # the window before it
+        for index in range(run.first, run.stop):
+            now += 2
+            heapq.heappush(there, (now, index))
+        end = max(end, now)
+        heapq.heappush(todo, (now, worker, run.stop))
+    return end
+
+
+@pytest.mark.parametrize("workers", [2, 4, 8, 16])
+def test_many_workers_take_about_their_share_of_one_workers_time(queue: JobQueue, claim: Claim, workers: int) -> None:
+    queue.runs.ask_help(claim, replace(PARTS, count=52), there=())
+    assert windows_until_the_end(queue, workers, 52) <= (1 / workers + 0.15) * 2 * 52
+
+
+def test_two_workers_compute_a_song_of_four_minutes_in_little_more_than_half_the_windows(
+    queue: JobQueue, claim: Claim
+) -> None:
+    queue.runs.ask_help(claim, replace(PARTS, count=21), there=())
+    assert windows_until_the_end(queue, 2, 21) <= 2 * 21 / 1.7
 
 
 def test_towards_the_end_nobody_takes_more_than_a_share_of_what_is_left(queue: JobQueue, claim: Claim) -> None:
@@ -154,7 +199,7 @@ def test_parts_of_an_earlier_submission_are_forgotten(queue: JobQueue, claim: Cl
     queue.runs.ask_help(again, anew, there=())
     assert taken(queue, parts=anew) == (0, 1)
     queue.runs.note_there(PARTS, 1)  # by a helper that slept
-    assert taken(queue, parts=anew) == (1, 5)
+    assert taken(queue, wished=1, parts=anew) == (1, 5)
 
 
 def test_what_redis_forgot_is_nothing_to_help_with(queue: JobQueue, claim: Claim) -> None:

@@ -17,7 +17,7 @@ from support import make_song
 from unmix.audio.level import Level
 from unmix.audio.song_reader import SongReader
 from unmix.engine.models import DEMO, load_model
-from unmix.engine.parts import MadePart, PartGrid, PartMaker
+from unmix.engine.parts import PartGrid, PartMaker, Piece
 from unmix.engine.passes import Passes
 from unmix.engine.separator import Separator
 from unmix.engine.stems import plan_stems
@@ -60,29 +60,43 @@ def whole(
     return {stem: soundfile.read(path, dtype="int32")[0].T for stem, path in made.stems.items()}
 
 
-def make(separator: Separator, song: Path, grid: PartGrid, bits: int, first: int, count: int) -> list[MadePart]:
+def make(separator: Separator, song: Path, grid: PartGrid, bits: int, first: int, count: int) -> list[list[Piece]]:
     """Make `count` parts from number `first` on."""
     plan = plan_stems(separator.model, STEMS, mixture_consistency=False)
     maker = PartMaker(separator, song, Level.of(SongReader(song)), grid, plan, Passes(), bits=bits)
     with torch.inference_mode():
-        return list(islice(maker.parts(first, lambda: None), count))
+        pieces = maker.pieces(first, lambda _: None)
+        return list(islice(whole_parts(pieces), count))
 
 
-def as_int32(part: MadePart, bits: int) -> NDArray[np.int32]:
-    """Return a part's samples (stems, 2, time) as soundfile reads them."""
-    return np.asarray(part.pcm.to(torch.int32) << (16 if bits == 16 else 0))
+def whole_parts(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
+    part: list[Piece] = []
+    for piece in pieces:
+        part.append(piece)
+        if piece.is_last:
+            yield part
+            part = []
+    assert not part
+
+
+def as_int32(piece: Piece, bits: int) -> NDArray[np.int32]:
+    """Return a piece's samples (stems, 2, time) as soundfile reads them."""
+    return np.asarray(piece.pcm.to(torch.int32) << (16 if bits == 16 else 0))
 
 
 @pytest.mark.parametrize("runs", [[99], [1, 1, 2, 99]], ids=str)
 def test_any_runs_of_parts_add_up_to_the_very_bits_of_the_whole(
     runs: list[int], separator: Separator, song: Path, grid: PartGrid, bits: int, whole: dict[str, NDArray[np.int32]]
 ) -> None:
-    made: list[MadePart] = []
+    made: list[list[Piece]] = []
     for count in runs:
         if len(made) < len(grid):
             made += make(separator, song, grid, bits, len(made), count)
-    assert [part.index for part in made] == list(range(len(grid)))
-    joined = np.concatenate([as_int32(part, bits) for part in made], axis=-1)
+    for index, part in enumerate(made):
+        assert {piece.index for piece in part} == {index}
+        assert sum(piece.pcm.shape[-1] for piece in part) == len(grid.part(index))
+    assert len(made) == len(grid)
+    joined = np.concatenate([as_int32(piece, bits) for part in made for piece in part], axis=-1)
     for stem, samples in zip(STEMS, joined, strict=True):
         assert np.array_equal(samples, whole[stem])
 
@@ -90,12 +104,13 @@ def test_any_runs_of_parts_add_up_to_the_very_bits_of_the_whole(
 def test_nothing_is_computed_for_a_part_that_nobody_asks_for(separator: Separator, song: Path, grid: PartGrid) -> None:
     windows = 0
 
-    def count() -> None:
+    def count(more: int) -> None:
         nonlocal windows
-        windows += 1
+        windows += more
 
     plan = plan_stems(separator.model, ("vocals",), mixture_consistency=False)
-    parts = PartMaker(separator, song, Level.of(SongReader(song)), grid, plan, Passes(), bits=16).parts(1, count)
+    maker = PartMaker(separator, song, Level.of(SongReader(song)), grid, plan, Passes(), bits=16)
+    parts = whole_parts(maker.pieces(1, count))
     with torch.inference_mode():
         next(parts)
         alone = windows
@@ -112,9 +127,11 @@ def test_samples_that_are_not_finite_are_no_part(separator: Separator, song: Pat
 
     device = cast(Separator, SimpleNamespace(stretches=stretches))
     plan = plan_stems(separator.model, ("drums", "bass"), mixture_consistency=False)
-    parts = PartMaker(device, song, Level.of(SongReader(song)), grid, plan, Passes(), bits=16).parts(0, lambda: None)
+    pieces = PartMaker(device, song, Level.of(SongReader(song)), grid, plan, Passes(), bits=16).pieces(
+        0, lambda _: None
+    )
     with pytest.raises(EngineError, match="not finite"):
-        next(parts)
+        next(pieces)
 
 
 def test_only_what_is_computed_alike_is_of_one_kind(separator: Separator, cache_dir: Path) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from audio_files import FORMATS, music
 from unmix.audio.encode import StemWriter
-from unmix.audio.joining import Joiner
+from unmix.audio.joining import Joiner, stem_threads
 
 STEMS = ("vocals", "drums")
 LENGTHS = (50_000, 50_000, 50_000, 50_000, 7)
@@ -58,11 +58,15 @@ def test_parts_join_to_the_same_bytes_however_they_come(
     chance = random.Random(seed)
     order = chance.sample(range(len(parts)), len(parts))
     clipped = dict.fromkeys(STEMS, 1)
-    with Joiner(writers, len(parts)) as joiner:
+    with stem_threads(STEMS) as threads:
+        joiner = Joiner(writers, len(parts), threads)
         for index in order:
             assert not joiner.is_whole
             if index == joiner.wanted and chance.random() < 0.5:
-                joiner.add(parts[index], clipped)
+                half = parts[index][0].shape[1] // 2
+                joiner.add([stem[:, :half] for stem in parts[index]], clipped, ends_part=False)
+                assert joiner.wanted == index
+                joiner.add([stem[:, half:] for stem in parts[index]], dict.fromkeys(STEMS, 0), ends_part=True)
             else:
                 files = files_of(parts[index], index, bits, tmp_path)
                 samples = parts[index][0].shape[1]

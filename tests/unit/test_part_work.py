@@ -15,7 +15,7 @@ from demucs_models import SIX, demucs, htdemucs, save_bag
 from engine_support import loaded
 from unmix.audio.music import music_of
 from unmix.engine.models import LoadedModel, load_model
-from unmix.engine.parts import PartGrid
+from unmix.engine.parts import PART_STRIDES, PartGrid
 from unmix.engine.separator import Separator
 from unmix.errors import EngineError, InputError
 from unmix.job import SeparationOptions
@@ -118,6 +118,28 @@ def test_so_it_is_however_far_windows_overlap_and_with_shifts(passes: dict[str, 
     song = tmp_path / "song"
     song.write_bytes(encode("flac", music(120_000)))
     assert assert_the_same(separator, song, tmp_path, Parent(backwards=True), **passes) >= 2
+
+
+def test_the_first_part_waits_for_no_other_and_one_worker_computes_no_window_twice(tmp_path: Path) -> None:
+    separator = Separator(small(tmp_path), backend="torch", threads=1)
+    song = tmp_path / "song"
+    song.write_bytes(encode("flac", music(150_001)))
+    events: list[Event] = []
+    orders: deque[Order] = deque()
+
+    def emit(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, PartsBegun):
+            orders.extend([MakeRun(0, 1), MakeRun(1, 3), MakeRun(3, event.count)])
+
+    work = work_on(separator, song, tmp_path / "parts")
+    assert work is not None
+    work.join(emit, orders.popleft)
+    whole = separator.separate_file(song, tmp_path / "whole", format="wav")
+    made = next(number for number, event in enumerate(events) if isinstance(event, PartMade))
+    done = [event.done for event in events if isinstance(event, Progress)]
+    assert max(event.done for event in events[:made] if isinstance(event, Progress)) == PART_STRIDES
+    assert max(done) == whole.segments
 
 
 def test_what_there_is_not_is_refused_of_a_song_in_parts_too(tmp_path: Path) -> None:

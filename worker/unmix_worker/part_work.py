@@ -7,8 +7,8 @@ as files. `unmix_worker.parts` is the parent's side.
 import hashlib
 import math
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,14 +16,15 @@ import torch
 
 from unmix import engine
 from unmix.audio.ear import Heard
-from unmix.audio.encode import StemWriter, stem_writers
-from unmix.audio.joining import Joiner
+from unmix.audio.encode import StemWriter, Writer, stem_writers
+from unmix.audio.joining import Joiner, stem_threads
 from unmix.audio.level import Level, measuring
 from unmix.audio.passes import OVERLAP
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import AudioInfo, measured
 from unmix.audio.stem_mp4 import as_wanted, written_first
-from unmix.engine.parts import PART_STRIDES, MadePart, PartGrid, PartMaker
+from unmix.audio.tags import NO_TAGS
+from unmix.engine.parts import PART_STRIDES, PartGrid, PartMaker, Piece
 from unmix.engine.passes import Passes
 from unmix.engine.separator import Separator, clip_warnings
 from unmix.engine.stems import plan_stems
@@ -88,8 +89,8 @@ class PartWork:
         self._maker = PartMaker(separator, Path(task.song), level, grid, plan, passes, bits=task.bits)
         self._folder = Path(task.out) / "parts"
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._parts: Iterator[MadePart] = iter(())
-        self._next = -1  # the part that `_parts` comes to next
+        self._pieces: Iterator[Piece] = iter(())
+        self._next = -1  # the part that `_pieces` come to next
         self._windows = 0
 
     def join(
@@ -106,15 +107,16 @@ class PartWork:
         with (
             torch.inference_mode(),
             stem_writers(paths, StemWriter, tags, **options) as opened,
-            Joiner(writers := dict(zip(paths, opened, strict=True)), count) as joiner,
-            ThreadPoolExecutor(len(writers)) as pool,
+            stem_threads(self._names) as threads,
             self._forgotten_parts(),
         ):
+            writers = dict(zip(paths, opened, strict=True))
+            joiner = Joiner(writers, count, threads)
             self._begin(emit)
             while not joiner.is_whole:
                 match receive():
                     case MakeRun(first, stop):
-                        self._make(first, stop, emit, pool, joiner)
+                        self._make(first, stop, emit, threads, joiner)
                     case UsePart(index, files, clipped):
                         self._use(index, files, clipped, joiner)
                         emit(self._progress(joiner))  # a song of which all parts were found is work, too
@@ -130,11 +132,11 @@ class PartWork:
 
     def help(self, emit: Emit, receive: Receive) -> None:
         """Make what is asked for until nothing is."""
-        with torch.inference_mode(), ThreadPoolExecutor(len(self._names)) as pool, self._forgotten_parts():
+        with torch.inference_mode(), stem_threads(self._names) as threads, self._forgotten_parts():
             self._begin(emit)
             while not isinstance(order := receive(), NoMoreRuns):
                 if isinstance(order, MakeRun):
-                    self._make(order.first, order.stop, emit, pool, None)
+                    self._make(order.first, order.stop, emit, threads, None)
 
     @contextmanager
     def _forgotten_parts(self) -> Iterator[None]:
@@ -142,7 +144,7 @@ class PartWork:
         try:
             yield
         finally:
-            self._parts = iter(())
+            self._pieces = iter(())
 
     def _begin(self, emit: Emit) -> None:
         level = self._level
@@ -154,59 +156,92 @@ class PartWork:
         paths = {stem: Path(path) for stem, path in files.items()}
         joiner.add_files(index, paths, clipped, samples=len(self._grid.part(index)))
 
-    def _make(self, first: int, stop: int, emit: Emit, pool: ThreadPoolExecutor, joiner: Joiner | None) -> None:
-        def window() -> None:
-            self._windows += 1
+    def _make(self, first: int, stop: int, emit: Emit, threads: Mapping[str, Executor], joiner: Joiner | None) -> None:
+        def report(windows: int) -> None:
+            self._windows += windows
             emit(self._progress(joiner))
 
         if first != self._next:
-            self._parts = self._maker.parts(first, window)
-        finish: Callable[[], None] = _nothing
-        for index in range(first, stop):
-            part = next(self._parts)
-            self._next = index + 1
-            finish()  # its FLACs were written while this part was computed
-            finish = self._finishing(part, emit, pool, joiner)
-        finish()
+            self._pieces = self._maker.pieces(first, report)
+        self._next = stop
+        with ExitStack() as writing:
+            files: _PartFiles | None = None
+            for piece in self._pieces_until(stop):
+                if files is None or files.index != piece.index:
+                    writing.close()  # the part before, which was written while this piece was computed
+                    if files is not None:
+                        self._hand_on(files, emit, joiner)
+                    files = writing.enter_context(self._part_files(piece.index, threads))
+                    is_next = joiner is not None and piece.index == joiner.wanted
+                files.add(piece)
+                if joiner is not None and is_next:
+                    clipped = dict(zip(self._names, piece.clipped, strict=True))
+                    joiner.add([stem.numpy() for stem in piece.pcm], clipped, ends_part=piece.is_last)
+            writing.close()
+            if files is not None:
+                self._hand_on(files, emit, joiner)
         emit(RunWanted(stop))
 
-    def _finishing(
-        self, part: MadePart, emit: Emit, pool: ThreadPoolExecutor, joiner: Joiner | None
-    ) -> Callable[[], None]:
-        """Begin to write a part as FLACs; returns what waits for that and hands it on."""
-        stretch = self._grid.part(part.index)
-        clipped = dict(zip(self._names, part.clipped, strict=True))
-        paths = {stem: self._folder / f"{part.index:05}.{stem}.flac" for stem in self._names}
-        is_next = joiner is not None and part.index == joiner.wanted
-        if joiner is not None and is_next:
-            joiner.add([stem.numpy() for stem in part.pcm], clipped)
-        saving = [
-            pool.submit(self._save, path, pcm, stretch.start, count)
-            for path, pcm, count in zip(paths.values(), part.pcm, part.clipped, strict=True)
-        ]
+    def _pieces_until(self, stop: int) -> Iterator[Piece]:
+        """Yield the pieces of what comes next, up to the end of the part before number `stop`."""
+        for piece in self._pieces:
+            yield piece
+            if piece.is_last and piece.index + 1 == stop:
+                return
 
-        def finish() -> None:
-            peaks = dict(zip(paths, [each.result() for each in saving], strict=True))
-            if joiner is not None and not is_next:
-                joiner.add_files(part.index, _linked(paths), clipped, samples=len(stretch))
-            files = {stem: str(path) for stem, path in paths.items()}
-            emit(PartMade(part.index, stretch.start, len(stretch), files, clipped, peaks))
+    @contextmanager
+    def _part_files(self, index: int, threads: Mapping[str, Executor]) -> Iterator["_PartFiles"]:
+        """Write a part as FLACs; they are there once this is left."""
+        paths = {stem: self._folder / f"{index:05}.{stem}.flac" for stem in self._names}
+        start = self._grid.part(index).start
+        options = {"format": "flac", "bits": self._task.bits, "start": start, "listens": False}
+        with stem_writers(paths, StemWriter, NO_TAGS, **options) as opened:
+            files = _PartFiles(index, paths, dict(zip(paths, opened, strict=True)), threads)
+            try:
+                yield files
+            finally:
+                files.wait()
 
-        return finish
-
-    def _save(self, path: Path, pcm: torch.Tensor, start: int, clipped: int) -> list[int]:
-        """Write one stem of a part that begins with sample `start` as FLAC, and return its peaks."""
-        with ExitStack() as undo:
-            writer = StemWriter(path, format="flac", bits=self._task.bits, start=start, listens=False)
-            undo.callback(writer.discard)
-            writer.write_pcm(pcm.numpy(), clipped=clipped)
-            writer.close()
-            undo.pop_all()
-        return writer.peaks
+    def _hand_on(self, files: "_PartFiles", emit: Emit, joiner: Joiner | None) -> None:
+        """Give a part that was made to the parent, and to the joiner if it came too early."""
+        stretch = self._grid.part(files.index)
+        clipped = {stem: writer.clipped for stem, writer in files.writers.items()}
+        peaks = {stem: writer.peaks for stem, writer in files.writers.items()}
+        if joiner is not None and files.index >= joiner.wanted:
+            joiner.add_files(files.index, _linked(files.paths), clipped, samples=len(stretch))
+        paths = {stem: str(path) for stem, path in files.paths.items()}
+        emit(PartMade(files.index, stretch.start, len(stretch), paths, clipped, peaks))
 
     def _progress(self, joiner: Joiner | None) -> Progress:
         ahead = self._windows_a_part * joiner.missing if joiner else 0  # if nobody else makes any
         return Progress(self._windows, max(1, self._windows + ahead))
+
+
+class _PartFiles:
+    """A part on its way into files: the thread of each stem writes while the next samples are computed."""
+
+    def __init__(
+        self, index: int, paths: dict[str, Path], writers: Mapping[str, Writer], threads: Mapping[str, Executor]
+    ) -> None:
+        self.index = index
+        self.paths = paths
+        self.writers = writers
+        self._threads = threads
+        self._writing: list[Future[None]] = []
+
+    def add(self, piece: Piece) -> None:
+        """Append the next samples."""
+        for (stem, writer), pcm, clipped in zip(self.writers.items(), piece.pcm, piece.clipped, strict=True):
+            self._writing.append(self._threads[stem].submit(writer.write_pcm, pcm.numpy(), clipped=clipped))
+
+    def wait(self) -> None:
+        """Return when all that was added is written.
+
+        Raises:
+            EngineError: `write_failed`.
+        """
+        for written in self._writing:
+            written.result()
 
 
 def _linked(files: dict[str, Path]) -> dict[str, Path]:

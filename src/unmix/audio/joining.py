@@ -5,10 +5,11 @@ read from its FLACs. Both give the same bits, as encoders take integers. Memory 
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
@@ -16,19 +17,30 @@ from unmix.audio.encode import Writer
 from unmix.audio.song_reader import SongReader
 from unmix.errors import AudioError, EngineError
 
-#: Parts on their way to the encoders, for memory's sake.
+#: Parts, or pieces of one, on their way to the encoders, for memory's sake.
 _UNDERWAY: Final = 2
 
 
-class Joiner:
-    """Writes the stems of a song with `count` parts; a thread for each stem encodes what comes."""
+@contextmanager
+def stem_threads(stems: Sequence[str]) -> Iterator[dict[str, ThreadPoolExecutor]]:
+    """Give each stem a thread for all that is written of it: every thread keeps the memory that it ever had."""
+    threads = {stem: ThreadPoolExecutor(1) for stem in stems}
+    try:
+        yield threads
+    finally:
+        for thread in threads.values():
+            thread.shutdown(cancel_futures=True)
 
-    def __init__(self, writers: Mapping[str, Writer], count: int) -> None:
+
+class Joiner:
+    """Writes the stems of a song with `count` parts; of each stem its thread encodes what comes."""
+
+    def __init__(self, writers: Mapping[str, Writer], count: int, threads: Mapping[str, Executor]) -> None:
         self._writers = writers
         self._count = count
         self._next = 0
         self._early: dict[int, tuple[Mapping[str, Path], Mapping[str, int], int]] = {}
-        self._threads = {stem: ThreadPoolExecutor(1) for stem in writers}
+        self._threads = threads
         self._underway: deque[list[Future[None]]] = deque()
 
     @property
@@ -46,15 +58,17 @@ class Joiner:
         """Whether all parts have come."""
         return self._next == self._count
 
-    def add(self, samples: Sequence[NDArray[Any]], clipped: Mapping[str, int]) -> None:
-        """Add the wanted part, which was just made: samples of each stem, as `StemWriter.write_pcm` takes them."""
+    def add(self, samples: Sequence[NDArray[Any]], clipped: Mapping[str, int], *, ends_part: bool) -> None:
+        """Add what was just made of the wanted part: samples of each stem, as `StemWriter.write_pcm` takes them."""
         self._submit(
             [
                 self._threads[stem].submit(writer.write_pcm, pcm, clipped=clipped[stem])
                 for (stem, writer), pcm in zip(self._writers.items(), samples, strict=True)
             ]
         )
-        self._go_on()
+        if ends_part:
+            self._next += 1
+            self._go_on()
 
     def add_files(self, index: int, files: Mapping[str, Path], clipped: Mapping[str, int], *, samples: int) -> None:
         """Add any part as FLACs of so many samples, which are removed once they are read.
@@ -84,20 +98,13 @@ class Joiner:
                     for stem, writer in self._writers.items()
                 ]
             )
+            self._next += 1
 
     def _submit(self, encoding: list[Future[None]]) -> None:
-        self._next += 1
         self._underway.append(encoding)
         while len(self._underway) > _UNDERWAY:
             for encoded in self._underway.popleft():
                 encoded.result()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for thread in self._threads.values():
-            thread.shutdown(cancel_futures=True)
 
 
 def _write_file(writer: Writer, path: Path, clipped: int, samples: int) -> None:

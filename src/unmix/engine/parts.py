@@ -52,12 +52,13 @@ class PartGrid:
 
 
 @dataclass(frozen=True, slots=True)
-class MadePart:
-    """A part as it goes to encoders: `StemWriter.write_pcm` takes the samples of each stem, and how many clipped."""
+class Piece:
+    """The next samples of a part as they go to encoders: `StemWriter.write_pcm` takes those of each stem."""
 
-    index: int
+    index: int  # of the part
     pcm: Tensor  # (stems, 2, time)
-    clipped: list[int]
+    clipped: list[int]  # samples of each stem
+    is_last: bool  # of its part
 
 
 class PartMaker:
@@ -83,32 +84,38 @@ class PartMaker:
         self._bits = bits
         self._decoding: _Decoding | None = None
 
-    def parts(self, first: int, on_window: Callable[[], None]) -> Iterator[MadePart]:
-        """Yield the parts from number `first` on to the song's end; `on_window` is called after each window.
+    def pieces(self, first: int, on_windows: Callable[[int], None]) -> Iterator[Piece]:
+        """Yield the parts from number `first` on to the song's end, in pieces.
 
-        Whoever does not want them all stops: nothing is computed ahead. To be used in `torch.inference_mode`.
+        `on_windows` is told how many more windows are done. Whoever does not want all parts stops: nothing is computed
+        ahead. To be used in `torch.inference_mode`.
 
         Raises:
             AudioError, EngineError: as `Separator.separate_file`.
         """
         region = range(self._grid.part(first).start, self._grid.samples)
-        growing = _Growing(self._grid, first)
+        index, missing, windows = first, len(self._grid.part(first)), 0
+
+        def report(done: int, _: int) -> None:
+            nonlocal windows
+            windows, more = done, done - windows
+            on_windows(more)
+
         with faults_named():
             estimates = self._separator.stretches(
-                self._decoded, self._level, self._plan.sources, lambda done, total: on_window(), region, self._passes
+                self._decoded, self._level, self._plan.sources, report, region, self._passes
             )
             for mixture, stretch in estimates:
                 stems = self._plan.stems(mixture, stretch)
                 while stems[0].shape[-1]:
-                    piece = [stem[..., : growing.missing] for stem in stems]
-                    stems = [stem[..., growing.missing :] for stem in stems]
-                    # At once, as samples that wait are smaller so.
-                    pcm, clipped, finite = rounded(piece, self._bits)
+                    pcm, clipped, finite = rounded([stem[..., :missing] for stem in stems], self._bits)
+                    stems = [stem[..., missing:] for stem in stems]
                     if not finite:
                         raise EngineError("the model gave samples that are not finite")
-                    made = growing.add(pcm.cpu(), clipped.cpu())
-                    if made is not None:
-                        yield made
+                    missing -= pcm.shape[-1]
+                    yield Piece(index, pcm.cpu(), clipped.tolist(), is_last=not missing)
+                    if not missing:
+                        index, missing = index + 1, len(self._grid.part(index + 1))
 
     def _decoded(self, first_sample: int) -> tuple["_Decoding", int]:
         """Return the song from `first_sample` on, or from a little before it, and from which sample on.
@@ -119,31 +126,6 @@ class PartMaker:
             self._decoding = _Decoding(self._separator.open_song(self._song))
         self._decoding.skip_to(first_sample)
         return self._decoding, self._decoding.position
-
-
-class _Growing:
-    """A part on its way, then the next one."""
-
-    def __init__(self, grid: PartGrid, first: int) -> None:
-        self._grid = grid
-        self._begin(first)
-
-    def _begin(self, index: int) -> None:
-        self._index = index
-        self.missing = len(self._grid.part(index))  # samples
-        self._pcm: list[Tensor] = []
-        self._clipped: list[Tensor] = []
-
-    def add(self, pcm: Tensor, clipped: Tensor) -> MadePart | None:
-        """Add the next samples, of which none may be the next part's; returns the part if it is whole with them."""
-        self._pcm.append(pcm)
-        self._clipped.append(clipped)
-        self.missing -= pcm.shape[-1]
-        if self.missing:
-            return None
-        made = MadePart(self._index, torch.cat(self._pcm, dim=-1), torch.stack(self._clipped).sum(0).tolist())
-        self._begin(self._index + 1)
-        return made
 
 
 class _Decoding:

@@ -1,4 +1,5 @@
--- Lease the next run of consecutive parts that nobody makes, the wished one if it is free, else the first.
+-- Lease the next run of consecutive parts that nobody makes: the wished one if it is free, else the first. Going on
+-- costs a window less than beginning, so while there is much left, whoever makes the part before has room to go on.
 -- The first part of a song is a run of its own, so that something can be heard soon. Towards the end runs get shorter:
 -- nobody takes more than its share of what is left, so that all who work on the song end at about the same time.
 -- KEYS: 1 unmix:help  2 unmix:runs:<job_id>  3 unmix:job:<job_id>
@@ -51,10 +52,21 @@ if not first then
   end
   return {-1, missing}
 end
+local room = tonumber(ARGV[7])
+local function has_room()
+  for part = first, first + room do
+    if not free(part) then
+      return false
+    end
+  end
+  return left >= 2 * room
+end
 if free(tonumber(ARGV[6])) then
   first = tonumber(ARGV[6])
+elseif first > 0 and run[tostring(first - 1)] ~= 'there' and has_room() then
+  first = first + room
 end
-local count, most = 1, math.min(tonumber(ARGV[7]), math.ceil(left / makers))
+local count, most = 1, math.min(room, math.ceil(left / makers))
 while first > 0 and count < most and free(first + count) do
   count = count + 1
 end
