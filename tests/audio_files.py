@@ -1,6 +1,7 @@
 """Audio files of every kind, made by code: good ones with PyAV and soundfile, broken ones byte by byte."""
 
 import struct
+import zlib
 from fractions import Fraction
 from io import BytesIO
 from typing import Any
@@ -77,6 +78,17 @@ def encode(
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             output.mux(packet)
     return buffer.getvalue()
+
+
+def png(noise_bytes: int = 0) -> bytes:
+    """Return a picture, with as many bytes of noise that pictures may have in them."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    noise = chunk(b"juNk", np.random.default_rng(1).bytes(noise_bytes)) if noise_bytes else b""
+    head = chunk(b"IHDR", struct.pack(">2I5B", 2, 2, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + noise + chunk(b"IDAT", zlib.compress(bytes(14))) + chunk(b"IEND", b"")
 
 
 def film(late_seconds: float, *, container: str, codec: str = "pcm_s16le", begins: float = 0.0) -> bytes:

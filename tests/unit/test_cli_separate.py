@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audio_files import music, wav
+from audio_files import encode, music, wav
 from command_line import unmix
 from support import eventually, make_song
 from unmix import separating
 from unmix.audio.song_reader import measure
+from unmix.audio.tags import tags_of
 from unmix.engine.separator import Separator
 from unmix.local.demo import decode
 from unmix.settings import Settings
@@ -70,6 +71,21 @@ def test_only_the_asked_stems_come_and_in_the_asked_format(song: Path, tmp_path:
     assert unmix("separate", song, "--model", "demo", "-o", tmp_path / "out", *options) == 0
     assert names(tmp_path / "out" / "song") == ["drums.flac", "vocals.flac"]
     assert measure(tmp_path / "out" / "song" / "vocals.flac").container == "flac"
+
+
+def test_stems_carry_what_is_written_in_their_song(tmp_path: Path) -> None:
+    songs = []
+    for name, title in (("a", "First"), ("b", "Second")):
+        songs.append(tmp_path / f"{name}.mp3")
+        songs[-1].write_bytes(encode("mp3", music(3 * 44_100), title=title, artist="Sömebody"))
+    options = ("--model", "demo", "--stems", "vocals,no_vocals")
+    assert unmix("separate", *songs, *options, "-o", tmp_path / "out") == 0
+    assert unmix("separate", *songs, *options, "-o", tmp_path / "at-once", "--at-once", "2") == 0
+    for name, title in (("a", "First"), ("b", "Second")):
+        for stem, which in (("vocals", "vocals"), ("instrumental", "instrumental")):
+            made = tmp_path / "out" / name / f"{stem}.mp3"
+            assert tags_of(made).texts == {"title": f"{title} ({which})", "artist": "Sömebody"}
+            assert (tmp_path / "at-once" / name / f"{stem}.mp3").read_bytes() == made.read_bytes()
 
 
 def test_stems_come_in_as_many_bits_as_asked_for(
