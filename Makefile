@@ -49,11 +49,12 @@ VERSIONED := pyproject.toml rest/Dockerfile worker/Dockerfile worker/README.md k
 	tests/manifests/test_diagnosis.py
 BEFORE_VERSION := (^version = "|newTag: |track-unmix-(rest|worker):|TAG: |tag=[$$][{]1:-|refs.tags.v)
 
-# Not more, on however many cores: a test of the whole service has up to ten processes of its own.
-TWO_FILES_AT_ONCE := -n 2 --dist loadfile
+# Not more, on however many cores: a test of the whole service has up to ten processes of its own. Not less, on two: a
+# third of the time tests wait. In the order of names those of the whole service come first, and short files last.
+THREE_FILES_AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants e2e-kind bench bench-long bench-quality bench-music bench-service bench-parts bench-rest bench-exposed bench-page images push lint \
+.PHONY: help setup demo run test test-rest test-all chaos chaos-mutants e2e-kind bench bench-long bench-quality bench-music bench-service bench-parts bench-rest bench-exposed bench-operate bench-page images push lint \
 	constraints version-set clean
 
 help: ## Show what can be made
@@ -70,10 +71,10 @@ run: setup ## Serve here until Ctrl-C, on http://localhost:5000
 		--data-dir "$(DATA)" $(addprefix --host ,$(HOST)) --port $(PORT) $(TO_DEVICE)
 
 test: setup test-rest ## Run the ordinary tests
-	$(BIN)/pytest $(TWO_FILES_AT_ONCE) -m "not slow" --ignore-glob='*/unit/test_rest_*.py'  # those have just run
+	$(BIN)/pytest $(THREE_FILES_AT_ONCE) -m "not slow" --ignore-glob='*/unit/test_rest_*.py'  # those have just run
 
 test-rest: $(VENV)-rest/.installed ## Run REST's unit tests where there is no torch
-	$(VENV)-rest/bin/pytest $(TWO_FILES_AT_ONCE) -m "not slow" tests/unit/test_rest_*.py
+	$(VENV)-rest/bin/pytest $(THREE_FILES_AT_ONCE) -m "not slow" tests/unit/test_rest_*.py
 
 test-all: $(VENV)/.bench-installed $(VENV)-peers/.installed test-rest ## Run every test, the slow ones too
 	$(BIN)/pytest
@@ -99,11 +100,10 @@ bench-quality: $(VENV)/.bench-installed ## Measure what speed costs in quality; 
 bench-music: $(VENV)/.bench-installed ## Measure how often key and tempo are right; needs fluidsynth: 10 minutes
 	$(BIN)/python -m benchmarks.music
 
-bench-service: $(VENV)/.bench-installed ## Measure what clients of the service wait for, and what grows, what more workers bring, what metrics cost: 30 minutes
+bench-service: $(VENV)/.bench-installed ## Measure what clients of the service wait for, what grows, what more workers bring: 30 minutes
 	$(BIN)/python -m benchmarks.service
 	$(BIN)/python -m benchmarks.history
 	$(BIN)/python -m benchmarks.workers
-	$(BIN)/python -m benchmarks.metrics
 
 bench-parts: $(VENV)/.bench-installed ## Measure what parts of songs bring and cost: 25 minutes and more
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.parts
@@ -113,6 +113,13 @@ bench-rest: $(VENV)/.bench-installed ## Measure what REST costs its clients: vie
 
 bench-exposed: $(VENV)/.bench-installed ## Measure what hostile clients can do, and what the gate costs; needs nginx: 15 minutes
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.exposed
+
+bench-operate: $(VENV)/.bench-installed ## Measure what operators rely on: metrics, traces, scale-ins, a restore of 1,000 jobs: 20 minutes
+	$(BIN)/python -m benchmarks.metrics
+	$(BIN)/python -m benchmarks.traces
+	$(BIN)/python -m benchmarks.scale_day
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.scale_in
+	$(BIN)/python -m benchmarks.restore
 
 bench-page: $(VENV)/.bench-installed ## Measure the page in a browser: drop to sound, weight, memory; needs chromium: 15 minutes
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.page

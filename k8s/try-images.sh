@@ -15,7 +15,10 @@ name=track-unmix-try
 work=$(mktemp -d)
 
 clean_up() {
-    "$docker" rm --force --volumes "$name-redis" "$name-store" "$name-rest" "$name-janitor" "$name-worker" >/dev/null 2>&1 || true
+    # One by one: where one of several is not there, podman removes none.
+    for pod in redis store rest janitor worker; do
+        "$docker" rm --force --volumes "$name-$pod" >/dev/null 2>&1 || true
+    done
     "$docker" network rm "$name" >/dev/null 2>&1 || true
     rm -rf "$work"
 }
@@ -45,12 +48,13 @@ service() {
 
 # Wait until a command succeeds: ready NAME COMMAND...
 ready() {
-    local pod=$1 since=$SECONDS
+    local pod=$1 since=$SECONDS ended
     shift
     until "$@" >/dev/null 2>&1; do
-        if ((SECONDS - since > 150)) || [ "$("$docker" inspect --format '{{.State.Running}}' "$name-$pod")" != true ]; then
-            "$docker" logs "$name-$pod" >&2
-            fail "$pod is not ready; its log is above"
+        ended=$("$docker" ps --all --filter "name=$name-" --filter status=exited --format '{{.Names}}' | head -n 1)
+        if [ -n "$ended" ] || ((SECONDS - since > 150)); then
+            "$docker" logs "${ended:-$name-$pod}" >&2
+            fail "$pod is not ready; above is the log of ${ended:-$name-$pod}"
         fi
         sleep 0.2
     done
@@ -79,12 +83,13 @@ store_key=$(cat "$work/passwords/legacy")
 chmod -R a+rX "$work" # the server is another user
 
 "$docker" network create "$name" >/dev/null
-start redis 1280m 1 999:999 --tmpfs /data:mode=1777 --workdir /data --entrypoint sh \
+# Data go to /tmp: where the image has a folder of a tmpfs' name, older runc (1.1.5) gives the tmpfs that folder's mode.
+start redis 1280m 1 999:999 --workdir /tmp --entrypoint sh \
     --volume "$root/redis:/etc/unmix:ro" --volume "$work/passwords:/run/passwords:ro" \
     docker.io/valkey/valkey:8.1.8 /etc/unmix/start.sh /run/passwords
-start store 2g 2 10001:10001 --tmpfs /data:mode=1777 --entrypoint /usr/bin/weed \
+start store 2g 2 10001:10001 --entrypoint /usr/bin/weed \
     --env AWS_ACCESS_KEY_ID=try --env AWS_SECRET_ACCESS_KEY="$store_key" \
-    docker.io/chrislusf/seaweedfs:4.48 server -dir=/data -ip=127.0.0.1 -ip.bind=127.0.0.1 \
+    docker.io/chrislusf/seaweedfs:4.48 server -dir=/tmp -ip=127.0.0.1 -ip.bind=127.0.0.1 \
     -s3 -s3.ip.bind=0.0.0.0 -s3.port=9000 -s3.iam=false -master.volumeSizeLimitMB=64 -master.telemetry=false
 service rest 2304m 2 --env UNMIX_OPEN=yes --publish "127.0.0.1:$port:5000" "track-unmix-rest:$tag"
 # REST waits for the store, whose start is in this time too.

@@ -1,6 +1,7 @@
 """Audio files of every kind, made by code: good ones with PyAV and soundfile, broken ones byte by byte."""
 
 import struct
+import zlib
 from fractions import Fraction
 from io import BytesIO
 from typing import Any
@@ -43,12 +44,13 @@ ENCODINGS = {
 def music(samples: int, *, channels: int = 2, seed: int = 0, sample_rate: int = 44_100) -> NDArray[np.float32]:
     """Return a sum of decaying chirps with a clear beginning, (channels, samples), at most 0.5 loud."""
     rng = np.random.default_rng(seed)
-    seconds = np.arange(samples) / sample_rate
     song = np.zeros((channels, samples))
-    for onset in np.arange(0.0, max(seconds[-1], 0.01), 0.21):
-        since = seconds - onset
-        note = np.sin(2 * np.pi * (rng.uniform(80, 900) * since + 300 * since**2)) * np.exp(-5 * np.maximum(since, 0))
-        song += rng.uniform(0.3, 1, (channels, 1)) * np.where(since >= 0, note, 0)
+    since = np.arange(min(2 * sample_rate, samples)) / sample_rate  # s after an onset; later a chirp is below the noise
+    decay = np.exp(-5 * since)
+    for onset in np.arange(0.0, max((samples - 1) / sample_rate, 0.01), 0.21):
+        begin = round(onset * sample_rate)
+        chirp = np.sin(2 * np.pi * (rng.uniform(80, 900) * since + 300 * since**2)) * decay
+        song[:, begin : begin + len(chirp)] += (rng.uniform(0.3, 1, (channels, 1)) * chirp)[:, : samples - begin]
     song += 0.02 * rng.standard_normal(song.shape)
     return np.asarray(0.5 * song / np.abs(song).max(), np.float32)
 
@@ -76,6 +78,17 @@ def encode(
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             output.mux(packet)
     return buffer.getvalue()
+
+
+def png(noise_bytes: int = 0) -> bytes:
+    """Return a picture, with as many bytes of noise that pictures may have in them."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    noise = chunk(b"juNk", np.random.default_rng(1).bytes(noise_bytes)) if noise_bytes else b""
+    head = chunk(b"IHDR", struct.pack(">2I5B", 2, 2, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + noise + chunk(b"IDAT", zlib.compress(bytes(14))) + chunk(b"IEND", b"")
 
 
 def film(late_seconds: float, *, container: str, codec: str = "pcm_s16le", begins: float = 0.0) -> bytes:

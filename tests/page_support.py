@@ -8,7 +8,7 @@ from playwright.sync_api import FilePayload, Locator, Page, expect
 from support import make_song
 
 #: Long enough to be separated in parts, and to be watched on the way.
-LONG_SECONDS = 24
+LONG_SECONDS = 18
 READY = "Ready"
 
 

@@ -30,6 +30,7 @@ from support import PATIENCE_SECONDS, eventually
 from unmix.audio import peaks
 from unmix.audio.encode import StemWriter
 from unmix.audio.samples import SAMPLE_RATE
+from unmix.audio.tags import NO_TAGS, Tags
 from unmix.job import JobStatus
 from unmix.job_view import JobView, OptionsView, PartsView, StemView
 from unmix_rest.answer_shapes import Part, Parts, PartStem
@@ -66,6 +67,7 @@ class MadeJob:
     status: JobStatus = JobStatus.RUNNING
     beats: tuple[float, ...] = ()
     name: str | None = "Song"
+    tags: Tags = NO_TAGS
     #: Times that each file is not found, or not given for another reason, by its path.
     broken: dict[str, tuple[int, int]] = field(default_factory=dict)
     _files: dict[str, bytes] = field(default_factory=dict)
@@ -150,7 +152,9 @@ class MadeJob:
     def _written(self, pcm: Pcm) -> bytes:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "stem"
-            writer = StemWriter(path, format=self.format, bits=self.bits, bitrate_kbps=self.bitrate_kbps)
+            writer = StemWriter(
+                path, format=self.format, bits=self.bits, bitrate_kbps=self.bitrate_kbps, tags=self.tags
+            )
             writer.write(np.ascontiguousarray((pcm / 32768).astype(np.float32).T))
             writer.close()
             return path.read_bytes()
@@ -168,7 +172,7 @@ class Studio:
         self.policy = POLICY
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()  # ends at once
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:

@@ -9,14 +9,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import requests
 
-from support import PATIENCE_SECONDS, eventually, free_port, redis_login
+from support import PATIENCE_SECONDS, RedisServer, eventually, free_port, redis_login
 from unmix import names
 from unmix.queue.job_queue import JobQueue
 from unmix.store.file import FileStore
@@ -99,8 +100,10 @@ class Stack:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["hash"])
 
-    def job(self, job_id: str) -> dict[str, Any]:
-        answer = requests.get(f"{self.url}/apiv1/jobs/{job_id}", timeout=30)
+    def job(self, job_id: str, *, wait_seconds: int = 0) -> dict[str, Any]:
+        """Return the view of a job, at once or when it is over, but after so many seconds at the latest."""
+        waiting = f"?wait={wait_seconds}" if wait_seconds else ""
+        answer = requests.get(f"{self.url}/apiv1/jobs/{job_id}{waiting}", timeout=30)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
@@ -115,7 +118,7 @@ class Stack:
 
     def wait_until_over(self, job_id: str, *, patience_seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         self.wait_for(
-            lambda: self.job(job_id)["status"] in ("done", "failed", "cancelled"),
+            lambda: self.job(job_id, wait_seconds=5)["status"] in ("done", "failed", "cancelled"),
             f"{job_id} is over",
             patience_seconds=patience_seconds,
         )
@@ -172,3 +175,16 @@ class Stack:
             return requests.get(f"{self.url}/readyz", timeout=5).status_code == 200
         except requests.ConnectionError:
             return False
+
+
+@contextmanager
+def running(folder: Path, **settings: str) -> Iterator[Stack]:
+    """Run a service with one worker, for all tests of a file, on a Redis server of its own."""
+    server = RedisServer(folder)
+    server.start()
+    stack = Stack(folder, server.url, **settings)
+    try:
+        yield stack.start()
+    finally:
+        stack.stop()
+        server.kill()

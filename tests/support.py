@@ -42,11 +42,12 @@ def eventually(
     Raises:
         AssertionError: it did not hold in time; the message says `what` was waited for, and what `explain` gives.
     """
-    deadline = time.monotonic() + patience_seconds
+    deadline, pause_seconds = time.monotonic() + patience_seconds, 0.01
     while not (result := condition()):
         assert time.monotonic() < deadline, f"waited in vain until {what}\n{explain()}"
         meanwhile()
-        time.sleep(0.01)
+        time.sleep(pause_seconds)
+        pause_seconds = min(1.2 * pause_seconds, 0.05)  # to look takes from what is waited for
     return result
 
 
@@ -145,8 +146,9 @@ def make_song(seconds: float, seed: int) -> bytes:
     rng = np.random.default_rng(seed)
     song = np.zeros((round(seconds * 44100), 2))
     since = np.arange(44100) / 44100  # s after the beginning of a note
+    notes = {pitch: 0.2 * np.exp(-6 * since) * np.sin(2 * np.pi * pitch * since) for pitch in (110, 220, 330, 440)}
     for begin in range(0, len(song), 22050):
-        note = 0.2 * np.exp(-6 * since) * np.sin(2 * np.pi * rng.choice([110, 220, 330, 440]) * since)
+        note = notes[int(rng.choice([*notes]))]
         song[begin : begin + 44100] += (note[:, None] * rng.uniform(0.5, 1, 2))[: len(song) - begin]
     samples = (np.clip(song, -1, 1) * 32767).astype("<i2")
     buffer = BytesIO()

@@ -3,7 +3,7 @@
 The engine itself reads no settings; whoever wants others than those of the environment passes a changed copy.
 """
 
-from unmix.audio.confined_reader import reader_of
+from unmix.audio.confined_reader import reader_of, tag_reader_of
 from unmix.engine.faults import faults_named
 from unmix.engine.models import load_model
 from unmix.engine.separator import Separator
@@ -36,4 +36,5 @@ def make_separator(model: str, settings: Settings, *, at_once: int = 1) -> Separ
         cache_dir=settings.cache_dir,
         at_once=at_once,
         open_song=reader_of(settings.decoder_sandbox),
+        read_tags=tag_reader_of(settings.decoder_sandbox),
     )

@@ -22,7 +22,7 @@ def test_a_reload_in_the_middle_keeps_the_song_and_goes_on(page: Page) -> None:
 
 def test_without_a_stream_of_events_jobs_are_asked_for(page: Page) -> None:
     page.route("**/apiv1/events?*", lambda route: route.abort())
-    choose(page, song("Polled.wav", 201, seconds=LONG_SECONDS))
+    choose(page, song("Polled.wav", 201))
     wait_until_ready(page, "Polled")
 
 

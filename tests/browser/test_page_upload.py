@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import FilePayload, Page, Request, Route, expect
 
 from page_support import LONG_SECONDS, card, choose, drop, song, wait_until_ready
-from support import make_song
+from support import eventually, make_song
 
 HOSTILE = "<script>window.taken=1<script><img src=x onerror=window.taken=1>"
 
@@ -59,7 +59,7 @@ def test_two_songs_are_sent_at_a_time_and_the_others_wait(page: Page) -> None:
     page.route("**/apiv1/jobs?*", lambda route: held.append(route))
     choose(page, *(song(f"Held {number}.wav", 120 + number) for number in range(4)))
     expect(page.get_by_text("Waits to be sent")).to_have_count(2)
-    assert len(held) == 2
+    eventually(lambda: len(held) == 2, "two are on their way", meanwhile=lambda: page.wait_for_timeout(20))
     held[0].continue_()
     wait_until_ready(page, "Held 0")
     expect(page.get_by_text("Waits to be sent")).to_have_count(1)

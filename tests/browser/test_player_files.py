@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from audio_files import png
 from player_pages import (
     Decoded,
     MadeJob,
@@ -17,6 +18,7 @@ from player_pages import (
     studio,
 )
 from unmix.audio.samples import SAMPLE_RATE
+from unmix.audio.tags import Tags
 
 __all__ = ["open_player", "studio"]
 
@@ -25,6 +27,8 @@ LOSSLESS = [("flac", 16), ("flac", 24), ("wav", 16), ("wav", 24), ("wav", 32)]
 #: Numbers of windows in the order in which they are asked for, as by somebody who seeks; the last one is shorter.
 WINDOWS = (5, 0, 3, 6)
 WINDOW = 10 * SAMPLE_RATE
+#: More than is read to know a file by.
+TAGS = Tags({"title": "Info (vocals)", "artist": "LAME"}, png(100_000))
 
 LOAD = """async ([path, index, stem]) => {
   const {StemsSource} = await import("/static/player/stems.js");
@@ -71,7 +75,7 @@ def slice_of(player: PlayerPage, job: MadeJob, index: int) -> Decoded:
 )
 def test_slices_of_lossless_stems_are_exactly_their_samples(format: str, bits: int, open_player: OpenPlayer) -> None:
     pcm = song()
-    job = MadeJob({"vocals": pcm}, format=format, bits=bits, has_parts=False).finish()
+    job = MadeJob({"vocals": pcm}, format=format, bits=bits, has_parts=False, tags=TAGS).finish()
     heard = as_decoded(pcm) if (format, bits) == ("flac", 16) else (pcm / 32768).astype(np.float32)
     player = open_player(job, mounts=False)
     for index in WINDOWS:
@@ -89,7 +93,7 @@ def test_slices_of_lossless_stems_are_exactly_their_samples(format: str, bits: i
     ],
 )
 def test_slices_of_mp3_stems_are_what_the_whole_file_is(bitrate_kbps: int, open_player: OpenPlayer) -> None:
-    job = MadeJob({"vocals": song()}, format="mp3", bitrate_kbps=bitrate_kbps, has_parts=False).finish()
+    job = MadeJob({"vocals": song()}, format="mp3", bitrate_kbps=bitrate_kbps, has_parts=False, tags=TAGS).finish()
     player = open_player(job, mounts=False)
     whole = samples_of(player.page.evaluate(WHOLE, f"/apiv1/track/{job.hash}/vocals.mp3"))
     assert len(whole) == job.length

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from s3_servers import moto, shared_moto
-from stack import Stack
-from support import RedisServer
+from stack import Stack, running
 
 __all__ = ["make_stack", "moto", "service", "shared_moto"]
 
@@ -15,15 +14,9 @@ __all__ = ["make_stack", "moto", "service", "shared_moto"]
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running service with one worker for tests that disturb nothing; each sends songs of its own."""
-    folder = tmp_path_factory.mktemp("service")
-    server = RedisServer(folder)
-    server.start()
-    stack = Stack(folder, server.url, UNMIX_CALLBACK_ALLOW="127.0.0.1", UNMIX_MAX_SONG_SECONDS="61")
-    try:
-        yield stack.start()
-    finally:
-        stack.stop()
-        server.kill()
+    settings = {"UNMIX_CALLBACK_ALLOW": "127.0.0.1", "UNMIX_MAX_SONG_SECONDS": "61"}
+    with running(tmp_path_factory.mktemp("service"), **settings) as service:
+        yield service
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Songs that something dies, hangs or freezes over: processes are killed for real, in the middle of a song.
 
-The slow ones have their like in `chaos/`, with a stand-in for the separation.
+All are slow: they have their like in `chaos/`, with a stand-in for the separation, and test_parts.py has the death of a
+worker over a real one.
 """
 
 import os
@@ -17,8 +18,9 @@ MakeStack = Callable[..., Stack]
 STEMS = {"vocals", "drums", "bass", "other"}
 
 
+@pytest.mark.slow
 def test_a_song_survives_the_kill_of_the_separating_process(service: Stack) -> None:
-    worker, child, job_id = service.half_way(make_song(60, seed=1))
+    worker, child, job_id = service.half_way(make_song(30, seed=1))
     os.kill(child, signal.SIGKILL)
     assert service.wait_until_over(job_id)["status"] == "done"
     assert service.outcome(job_id)["attempt"] == 2

@@ -32,7 +32,7 @@ def test_who_is_alive_says_so_with_and_without_redis_and_who_hangs_does_not(
             heartbeat.unlink(missing_ok=True)
         stack.wait_for(lambda: of_worker.exists() and of_janitor.exists(), f"both are alive {when}")
 
-    worker, child, job_id = stack.start_half_way(make_song(30, seed=1))
+    worker, child, job_id = stack.start_half_way(make_song(15, seed=1))
     both_are_alive("in the middle of a song")
     os.kill(child, signal.SIGSTOP)
     try:

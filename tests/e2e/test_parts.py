@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,15 @@ from unmix.engine.separator import Separator
 MakeStack = Callable[..., Stack]
 PARTS = {"UNMIX_PARTS_LEAST_SECONDS": "5"}
 STEMS = ("vocals", "drums", "bass", "other")
-SONG = make_song(40, seed=7)
+
+
+def titled(wav: bytes) -> bytes:
+    """Return a wav with a title."""
+    chunk = struct.pack("<4sI4s4sI10s", b"LIST", 22, b"INFO", b"INAM", 10, b"The title\0")
+    return wav[:4] + struct.pack("<I", len(wav) + len(chunk) - 8) + wav[8:12] + chunk + wav[12:]
+
+
+SONG = titled(make_song(28, seed=7))
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +80,7 @@ def test_two_workers_make_one_song_which_is_heard_and_drawn_early_and_its_stems_
 
     assert stack.wait_until_over(job_id)["status"] == "done"
     assert stems_of(stack, job_id) == whole
+    assert all(f"The title ({stem})".encode() in whole[stem] for stem in STEMS)
     made = stack.job(job_id)["ran"]["parts"]["made"]
     assert len(made) == 2
     assert sum(made.values()) == len(parts_of(stack, job_id))
@@ -117,9 +127,10 @@ def test_the_death_of_a_helper_costs_the_song_nothing(make_stack: MakeStack, who
     assert stems_of(stack, job_id) == whole
 
 
+@pytest.mark.slow  # test_songs.py has it for the worker, unit/test_worker_abandon.py for the helper
 def test_a_song_that_is_cancelled_costs_neither_its_worker_nor_its_helper_the_model(make_stack: MakeStack) -> None:
     stack = make_stack(**PARTS).start(workers=1)
-    worker, child, job_id = stack.half_way(make_song(240, seed=8))
+    worker, child, job_id = stack.half_way(make_song(90, seed=8))
     helper = stack.start_worker()
     stack.wait_for(lambda: "event='helping'" in stack.logs(), "the second worker helps")
     helping = stack.child_of(helper)

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 from werkzeug.routing import Map, Rule
 
 from stack import Stack
@@ -19,13 +20,14 @@ from unmix_rest.routes.table import ROUTES
 
 PAGE = Path(__file__).parents[2] / "rest" / "README.md"
 HOST = "localhost:5000"
-SONG = make_song(12, seed=41)
+SONG = make_song(7, seed=41)
 #: Long enough to be cancelled before it is done.
-LONG_SONG = make_song(60, seed=42)
+LONG_SONG = make_song(30, seed=42)
 #: Exit status of curl when its own limit of time is over.
 ENDED_BY_CURL = 28
 #: Exit status of curl when it is to fail at answers that are errors.
 REFUSED_BY_REST = 22
+STEMS = {"vocals", "drums", "bass", "other"}
 SENDING = {"-F", "--json", "--data-binary"}
 
 
@@ -45,13 +47,21 @@ def endpoint_of(command: str) -> str:
     return str(endpoint)
 
 
+def have_it_done(service: Stack, job_id: str) -> None:
+    """Send the song unless its stems are all there: a command may have removed some, and each sending is checked."""
+    job = requests.get(f"{service.url}/apiv1/jobs/{job_id}", timeout=30).json()
+    if len(job.get("stems", {})) < len(STEMS):
+        assert service.post(SONG) == job_id
+        assert service.wait_until_over(job_id)["status"] == "done"
+
+
 def test_every_route_has_a_command() -> None:
     assert {endpoint_of(command) for command in commands()} == {route.endpoint for route in ROUTES}
 
 
 @pytest.mark.timeout(600)
 def test_the_commands_do_what_the_page_says(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
-    settings = {"UNMIX_PARTS_LEAST_SECONDS": "5", "UNMIX_SONG_URLS": "true", "UNMIX_SONG_URL_ALLOW": "127.0.0.1"}
+    settings = {"UNMIX_PARTS_LEAST_SECONDS": "3", "UNMIX_SONG_URLS": "true", "UNMIX_SONG_URL_ALLOW": "127.0.0.1"}
     service = make_stack(**settings).start()
     (tmp_path / "song.wav").write_bytes(SONG)
 
@@ -86,9 +96,8 @@ def test_the_commands_do_what_the_page_says(make_stack: Callable[..., Stack], tm
                 fetched = json.loads(run(command.replace("https://example.com", elsewhere.url), ""))["hash"]
                 assert service.wait_until_over(fetched)["status"] == "done"
         else:
-            done = service.wait_until_over(service.post(SONG))
-            assert (done["hash"], done["status"]) == (hash_song(SONG), "done")
-            run(command, done["hash"])
+            have_it_done(service, job_id := hash_song(SONG))
+            run(command, job_id)
     (set_hash,) = re.findall(r"^    (HASH=.*)$", PAGE.read_text(), re.MULTILINE)
     assert run(f'{set_hash}; echo "$HASH"', "").strip() == hash_song(SONG)
     assert (tmp_path / "My song - vocals.mp3").stat().st_size > 1000

@@ -98,7 +98,7 @@ def test_a_file_that_is_no_song_fails_the_tour_but_not_two_of_one_name(service: 
 
 
 def test_the_tour_gives_up_waiting_when_it_is_told_how_long(service: LocalMode, tmp_path: Path) -> None:
-    (tmp_path / "song.wav").write_bytes(make_song(30, seed=31))
+    (tmp_path / "song.wav").write_bytes(make_song(8, seed=31))
     done = tour("song.wav", "--wait", "--timeout", "0", rest=f"localhost:{service.port}", folder=tmp_path)
     assert done.returncode == 1
     assert "song.wav: still " in done.stderr
@@ -214,7 +214,7 @@ def test_local_mode_that_can_never_work_ends_with_one_sentence_and_the_remedy(tm
 
 
 def test_a_song_goes_on_after_local_mode_was_killed_and_started_again(own_local: LocalMode, tmp_path: Path) -> None:
-    song = make_song(25, seed=50)
+    song = make_song(15, seed=50)
     (tmp_path / "song.wav").write_bytes(song)
     own_local.start()
     assert unmix("submit", tmp_path / "song.wav", "--url", own_local.url) == 0

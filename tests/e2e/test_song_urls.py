@@ -1,17 +1,24 @@
 """Songs that are given by their URLs, through the whole service: the worker fetches them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 import requests
 
-from stack import Stack
+from stack import Stack, running
 from support import SongServer, make_song
 from unmix import names
 
-MakeStack = Callable[..., Stack]
 ON = {"UNMIX_SONG_URLS": "true", "UNMIX_SONG_URL_ALLOW": "127.0.0.1", "UNMIX_MAX_ATTEMPTS": "3"}
 STEMS = {"vocals", "drums", "bass", "other"}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A service that fetches songs."""
+    with running(tmp_path_factory.mktemp("service"), **ON) as service:
+        yield service
 
 
 def send(service: Stack, url: str, **fields: Any) -> str:
@@ -20,9 +27,8 @@ def send(service: Stack, url: str, **fields: Any) -> str:
     return str(answer.json()["hash"])
 
 
-def test_a_song_elsewhere_comes_back_as_the_stems_that_it_would_have_if_it_were_sent(make_stack: MakeStack) -> None:
+def test_a_song_elsewhere_comes_back_as_the_stems_that_it_would_have_if_it_were_sent(service: Stack) -> None:
     song = make_song(4, seed=71)
-    service = make_stack(**ON).start()
     with SongServer({"/song.mp3": song}) as elsewhere:
         job_id = send(service, f"{elsewhere.url}/song.mp3", format="wav")
         job = service.wait_until_over(job_id)
@@ -39,8 +45,7 @@ def test_a_song_elsewhere_comes_back_as_the_stems_that_it_would_have_if_it_were_
     assert service.objects.stat(names.song_object(names.song_hash_of(job_id))) is None
 
 
-def test_what_is_no_song_or_not_there_ends_the_job_and_the_next_one_is_served(make_stack: MakeStack) -> None:
-    service = make_stack(**ON).start()
+def test_what_is_no_song_or_not_there_ends_the_job_and_the_next_one_is_served(service: Stack) -> None:
     answers: dict[str, bytes | int] = {
         "/page": b"<html>no song</html>",
         "/busy": 503,
@@ -69,7 +74,7 @@ def test_what_is_no_song_or_not_there_ends_the_job_and_the_next_one_is_served(ma
         assert service.wait_until_over(retried)["status"] == "done"
 
 
-def test_a_job_is_not_fetched_for_by_a_worker_that_may_not(make_stack: MakeStack) -> None:
+def test_a_job_is_not_fetched_for_by_a_worker_that_may_not(make_stack: Callable[..., Stack]) -> None:
     """REST and workers have settings of their own; whoever fetches decides."""
     service = make_stack(**ON).start(workers=0)
     with SongServer({"/song.mp3": make_song(2, seed=74)}) as elsewhere:

@@ -58,7 +58,7 @@ def test_an_old_client_gets_its_stems(service: Stack) -> None:
 
 
 def test_a_running_song_can_be_cancelled_and_the_next_one_is_served(service: Stack) -> None:
-    _, child, job_id = service.half_way(make_song(60, seed=12))
+    _, child, job_id = service.half_way(make_song(30, seed=12))
     answer = requests.post(f"{service.url}/apiv1/jobs/{job_id}/cancel", timeout=30)
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
     job = service.job(job_id)
@@ -182,6 +182,7 @@ def test_a_pushed_song_that_is_too_long_fails_as_an_uploaded_one_would(service: 
     assert service.job(job_id)["error_code"] == "too_long"
 
 
+@pytest.mark.slow
 def test_two_workers_start_five_songs_in_the_order_of_submission_and_each_once(make_stack: MakeStack) -> None:
     stack = make_stack().start(workers=2)
     job_ids = [stack.post(make_song(4, seed=seed)) for seed in range(5)]

@@ -1,12 +1,13 @@
 """Traces through the whole service: one for each job, over every process that has to do with it."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Iterator
 
+import pytest
 import requests
 
-from otlp_receiver import OtlpReceiver
-from stack import Stack
+from otlp_receiver import OtlpReceiver, Span
+from stack import Stack, running
 from support import CallbackServer, eventually, make_song
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -14,16 +15,29 @@ CALLER = "b7ad6b7169203331"
 POST = "POST /apiv1/separate"
 
 
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[OtlpReceiver]:
+    with OtlpReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def stack(receiver: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A service that is traced."""
+    settings = {
+        "UNMIX_TRACES": receiver.url,
+        "UNMIX_CALLBACK_ALLOW": "127.0.0.1",
+        "UNMIX_PARTS_LEAST_SECONDS": "5",
+        "OTEL_BSP_SCHEDULE_DELAY": "50",
+    }
+    with running(tmp_path_factory.mktemp("service"), **settings) as stack:
+        yield stack
+
+
 def test_a_job_has_one_trace_from_its_request_to_its_callback_and_its_id_is_in_every_line_about_it(
-    make_stack: Callable[..., Stack],
+    stack: Stack, receiver: OtlpReceiver
 ) -> None:
-    with OtlpReceiver() as receiver, CallbackServer() as called:
-        stack = make_stack(
-            UNMIX_TRACES=receiver.url,
-            UNMIX_CALLBACK_ALLOW="127.0.0.1",
-            UNMIX_PARTS_LEAST_SECONDS="5",
-            OTEL_BSP_SCHEDULE_DELAY="50",
-        ).start()
+    with CallbackServer() as called:
         song = base64.b64encode(make_song(12, seed=1)).decode()
         answer = requests.post(
             f"{stack.url}/apiv1/separate",
@@ -34,7 +48,7 @@ def test_a_job_has_one_trace_from_its_request_to_its_callback_and_its_id_is_in_e
         job_id = answer.json()["hash"]
         assert stack.wait_until_over(job_id)["status"] == "done"
         stack.wait_for(lambda: any(span.name == "callback" for span in receiver.spans), "the callback is traced")
-        eventually(lambda: any(span.name == "attempt" for span in receiver.spans), "the attempt is traced")
+        stack.wait_for(lambda: any(span.name == "attempt" for span in receiver.spans), "the attempt is traced")
 
         spans = [span for span in receiver.spans if span.trace_id == TRACE]
         named = {span.span_id: span.name for span in spans} | {CALLER: "the caller"}
@@ -64,11 +78,14 @@ def test_a_job_has_one_trace_from_its_request_to_its_callback_and_its_id_is_in_e
 
 
 def test_what_fails_is_told_by_its_code_and_is_in_a_trace_of_its_own_if_nobody_named_one(
-    make_stack: Callable[..., Stack],
+    stack: Stack, receiver: OtlpReceiver
 ) -> None:
-    with OtlpReceiver() as receiver:
-        stack = make_stack(UNMIX_TRACES=receiver.url, OTEL_BSP_SCHEDULE_DELAY="50").start()
-        stack.queue.submit("0" * 64, "")  # as a foreign producer pushes it, without a song
-        eventually(lambda: any(span.name == "attempt" for span in receiver.spans), "the attempt is traced")
-        attempt = next(span for span in receiver.spans if span.name == "attempt")
-        assert (attempt.parent_id, attempt.failed_with) == ("", "input_missing")
+    job_id = "0" * 64
+
+    def attempts() -> list[Span]:
+        return [each for each in receiver.spans if each.name == "attempt" and each.facts.get("unmix.job_id") == job_id]
+
+    stack.queue.submit(job_id, "")  # as a foreign producer pushes it, without a song
+    eventually(attempts, "the attempt is traced")
+    (attempt,) = attempts()
+    assert (attempt.parent_id, attempt.failed_with) == ("", "input_missing")

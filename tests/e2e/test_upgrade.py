@@ -52,7 +52,9 @@ def outcome_of(song_hash: str, **fields: object) -> bytes:
     return document(**{**known, **fields})
 
 
-@pytest.mark.parametrize("redis_is_kept", [True, False], ids=["redis kept", "redis lost"])
+@pytest.mark.parametrize(
+    "redis_is_kept", [pytest.param(True, id="redis kept", marks=pytest.mark.slow), pytest.param(False, id="redis lost")]
+)
 def test_a_folder_of_the_first_version_goes_on(redis_url: str, tmp_path: Path, redis_is_kept: bool) -> None:
     finished, waiting, failed = (make_song(2, seed=seed) for seed in (41, 42, 43))
     files = {}

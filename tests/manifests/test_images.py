@@ -119,9 +119,9 @@ def test_what_no_image_needs_does_not_go_to_the_builder(path: str) -> None:
     assert ignored(path)
 
 
-def test_the_packages_of_an_image_are_those_of_its_extra(dockerfile: Path) -> None:
+def test_the_packages_of_an_image_are_those_of_its_extra_and_of_traces(dockerfile: Path) -> None:
     extras = re.findall(r"\['optional-dependencies'\]\['(\w+)'\]", dockerfile.read_text())
-    assert extras == [dockerfile.parent.name]
+    assert extras == [dockerfile.parent.name, "traces"]
 
 
 def test_every_package_of_an_image_has_a_version_that_is_written_down(dockerfile: Path) -> None:

@@ -67,7 +67,7 @@ def test_redis_gets_the_password_of_each_user_and_the_page_makes_them() -> None:
 
 def test_the_passwords_are_written_as_the_server_wants_them(tmp_path: Path) -> None:
     *_, script = SERVICES["redis"]["entrypoint"]
-    write, _, start = script.replace("$$", "$").replace("/run/passwords", str(tmp_path)).partition("exec ")
+    write, _, start = script.replace("$$", "$").replace("/tmp/passwords", str(tmp_path)).partition("exec ")
     environment = {"PATH": os.environ["PATH"], **{f"PASSWORD_{user}": f"of-{user}" for user in roles()}}
     subprocess.run(["sh", "-ec", write], env=environment, check=True)
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {user: f"of-{user}" for user in roles()}
@@ -83,6 +83,20 @@ def test_volumes_are_named_and_the_store_lies_in_one() -> None:
     for name in OURS:
         folder = Path(str(SERVICES[name]["environment"]["UNMIX_STORE_URL"]).removeprefix("file://"))
         assert f"songs:/{folder.parts[1]}" in SERVICES[name]["volumes"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_volumes_that_our_processes_write_to_belong_to_their_user_in_the_image(name: str) -> None:
+    """A new volume gets its owner from the folder of the image that it is mounted on; /tmp is for all."""
+    image = (ROOT / ("worker" if name == "worker" else "rest") / "Dockerfile").read_text()
+    (made,) = re.findall(r"install -d -o 10001 -g 10001 (.+)$", image, re.MULTILINE)
+    mounted = {volume.rpartition(":")[2] for volume in SERVICES[name]["volumes"]}
+    assert mounted <= {*made.split(), "/tmp"}
+
+
+def test_no_tmpfs_has_options_that_older_podman_does_not_know() -> None:
+    """podman 4.3 takes no uid and gid, and in the place of a folder of the image runc 1.1.5 takes no mode."""
+    assert all(folder == "/tmp" for service in SERVICES.values() for folder in service.get("tmpfs", []))
 
 
 def unit() -> configparser.ConfigParser:

@@ -6,19 +6,40 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from audio_files import music, wav
+from audio_files import encode, music, wav
 from command_line import unmix
 from support import eventually, make_song
+from unmix import separating
 from unmix.audio.song_reader import measure
+from unmix.audio.tags import tags_of
+from unmix.engine.separator import Separator
 from unmix.local.demo import decode
+from unmix.settings import Settings
 
 STEMS = ["bass", "drums", "other", "vocals"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models_are_loaded_once() -> Iterator[None]:
+    """Have a command find the separator of an earlier one that asked for the same; processes load their own."""
+    make, known = separating.make_separator, dict[tuple[str, str, int], Separator]()
+
+    def make_once(model: str, settings: Settings, *, at_once: int = 1) -> Separator:
+        asked = model, settings.model_dump_json(), at_once
+        if asked not in known:
+            known[asked] = make(model, settings, at_once=at_once)
+        return known[asked]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(separating, "make_separator", make_once)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +71,21 @@ def test_only_the_asked_stems_come_and_in_the_asked_format(song: Path, tmp_path:
     assert unmix("separate", song, "--model", "demo", "-o", tmp_path / "out", *options) == 0
     assert names(tmp_path / "out" / "song") == ["drums.flac", "vocals.flac"]
     assert measure(tmp_path / "out" / "song" / "vocals.flac").container == "flac"
+
+
+def test_stems_carry_what_is_written_in_their_song(tmp_path: Path) -> None:
+    songs = []
+    for name, title in (("a", "First"), ("b", "Second")):
+        songs.append(tmp_path / f"{name}.mp3")
+        songs[-1].write_bytes(encode("mp3", music(3 * 44_100), title=title, artist="Sömebody"))
+    options = ("--model", "demo", "--stems", "vocals,no_vocals")
+    assert unmix("separate", *songs, *options, "-o", tmp_path / "out") == 0
+    assert unmix("separate", *songs, *options, "-o", tmp_path / "at-once", "--at-once", "2") == 0
+    for name, title in (("a", "First"), ("b", "Second")):
+        for stem, which in (("vocals", "vocals"), ("instrumental", "instrumental")):
+            made = tmp_path / "out" / name / f"{stem}.mp3"
+            assert tags_of(made).texts == {"title": f"{title} ({which})", "artist": "Sömebody"}
+            assert (tmp_path / "at-once" / name / f"{stem}.mp3").read_bytes() == made.read_bytes()
 
 
 def test_stems_come_in_as_many_bits_as_asked_for(
@@ -202,9 +238,9 @@ def test_folders_are_mirrored_and_what_is_done_is_skipped(
     assert (tmp_path / "out" / "song vocals of Unknown artist.mp3").is_file()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT])
 def test_who_is_stopped_leaves_nothing_behind_and_says_so_by_its_exit_code(number: int, tmp_path: Path) -> None:
-    (tmp_path / "song.wav").write_bytes(make_song(240, seed=1))
+    (tmp_path / "song.wav").write_bytes(make_song(90, seed=1))
     command = [sys.executable, "-m", "unmix.cli", "separate", "song.wav", "--model", "demo"]
     running = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     out = tmp_path / "stems"

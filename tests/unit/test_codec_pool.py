@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from audio_files import encode, music
+from audio_files import encode, music, png
 from unmix.audio.codec_pool import CodecPool
 from unmix.audio.encode import StemWriter
 from unmix.audio.song_reader import SongReader
+from unmix.audio.tags import Tags
 from unmix.errors import AudioError, EngineError
 
 
@@ -32,7 +33,7 @@ def song(tmp_path: Path) -> Path:
 
 
 def written(make: Callable[..., Any], path: Path, format: str) -> bytes:
-    writer = make(path, format=format)
+    writer = make(path, format=format, tags=Tags({"title": "Söng"}, png(5_000)))
     samples = 20 * music(50_000)
     for part in (samples[:, :10_000], samples[:, 10_000:10_000], samples[:, 10_000:]):
         writer.write(part)

@@ -89,7 +89,7 @@ def test_fast_is_bfloat16_and_close_to_what_demucs_gives(backend: Backend, demo:
     assert 35 < snr_db(demo, engine, 200_001) < 90
 
 
-@pytest.mark.parametrize("variant", ["small", "magnitudes"])
+@pytest.mark.parametrize("variant", ["small", pytest.param("magnitudes", marks=pytest.mark.slow)])
 def test_sources_are_the_same_whichever_else_are_asked(variant: str, tmp_path: Path, cache_dir: Path) -> None:
     model = loaded(VARIANTS[variant](), tmp_path)
     estimators, mixture = engine_of(model, cache_dir).estimators, mixture_of(40_001)

@@ -119,7 +119,7 @@ def test_media_that_begin_well_and_hold_no_sound_are_refused(data: bytes) -> Non
 def test_only_the_demuxer_that_was_sniffed_may_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     Path("secret.mp3").write_bytes(encode("mp3", SONG))
-    monkeypatch.setattr("unmix.audio.song_reader.sniff", lambda head: "mp3")  # as if sniffing had been fooled
+    monkeypatch.setattr("unmix.audio.opening.sniff", lambda head: "mp3")  # as if sniffing had been fooled
     assert code_of(b"ffconcat version 1.0\nfile secret.mp3\n") == "no_audio_frames"
 
 

@@ -306,6 +306,7 @@ def asked(engine: Engine, bag: LoadedModel, sources: list[int]) -> Tensor:
     return estimated(engine.estimators, bag.module, mixture_of(20_001), sources=sources)
 
 
+@pytest.mark.slow
 def test_every_model_of_a_bag_is_checked_before_it_runs(bag: LoadedModel, cache_dir: Path, cache: Path) -> None:
     whole = asked(engine_of(bag, cache_dir), bag, [0, 1, 2, 3])
     copied(bag, cache_dir, cache)

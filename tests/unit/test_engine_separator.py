@@ -28,10 +28,10 @@ from unmix.engine.separator import Separator
 from unmix.errors import AudioError, EngineError, InputError
 
 
-@pytest.fixture
-def separator(tmp_path: Path, cache_dir: Path) -> Separator:
-    """What users get."""
-    return Separator(loaded(htdemucs(), tmp_path), cache_dir=cache_dir)
+@pytest.fixture(scope="module")
+def separator(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Separator:
+    """What users get; a worker's separates one song after the other too."""
+    return Separator(loaded(htdemucs(), tmp_path_factory.mktemp("model")), cache_dir=cache_dir)
 
 
 def exact_separator(model: LoadedModel) -> Separator:

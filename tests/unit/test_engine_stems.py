@@ -31,10 +31,11 @@ def separator_of(name: str, folder: Path) -> Separator:
     return Separator(load_model(name, model_dir=folder), backend="torch")  # there is nothing to convert
 
 
-@pytest.fixture
-def separator(tmp_path: Path, cache_dir: Path) -> Separator:
-    small(tmp_path)
-    return Separator(load_model("small", model_dir=tmp_path), cache_dir=cache_dir)
+@pytest.fixture(scope="module")
+def separator(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Separator:
+    folder = tmp_path_factory.mktemp("model")
+    small(folder)
+    return Separator(load_model("small", model_dir=folder), cache_dir=cache_dir)
 
 
 @pytest.fixture

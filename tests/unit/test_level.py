@@ -58,8 +58,8 @@ def test_the_check_of_an_upload_measures_the_very_bits_of_the_engine(song: Path)
 class Bench:
     """A separator that counts how often it decodes."""
 
-    def __init__(self, folder: Path, cache_dir: Path, patch: pytest.MonkeyPatch) -> None:
-        self._separator = Separator(loaded(tiny_htdemucs(), folder), threads=1, cache_dir=cache_dir)
+    def __init__(self, separator: Separator, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self._separator = separator
         self._out = folder / "out"
         self.decodes = 0
         read = SongReader.__iter__
@@ -76,9 +76,14 @@ class Bench:
         return [path.read_bytes() for path in separation.stems.values()]
 
 
+@pytest.fixture(scope="module")
+def separator(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Separator:
+    return Separator(loaded(tiny_htdemucs(), tmp_path_factory.mktemp("model")), threads=1, cache_dir=cache_dir)
+
+
 @pytest.fixture
-def bench(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    return Bench(tmp_path, cache_dir, monkeypatch)
+def bench(separator: Separator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(separator, tmp_path, monkeypatch)
 
 
 def test_a_known_level_saves_a_decode_and_changes_no_bit(bench: Bench, song: Path) -> None:

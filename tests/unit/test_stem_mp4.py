@@ -27,11 +27,11 @@ def written(folder: Path, *, gain: float = 0.45, stems: tuple[str, ...] = STEMS)
     """Write stems as they are written first."""
     folder.mkdir(exist_ok=True)
     format, paths = written_first(folder, stems, STEM_MP4)
-    for seed, path in enumerate(paths):
+    for seed, path in enumerate(paths.values()):
         writer = StemWriter(path, format=format)
         writer.write(np.float32(gain) * music(SAMPLES, seed=seed))
         writer.close()
-    return dict(zip(stems, paths, strict=True))
+    return paths
 
 
 def tracks(path: Path) -> list[NDArray[np.int32]]:
@@ -130,5 +130,5 @@ def test_it_is_of_four_stems(stems: tuple[str, ...], tmp_path: Path) -> None:
 
 
 def test_other_formats_are_as_they_were_written(tmp_path: Path) -> None:
-    assert written_first(tmp_path, ["vocals"], "mp3") == ("mp3", [tmp_path / "vocals.mp3"])
+    assert written_first(tmp_path, ["vocals"], "mp3") == ("mp3", {"vocals": tmp_path / "vocals.mp3"})
     assert as_wanted({"vocals": tmp_path / "vocals.mp3"}, "mp3", nothing) == ({"vocals": tmp_path / "vocals.mp3"}, ())

@@ -115,13 +115,19 @@ def test_secrets_that_are_made_here_are_all_different_and_good() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    ["hunter2-hunter2", "whsec_hunter2", "whsec_" + "hunter2-" * 5, "whsec_" + "hunter22" * 12, f"{OLD},hunter2"],
-    ids=["no prefix", "too short", "not base64", "too long", "the second"],
+    ("wrong", "command"),
+    [
+        ("hunter2-hunter2", ["unmix.cli", "janitor"]),
+        ("whsec_hunter2", ["unmix.cli", "janitor"]),
+        ("whsec_" + "hunter2-" * 5, ["unmix.cli", "janitor"]),
+        ("whsec_" + "hunter22" * 12, ["unmix.cli", "janitor"]),
+        (f"{OLD},hunter2", ["unmix.cli", "janitor"]),
+        (f"{OLD},hunter2", ["unmix_rest"]),  # which reads them as the janitor does
+    ],
+    ids=["no prefix", "too short", "not base64", "too long", "the second", "the second, of REST"],
 )
-@pytest.mark.parametrize("command", [["unmix.cli", "janitor"], ["unmix_rest"]], ids=["janitor", "rest"])
 def test_a_wrong_secret_stops_the_process_which_names_the_setting_and_not_the_secret(
-    command: list[str], wrong: str
+    wrong: str, command: list[str]
 ) -> None:
     environment = {**os.environ, "UNMIX_WEBHOOK_SECRETS": wrong}
     ended = subprocess.run([sys.executable, "-m", *command], env=environment, capture_output=True, text=True)

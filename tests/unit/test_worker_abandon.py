@@ -265,7 +265,7 @@ def test_no_decoder_is_left_of_a_song_that_was_abandoned_wherever_it_was(tmp_pat
     song = tmp_path / "song"
     song.write_bytes(make_song(60, seed=5))
     with real_child() as (pid, events, say):
-        for windows in range(1, 7):
+        for windows in (1, 2, 5):
             say(parts_task(song, tmp_path / f"stems-{windows}", join=True))
             for event in events:
                 if isinstance(event, RunWanted):

@@ -84,17 +84,13 @@ def task_without(field: str) -> str:
     return json.dumps(values) + "\n"
 
 
-@pytest.mark.parametrize(
-    "line",
-    [task_without("mixture_consistency"), UNKNOWN, "la la la\n"],
-    ids=["a field is missing", "another kind", "no message"],
-)
-def test_a_child_says_of_each_task_that_it_does_not_understand_it_and_ends_with_its_worker(line: str) -> None:
+def test_a_child_says_of_each_task_that_it_does_not_understand_it_and_ends_with_its_worker() -> None:
+    a_field_is_missing, another_kind, no_message = task_without("mixture_consistency"), UNKNOWN, "la la la\n"
     with running_child() as child:
         assert child.stdin is not None
         assert child.stdout is not None
         assert isinstance(decode_event(child.stdout.readline()), Ready)
-        for _ in range(2):
+        for line in 2 * (a_field_is_missing, another_kind, no_message):
             child.stdin.write(line)
             child.stdin.flush()
             answer = decode_event(child.stdout.readline())

@@ -23,6 +23,7 @@ from unmix.audio.passes import OVERLAP
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import AudioInfo, measured
 from unmix.audio.stem_mp4 import as_wanted, written_first
+from unmix.audio.tags import NO_TAGS
 from unmix.engine.parts import PART_STRIDES, PartGrid, PartMaker, Piece
 from unmix.engine.passes import Passes
 from unmix.engine.separator import Separator, clip_warnings
@@ -81,6 +82,7 @@ class PartWork:
         self._grid = grid
         passes = Passes.of(Path(task.song), task.overlap, task.shifts)
         self._kind = parts_kind(separator, passes)
+        self._read_tags = separator.read_tags
         self._windows_a_part = math.ceil(PART_STRIDES * (1 - OVERLAP) / (1 - passes.overlap)) * max(1, passes.shifts)
         plan = plan_stems(separator.model, task.stems, mixture_consistency=task.mixture_consistency)
         self._names = plan.names
@@ -99,12 +101,12 @@ class PartWork:
         Returns them, their peaks, what was heard in them, and what is wrong with them.
         """
         task, count = self._task, len(self._grid)
-        written, listed = written_first(Path(task.out), self._names, task.format)
-        paths = dict(zip(self._names, listed, strict=True))
+        written, paths = written_first(Path(task.out), self._names, task.format)
+        tags = self._read_tags(Path(task.song))
         options = {"format": written, "bits": task.bits, "bitrate_kbps": task.bitrate_kbps}
         with (
             torch.inference_mode(),
-            stem_writers(list(paths.values()), StemWriter, **options) as opened,
+            stem_writers(paths, StemWriter, tags, **options) as opened,
             stem_threads(self._names) as threads,
             self._forgotten_parts(),
         ):
@@ -125,7 +127,7 @@ class PartWork:
         clipped_samples = {stem: writer.clipped for stem, writer in writers.items()}
         peaks = {stem: writer.peaks for stem, writer in writers.items()}
         heard = {stem: writer.heard() for stem, writer in writers.items()}
-        delivery, wrong = as_wanted(paths, task.format, lambda: emit(self._progress(joiner)))
+        delivery, wrong = as_wanted(paths, task.format, lambda: emit(self._progress(joiner)), tags)
         return delivery, peaks, heard, (*self._warnings, *clip_warnings(clipped_samples), *wrong)
 
     def help(self, emit: Emit, receive: Receive) -> None:
@@ -193,7 +195,7 @@ class PartWork:
         paths = {stem: self._folder / f"{index:05}.{stem}.flac" for stem in self._names}
         start = self._grid.part(index).start
         options = {"format": "flac", "bits": self._task.bits, "start": start, "listens": False}
-        with stem_writers(list(paths.values()), StemWriter, **options) as opened:
+        with stem_writers(paths, StemWriter, NO_TAGS, **options) as opened:
             files = _PartFiles(index, paths, dict(zip(paths, opened, strict=True)), threads)
             try:
                 yield files

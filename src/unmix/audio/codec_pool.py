@@ -22,6 +22,7 @@ from unmix.audio.ear import Heard
 from unmix.audio.pipes import Message, info_of, raise_told, receive, send
 from unmix.audio.samples import Samples
 from unmix.audio.song_reader import AudioInfo
+from unmix.audio.tags import NO_TAGS, Tags
 from unmix.errors import EngineError, UnmixError
 
 
@@ -36,17 +37,17 @@ class CodecPool:
         """Return a `SongReader` in one of the processes."""
         return PooledReader(self, song, options)
 
-    def writer(self, path: Path, **options: Any) -> "PooledWriter":
+    def writer(self, path: Path, *, tags: Tags = NO_TAGS, **options: Any) -> "PooledWriter":
         """Return a `StemWriter` in one of the processes.
 
         Raises:
             EngineError: as `StemWriter`.
         """
-        return PooledWriter(self, path, options)
+        return PooledWriter(self, path, tags, options)
 
-    def open(self, do: str, path: Path, options: dict[str, Any]) -> "_Opened":
+    def open(self, do: str, path: Path, options: dict[str, Any], data: bytes = b"") -> "_Opened":
         """Open a song or a stem in the process that has the fewest."""
-        return _Opened(min(self._processes, key=lambda each: len(each.opened)), do, path, options)
+        return _Opened(min(self._processes, key=lambda each: len(each.opened)), do, path, options, data)
 
 
 class PooledReader:
@@ -79,13 +80,13 @@ class PooledReader:
 class PooledWriter:
     """See `StemWriter`."""
 
-    def __init__(self, pool: CodecPool, path: Path, options: dict[str, Any]) -> None:
+    def __init__(self, pool: CodecPool, path: Path, tags: Tags, options: dict[str, Any]) -> None:
         self.path = path
         self.samples = 0
         self.clipped = 0
         self.peaks: list[int] = []
         self._heard = Heard.nothing()
-        self._stem = pool.open("write", path, options)
+        self._stem = pool.open("write", path, {**options, "texts": dict(tags.texts)}, tags.cover)
 
     def write(self, samples: Samples) -> None:
         """See `StemWriter`."""
@@ -123,12 +124,12 @@ class _Opened:
 
     _numbers = count()
 
-    def __init__(self, process: "_Process", do: str, path: Path, options: dict[str, Any]) -> None:
+    def __init__(self, process: "_Process", do: str, path: Path, options: dict[str, Any], data: bytes) -> None:
         self._process = process
         self._number = next(self._numbers)
         process.opened.add(self._number)
         try:
-            self.ask(do, path=str(path), **options)
+            self.ask(do, data, path=str(path), **options)
         except BaseException:
             process.opened.discard(self._number)
             raise

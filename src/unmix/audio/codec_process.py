@@ -16,6 +16,7 @@ from unmix.audio.encode import StemWriter
 from unmix.audio.pipes import Message, receive, send, told
 from unmix.audio.samples import Samples
 from unmix.audio.song_reader import SongReader
+from unmix.audio.tags import Tags
 from unmix.errors import EngineError, UnmixError
 
 
@@ -59,8 +60,10 @@ class CodecProcess:
             return {"info": asdict(reader.info)}, b""
         return {"length": chunk.shape[1]}, chunk.astype(np.float32, copy=False).tobytes()
 
-    def _write(self, number: int, *, samples: bytes, path: str, **options: Any) -> tuple[Message, bytes]:
-        self._writers[number] = StemWriter(Path(path), **options)
+    def _write(
+        self, number: int, *, samples: bytes, path: str, texts: dict[str, str], **options: Any
+    ) -> tuple[Message, bytes]:
+        self._writers[number] = StemWriter(Path(path), tags=Tags(texts, samples), **options)
         return {}, b""
 
     def _samples(self, number: int, *, samples: bytes, type: str, clipped: int) -> tuple[Message, bytes]:

@@ -6,7 +6,7 @@ opens them, and their rounding (98 dB below full scale) is far below what any se
 beyond full scale are clamped and counted, never rescaled: a stem keeps its level in the song.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +23,8 @@ from unmix.audio.mp3 import Mp3Encoder
 from unmix.audio.peaks import Peaks
 from unmix.audio.resampling import Resampler
 from unmix.audio.samples import SAMPLE_RATE, Samples
+from unmix.audio.tagging import id3_of, tag
+from unmix.audio.tags import NO_TAGS, Tags
 from unmix.errors import EngineError
 
 #: LAME's quality of mp3 stems; docs/engine.md has the figures that chose it.
@@ -43,13 +45,13 @@ _CODECS: Final = {
 }
 #: What samples of so many bits are to FFmpeg.
 _SAMPLE_FORMATS: Final = {16: "s16", 24: "s32", 32: "flt"}
-#: FFmpeg's muxers where they have not the name of the format.
-_MUXERS: Final = {"m4a": "ipod"}
+#: FFmpeg's muxers where they have not the name of the format. Its own for m4a, `ipod`, takes no cover through PyAV.
+_MUXERS: Final = {"m4a": "mp4"}
 #: What muxers are told: a wav of more than 4 GiB stays readable, an m4a counts its length in samples and not in ms, and
 #: nothing drawn at random is written.
 _MUXING: Final = {
     "wav": {"rf64": "auto"},
-    "m4a": {"movie_timescale": str(SAMPLE_RATE), "fflags": "+bitexact"},
+    "m4a": {"brand": "M4A ", "movie_timescale": str(SAMPLE_RATE), "fflags": "+bitexact"},
     "opus": {"fflags": "+bitexact"},
 }
 #: The highest rate that Opus knows, in Hz; it does not know that of the stems.
@@ -62,7 +64,8 @@ class StemWriter:
     Of the exceptions an m4a says the exact length, but FFmpeg gives its last frame as a whole, and Opus has another
     rate, with as many samples as last as long, rounded up. `bits` are those of `unmix.audio.formats`.
     `bitrate_kbps` is of lossy formats, `mp3_quality` (LAME's: 0 takes longest, 9 is the worst) an mp3's. `start` is
-    where in the song the first sample lies. `listens` is off for what will be written once more.
+    where in the song the first sample lies. `listens` is off for what will be written once more. `tags` are those of
+    the stem.
 
     Raises:
         EngineError: `write_failed`: the file cannot be written, say because the disk is full.
@@ -78,6 +81,7 @@ class StemWriter:
         mp3_quality: int = MP3_QUALITY,
         start: int = 0,
         listens: bool = True,
+        tags: Tags = NO_TAGS,
     ) -> None:
         self.path = path
         self.samples = 0
@@ -90,6 +94,7 @@ class StemWriter:
             file = self._open.enter_context(path.open("wb"))
             self._encoder: _Encoder
             if format == "mp3":
+                file.write(id3_of(tags))
                 self._encoder = Mp3Encoder(file, bitrate_kbps=bitrate_kbps, quality=mp3_quality)
             else:
                 opened = av.open(file, "w", format=_MUXERS.get(format, format), options=_MUXING.get(format, {}))
@@ -97,6 +102,7 @@ class StemWriter:
                 encoder = _OpusEncoder if format == "opus" else _FFmpegEncoder
                 kbps = bitrate_kbps if format in LOSSY else None
                 self._encoder = encoder(output, *_CODECS[format, bits], _SAMPLE_FORMATS[bits], kbps)
+                tag(output, tags, format)
 
     def write(self, samples: Samples) -> None:
         """Append `samples`: float32 (2, time) at 44.1 kHz, full scale ±1."""
@@ -176,18 +182,21 @@ class Writer(Protocol):
 
 
 @contextmanager
-def stem_writers(paths: Sequence[Path], open_writer: Callable[..., Writer], **options: Any) -> Iterator[list[Writer]]:
-    """Open a writer for every path; give the files their names at the end, or leave none behind."""
+def stem_writers(
+    stems: Mapping[str, Path], open_writer: Callable[..., Writer], tags: Tags, **options: Any
+) -> Iterator[list[Writer]]:
+    """Open a writer for every stem, of a song with these tags; give the files their names at the end, or leave none."""
     writers: list[Writer] = []
     try:
-        for path in paths:
+        for stem, path in stems.items():
             with write_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            writers.append(open_writer(path.with_name(f".{path.name}.part"), **options))
+            part = path.with_name(f".{path.name}.part")
+            writers.append(open_writer(part, tags=tags.of_stem(stem), **options))
         yield writers
         for writer in writers:
             writer.close()
-        for writer, path in zip(writers, paths, strict=True):
+        for writer, path in zip(writers, stems.values(), strict=True):
             with write_errors(path):
                 writer.path.replace(path)
     except BaseException:  # an interrupted separation must not leave parts of stems either

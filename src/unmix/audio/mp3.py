@@ -1,8 +1,8 @@
 """mp3 files that decode to exactly the samples encoded: LAME's frames behind an Info frame.
 
-An mp3 encoder puts silence before the samples and fills the last frame with more. The Info frame, the first of the
-file, says how much of both players have to cut off. LAME comes from `lameenc`, which takes a third of the time of the
-one in PyAV's wheels, but leaves that frame to its caller. Layout: "Mp3 Info Tag rev 1 specifications",
+An mp3 encoder puts silence before the samples and fills the last frame with more. The Info frame, the first of all,
+says how much of both players have to cut off. LAME comes from `lameenc`, which takes a third of the time of the one in
+PyAV's wheels, but leaves that frame to its caller. Layout: "Mp3 Info Tag rev 1 specifications",
 http://gabriel.mp3-tech.org/mp3infotag.html.
 """
 
@@ -27,8 +27,9 @@ _MIN_INFO_RATE: Final = 64
 
 
 class Mp3Encoder:
-    """Encode 16-bit stereo at 44.1 kHz into an empty `file`, at the bit rate of the format nearest to the asked one.
+    """Encode 16-bit stereo at 44.1 kHz into `file`, at the bit rate of the format nearest to the asked one.
 
+    It begins where the file is, which may be behind tags.
     The samples keep their level: what LAME takes away below 256 kbit/s is added before. Only peaks for which that
     leaves no room, the last 5 % of full scale (at 192 kbit/s 3 %), are cut, by at most what LAME would have taken.
     `quality` is LAME's: 0 takes longest, 9 is the worst. What `file` raises is passed on.
@@ -51,6 +52,7 @@ class Mp3Encoder:
         self._lame.set_out_sample_rate(SAMPLE_RATE)
         self._lame.set_bit_rate(self._bitrate_kbps)
         self._lame.set_quality(quality)
+        self._start = file.tell()  # behind tags
         file.write(bytes(self._info_bytes))  # its room: what it says is known at the end
 
     def write(self, pcm: NDArray[np.int16]) -> None:
@@ -63,7 +65,7 @@ class Mp3Encoder:
         """Encode what is left and put the Info frame in front; `file` stays open."""
         self._append(self._lame.encode(b""))  # LAME is not ready for its flush before a first call
         self._append(self._lame.flush())
-        self._file.seek(0)
+        self._file.seek(self._start)
         self._file.write(self._info_frame())
 
     def _append(self, frames: bytes) -> None:

@@ -1,7 +1,7 @@
 """A song's file opened with FFmpeg: exactly the demuxer that its first bytes ask for, and none but audio's decoders.
 
-Owns what FFmpeg may do with a stranger's file, and the checks of what it found. `unmix.audio.sniff` has decided on the
-container, `unmix.audio.decoding` reads on.
+Owns what FFmpeg may do with a stranger's file, and the checks of what it found. `unmix.audio.sniff` knows what first
+bytes say, `unmix.audio.decoding` reads on.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import av.subtitles.stream  # PyAV would do so over the first song, and a proces
 
 from unmix.audio.mpeg import frames_end, id3_size
 from unmix.audio.ogg import links
-from unmix.audio.sniff import has_external_reference, read_wav_header
+from unmix.audio.sniff import HEAD_BYTES, has_external_reference, is_refused_media, read_wav_header, sniff
 from unmix.audio.window import Window
 from unmix.errors import AudioError
 
@@ -29,6 +29,10 @@ _MIN_SAMPLE_RATE: Final = 4_000
 _MAX_SAMPLE_RATE: Final = 192_000
 #: Of WAV, whose samples cost as many bytes as they are.
 _MAX_WAV_SAMPLE_RATE: Final = 384_000
+
+#: Zeros before the first frame that are passed over: FFmpeg looks no further than 64 KiB. No file begins with so many.
+_FEWEST_ZEROS: Final = 256
+_MOST_ZEROS: Final = 60_000
 
 _PCM: Final = (
     *("u8", "s8", "alaw", "mulaw", "bluray", "dvd"),
@@ -55,6 +59,28 @@ class Opened:
     def close(self) -> None:
         """Free what FFmpeg holds."""
         self.container.close()
+
+
+def container_of(file: BinaryIO) -> str:
+    """Return what kind of file this is, a demuxer's or one of `_DEMUXERS`, as its first bytes say.
+
+    Raises:
+        AudioError: it is none that is read (`unsupported_container`, `not_audio`).
+    """
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    tag_size = id3_size(head)
+    if tag_size:  # pictures make tags of megabytes: look behind
+        file.seek(tag_size)
+        container = sniff(file.read(HEAD_BYTES)) or "mp3"
+    else:
+        container = sniff(head) or _behind_zeros(head, file) or ""
+    if not container and is_refused_media(head):
+        text = "this kind of media file or playlist is not read here; save the song as mp3, wav or flac, and send that"
+        raise AudioError(text, code="unsupported_container")
+    if not container:
+        raise AudioError("the bytes are no audio of any kind that is read here", code="not_audio")
+    return container
 
 
 def parts_of(file: BinaryIO, container: str) -> list[Window]:
@@ -170,3 +196,12 @@ def _check_header(part: Window, container: str) -> None:
     wav = read_wav_header(file) if container == "wav" else None
     if wav:
         check_sample_rate(wav.sample_rate, container)
+
+
+def _behind_zeros(head: bytes, file: BinaryIO) -> str | None:
+    """Tell whether frames follow zeros that the file begins with, as many as their demuxer passes over."""
+    if not head.startswith(bytes(_FEWEST_ZEROS)):
+        return None
+    behind = (head + file.read(_MOST_ZEROS - len(head))).lstrip(b"\0")
+    container = sniff(behind[:HEAD_BYTES])
+    return container if container in BARE_FRAMES else None

@@ -1,6 +1,6 @@
 """Songs as samples: read any accepted file as 44.1 kHz stereo, in chunks, as often as wanted.
 
-Owns what a song may be and what is known of it at the end; `unmix.audio.sniff` decides what is opened at all,
+Owns what a song may be and what is known of it at the end; `unmix.audio.opening` decides what is opened at all,
 `unmix.audio.decoding` is one pass over it, `unmix.audio.encode` writes. Imports no torch: the check of an upload and
 the engine read the very same samples. Lengths are counted, never taken from a header.
 """
@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Protocol
 
 from unmix.audio.decoding import Decoding
 from unmix.audio.level import Level
-from unmix.audio.mpeg import id3_size
-from unmix.audio.opening import BARE_FRAMES
+from unmix.audio.opening import container_of
 from unmix.audio.samples import SAMPLE_RATE, Samples
-from unmix.audio.sniff import HEAD_BYTES, is_refused_media, sniff
 from unmix.errors import AudioError
 
 
@@ -56,10 +54,6 @@ class Reader(Protocol):
     def __iter__(self) -> Iterator[Samples]: ...
 
 
-#: Zeros before the first frame that are passed over: FFmpeg looks no further than 64 KiB. No file begins with so many.
-_FEWEST_ZEROS: Final = 256
-_MOST_ZEROS: Final = 60_000
-
 #: Makes the reader of the song at a path; takes `min_seconds` and `max_seconds`, too.
 OpenSong = Callable[..., Reader]
 
@@ -80,7 +74,7 @@ class SongReader:
         self._max_seconds = max_seconds
         self._info: AudioInfo | None = None
         with self._file() as file:
-            self._container = _container_of(file)
+            self._container = container_of(file)
 
     @property
     def info(self) -> AudioInfo:
@@ -141,28 +135,3 @@ def measured(reader: Reader) -> MeasuredSong:
     """
     level = Level.of(reader)
     return MeasuredSong(**asdict(reader.info), level=level)
-
-
-def _container_of(file: BinaryIO) -> str:
-    head = file.read(HEAD_BYTES)
-    tag_size = id3_size(head)
-    if tag_size:  # pictures make tags of megabytes: look behind
-        file.seek(tag_size)
-        container = sniff(file.read(HEAD_BYTES)) or "mp3"
-    else:
-        container = sniff(head) or _behind_zeros(head, file) or ""
-    if not container and is_refused_media(head):
-        text = "this kind of media file or playlist is not read here; save the song as mp3, wav or flac, and send that"
-        raise AudioError(text, code="unsupported_container")
-    if not container:
-        raise AudioError("the bytes are no audio of any kind that is read here", code="not_audio")
-    return container
-
-
-def _behind_zeros(head: bytes, file: BinaryIO) -> str | None:
-    """Tell whether frames follow zeros that the file begins with, as many as their demuxer passes over."""
-    if not head.startswith(bytes(_FEWEST_ZEROS)):
-        return None
-    behind = (head + file.read(_MOST_ZEROS - len(head))).lstrip(b"\0")
-    container = sniff(behind[:HEAD_BYTES])
-    return container if container in BARE_FRAMES else None

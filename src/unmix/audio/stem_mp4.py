@@ -22,6 +22,8 @@ from unmix.audio.encode import write_errors
 from unmix.audio.formats import STEM_MP4, check_stems
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import SongReader
+from unmix.audio.tagging import tag
+from unmix.audio.tags import NO_TAGS, Tags
 from unmix.words import counted, were
 
 #: What the one file is called where stems have names.
@@ -41,24 +43,25 @@ _MASTERING: Final = {
 _MUXING: Final = {"movie_timescale": str(SAMPLE_RATE), "fflags": "+bitexact"}
 
 
-def written_first(folder: Path, stems: Sequence[str], format: str) -> tuple[str, list[Path]]:
-    """Return as what to write the stems that are wanted as `format`, and where.
+def written_first(folder: Path, stems: Sequence[str], format: str) -> tuple[str, dict[str, Path]]:
+    """Return as what to write the stems that are wanted as `format`, and where each.
 
     Raises:
         InputError: they cannot be had as this format (`unknown_format`).
     """
     check_stems(format, stems)
     if format != STEM_MP4:
-        return format, [folder / f"{stem}.{format}" for stem in stems]
-    return "flac", [folder / f".{stem}.flac" for stem in stems]
+        return format, {stem: folder / f"{stem}.{format}" for stem in stems}
+    return "flac", {stem: folder / f".{stem}.flac" for stem in stems}
 
 
 def as_wanted(
-    stems: Mapping[str, Path], format: str, go_on: Callable[[], None]
+    stems: Mapping[str, Path], format: str, go_on: Callable[[], None], tags: Tags = NO_TAGS
 ) -> tuple[dict[str, Path], tuple[str, ...]]:
     """Make of stems that were written what is wanted as `format`; returns it, and what is wrong with it.
 
-    `go_on` is called again and again while it takes long; if it raises, nothing is left.
+    `go_on` is called again and again while it takes long; if it raises, nothing is left. What is made
+    here gets the song's `tags`.
 
     Raises:
         EngineError: it cannot be written (`write_failed`).
@@ -69,7 +72,7 @@ def as_wanted(
     path, part = folder / f"{ALL_STEMS}.{STEM_MP4}", folder / f".{ALL_STEMS}.{STEM_MP4}.part"
     try:
         with write_errors(path):
-            clipped = write_stem_mp4(part, stems, go_on)
+            clipped = write_stem_mp4(part, stems, go_on, tags)
             part.replace(path)
     finally:
         for each in (part, *stems.values()):
@@ -79,8 +82,8 @@ def as_wanted(
     return {ALL_STEMS: path}, (warning,) if clipped else ()
 
 
-def write_stem_mp4(path: Path, stems: Mapping[str, Path], go_on: Callable[[], None]) -> int:
-    """Write four stems, FLACs of 16 bits and one length, and their sum as one file.
+def write_stem_mp4(path: Path, stems: Mapping[str, Path], go_on: Callable[[], None], tags: Tags) -> int:
+    """Write four stems, FLACs of 16 bits and one length, and their sum as one file, with the song's tags.
 
     Returns how many samples of the sum were beyond full scale and clamped. What is read is held in memory a second or
     two at a time.
@@ -89,6 +92,7 @@ def write_stem_mp4(path: Path, stems: Mapping[str, Path], go_on: Callable[[], No
     with path.open("w+b") as file:
         with av.open(file, "w", format="mp4", options=_MUXING) as output:
             tracks = [_Track(output) for _ in range(1 + len(stems))]
+            tag(output, tags, STEM_MP4)
             for chunks in zip(*map(SongReader, stems.values()), strict=True):
                 go_on()
                 pcm = [np.rint(chunk * 32_768).astype(np.int32) for chunk in chunks]

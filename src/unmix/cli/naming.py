@@ -55,7 +55,7 @@ class Template:
         if self._wants_tags:
             from unmix.audio.tags import tags_of
 
-            tags = tags_of(song.path)
+            tags = tags_of(song.path).texts
             values["artist"] = _fit(tags.get("artist") or tags.get("album_artist", "")) or "Unknown artist"
             values["album"] = _fit(tags.get("album", "")) or "Unknown album"
             values["title"] = _fit(tags.get("title", "")) or song.name

@@ -26,6 +26,7 @@ from unmix.audio.region import region_of
 from unmix.audio.samples import SAMPLE_RATE, Samples
 from unmix.audio.song_reader import OpenSong, SongReader
 from unmix.audio.stem_mp4 import as_wanted, written_first
+from unmix.audio.tags import ReadTags, tags_of
 from unmix.engine.backends import Backend, Precision, make_engine
 from unmix.engine.faults import faults_named
 from unmix.engine.memory import give_back, needed_mb
@@ -78,8 +79,8 @@ class Separator:
     With `at_once` above 1 it may be called from so many threads at once: their songs then share batches of windows,
     and are decoded and encoded by processes beside this one. `backend` and `precision` are those of `backends`;
     `threads` is for computing on the CPU, 0 leaves it to torch; `cache_dir` keeps converted models. `open_song` opens
-    songs, if it is one at a time. Shifts follow from the song and the order of all sums is fixed: the same song gives
-    the same samples again on the same machine.
+    songs, if it is one at a time, and `read_tags` reads what is written in them. Shifts follow from the song and the
+    order of all sums is fixed: the same song gives the same samples again on the same machine.
 
     Raises:
         EngineError: `device_unavailable`, `backend_unavailable`, or `torchaudio_needed` for a model that does not run
@@ -97,10 +98,12 @@ class Separator:
         cache_dir: Path = CACHE_DIR,
         at_once: int = 1,
         open_song: OpenSong = SongReader,
+        read_tags: ReadTags = tags_of,
     ) -> None:
         self.model = model
         self.device = device
         self.open_song = open_song
+        self.read_tags = read_tags
         if threads:
             torch.set_num_threads(threads)
         self._resample = torchaudio_resample() if model.sample_rate != SAMPLE_RATE else None
@@ -190,11 +193,11 @@ class Separator:
                 on_progress(done, total)
 
         written, paths = written_first(out_dir, plan.names, format)
+        options = {"format": written, "bits": bits, "bitrate_kbps": bitrate_kbps, "mp3_quality": mp3_quality}
+        tags = self.read_tags(song)
         with (
             torch.inference_mode(),
-            stem_writers(
-                paths, self._writer, format=written, bits=bits, bitrate_kbps=bitrate_kbps, mp3_quality=mp3_quality
-            ) as writers,
+            stem_writers(paths, self._writer, tags, **options) as writers,
             ThreadPoolExecutor(len(writers)) as pool,
         ):
             encoding: list[Future[None]] = []
@@ -207,8 +210,7 @@ class Separator:
             if any(writer.samples != len(region) for writer in writers):
                 raise EngineError("a stem has not the length of its song")
         clipped = {stem: writer.clipped for stem, writer in zip(plan.names, writers, strict=True)}
-        stems_made = dict(zip(plan.names, paths, strict=True))
-        delivery, warnings = as_wanted(stems_made, format, lambda: report(segments, segments))
+        delivery, warnings = as_wanted(paths, format, lambda: report(segments, segments), tags)
         return Separation(
             stems=delivery,
             samples=len(region),

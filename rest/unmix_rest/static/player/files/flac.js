@@ -17,14 +17,16 @@ export async function open(read, size, head) {
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
   const block = view.getUint16(8);
   const length = (view.getUint8(21) & 15) * 2 ** 32 + view.getUint32(22);
+  const four = async (at) => (at + 4 > head.length ? read(at, at + 4) : head.slice(at, at + 4));
   let start = 4;
   for (let isLast = false; !isLast; ) {
-    if (start + 4 > head.length) throw new Error("no frame in the head of this flac");
-    isLast = view.getUint8(start) >= 128;
-    start += 4 + (view.getUint32(start) & 0xffffff);
+    if (start + 4 > size) throw new Error("no frame in this flac");
+    const [first, ...bytes] = await four(start); // of a block, which may be a cover of megabytes
+    isLast = first >= 128;
+    start += 4 + bytes.reduce((length, byte) => length * 256 + byte, 0);
   }
-  if (start + 4 > head.length) throw new Error("no frame in the head of this flac");
-  const kind = head.slice(start, start + 4);
+  if (start + 4 > size) throw new Error("no frame in this flac");
+  const kind = await four(start);
   const file = { read, block, kind, frames: Math.ceil(length / block), known: [{ frame: 0, at: start }], size };
   return { length, slice: slicer(file, headOfRun(head)) };
 }

@@ -2,7 +2,8 @@
 // before them.
 //
 // A frame may use bits of the frames before it, and its sound overlaps with theirs: so a slice begins with frames that
-// are decoded and thrown away. The Info frame, the first of the file, says how many samples the encoder has put first.
+// are decoded and thrown away. The Info frame, the first of all, says how many samples the encoder has put first. Before
+// it there may be a tag, with a cover.
 
 import { cut } from "./cut.js";
 import { RATE } from "../units.js";
@@ -15,7 +16,9 @@ const PREROLL = 12;
 const BIT_RATES = [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320];
 
 /** Read the head of a file, and return its `length` in samples and what makes a `slice` of it. */
-export async function open(read, size, head) {
+export async function open(read, size, begin) {
+  const tag = tagBytes(begin);
+  const head = tag ? await read(tag, tag + begin.length) : begin;
   const info = find(head, "Info");
   const lame = find(head, "LAME");
   if (info < 0 || lame < 0) throw new Error("no Info frame in the head of this mp3");
@@ -23,7 +26,7 @@ export async function open(read, size, head) {
   const frames = view.getUint32(info + 8);
   const delay = (head[lame + 21] << 4) | (head[lame + 22] >> 4);
   const padding = ((head[lame + 22] & 15) << 8) | head[lame + 23];
-  const start = frameBytes(head, 0);
+  const start = tag + frameBytes(head, 0);
   const length = frames * FRAME_SAMPLES - delay - padding;
   return { length, slice: slicer(read, { frames, start, skip: delay + DECODER_DELAY, bytes: (size - start) / frames }) };
 }
@@ -40,6 +43,12 @@ function slicer(read, { frames, start, skip, bytes }) {
     const buffer = await decode(data.slice(begin).buffer);
     return cut(buffer, first + skip - from * FRAME_SAMPLES, end - first);
   };
+}
+
+/** Return the length of the ID3 tag that a file begins with, 0 if there is none. */
+function tagBytes(head) {
+  if (find(head.subarray(0, 3), "ID3") < 0) return 0;
+  return 10 + head.subarray(6, 10).reduce((size, byte) => size * 128 + byte, 0);
 }
 
 /** Whether a frame begins at `at`, with another behind it. */
