@@ -163,7 +163,7 @@ def test_a_song_that_fails_or_cannot_be_read_does_not_stop_the_others(
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert sorted(errors) == [
         f"error: {tmp_path / 'bad.wav'}: it crashed (poison)",
-        f"error: {tmp_path / 'junk.wav'}: the bytes are no audio of any kind that is read here (not_audio)",
+        f"error: {tmp_path / 'junk.wav'}: the bytes are not audio of any kind that is read here (not_audio)",
     ]
     assert files(tmp_path / "out") == {"good/drums.mp3", "good/vocals.mp3"}
 

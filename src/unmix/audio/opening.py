@@ -79,7 +79,7 @@ def container_of(file: BinaryIO) -> str:
         text = "this kind of media file or playlist is not read here; save the song as mp3, wav or flac, and send that"
         raise AudioError(text, code="unsupported_container")
     if not container:
-        raise AudioError("the bytes are no audio of any kind that is read here", code="not_audio")
+        raise AudioError("the bytes are not audio of any kind that is read here", code="not_audio")
     return container
 
 
