@@ -49,9 +49,9 @@ VERSIONED := pyproject.toml rest/Dockerfile worker/Dockerfile worker/README.md k
 	tests/manifests/test_diagnosis.py
 BEFORE_VERSION := (^version = "|newTag: |track-unmix-(rest|worker):|TAG: |tag=[$$][{]1:-|refs.tags.v)
 
-# Not more, on however many cores: a test of the whole service has up to ten processes of its own. Not less, on two: a
-# third of the time tests wait. In the order of names those of the whole service come first, and short files last.
-THREE_FILES_AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
+# Not more, on however many cores: a test of the whole service has up to ten processes of its own. In the order of names
+# those of the whole service come first, and short files last.
+TWO_FILES_AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test test-rest test-all chaos chaos-mutants e2e-kind bench bench-long bench-quality bench-music bench-service bench-parts bench-rest bench-exposed bench-operate bench-page images push lint \
@@ -71,10 +71,10 @@ run: setup ## Serve here until Ctrl-C, on http://localhost:5000
 		--data-dir "$(DATA)" $(addprefix --host ,$(HOST)) --port $(PORT) $(TO_DEVICE)
 
 test: setup test-rest ## Run the ordinary tests
-	$(BIN)/pytest $(THREE_FILES_AT_ONCE) -m "not slow" --ignore-glob='*/unit/test_rest_*.py'  # those have just run
+	$(BIN)/pytest $(TWO_FILES_AT_ONCE) -m "not slow" --ignore-glob='*/unit/test_rest_*.py'  # those have just run
 
 test-rest: $(VENV)-rest/.installed ## Run REST's unit tests where there is no torch
-	$(VENV)-rest/bin/pytest $(THREE_FILES_AT_ONCE) -m "not slow" tests/unit/test_rest_*.py
+	$(VENV)-rest/bin/pytest $(TWO_FILES_AT_ONCE) -m "not slow" tests/unit/test_rest_*.py
 
 test-all: $(VENV)/.bench-installed $(VENV)-peers/.installed test-rest ## Run every test, the slow ones too
 	$(BIN)/pytest

@@ -16,7 +16,8 @@ from unmix.queue.runs import RUN_PARTS
 COUNT = 14
 SONG = SongMaker("parts", {"parts": COUNT, "segment_seconds": 0.03})(1)
 #: Who starts when it is begun finds it under way.
-LONG_SONG = SongMaker("parts", {"parts": 100, "segment_seconds": 0.03})(2)
+LONG_COUNT = 100
+LONG_SONG = SongMaker("parts", {"parts": LONG_COUNT, "segment_seconds": 0.03})(2)
 
 
 def made(service: Service) -> Counter[int]:
@@ -135,8 +136,8 @@ def test_a_cancel_stops_those_who_help(service: Service) -> None:
 def test_two_workers_without_songs_help_a_third(service: Service) -> None:
     for _ in range(3):
         service.start_worker()
-    service.carry_out(Order("post", SONG))
+    service.carry_out(Order("post", LONG_SONG))
     assert_all_is_well(service)
     events = [event for event in service.history.events() if event["event"] == "part made"]
     assert len({event["pid"] for event in events}) == 3
-    assert len(events) == COUNT
+    assert len(events) == LONG_COUNT

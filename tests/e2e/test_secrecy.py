@@ -46,14 +46,14 @@ for pid in sys.argv[1:]:
 print(json.dumps(found))
 """
 
-#: Runs a module of the product, which starts this instead of whatever child it would start.
+#: Runs a module of the product, which starts this instead of a child that runs a certain module.
 WITH_A_SPY = """
 import runpy, subprocess, sys
-module, report = sys.argv[1:]
+module, child, report = sys.argv[1:]
 
 class Spy(subprocess.Popen):
     def __init__(self, command, **options):
-        super().__init__([sys.executable, "-c", SPY, report], **options)
+        super().__init__([sys.executable, "-c", SPY, report] if child in command else command, **options)
 
 SPY = '''
 import json, os, subprocess, sys
@@ -101,7 +101,9 @@ def readable(*pids: int) -> dict[str, dict[str, str]]:
 def test_the_separating_child_finds_no_secret_in_its_parent_nor_in_itself(redis_url: str, tmp_path: Path) -> None:
     report, log = tmp_path / "report", tmp_path / "log"
     settings = {"UNMIX_REDIS_URL": redis_url, "UNMIX_STORE_URL": f"file://{tmp_path}/store", "UNMIX_MODEL": "demo"}
-    with running("-c", WITH_A_SPY, "unmix_worker", str(report), log=log, HF_TOKEN=SECRET, **settings):
+    with running(
+        "-c", WITH_A_SPY, "unmix_worker", "unmix_worker.child", str(report), log=log, HF_TOKEN=SECRET, **settings
+    ):
         eventually(report.exists, log)
     found = json.loads(report.read_text())
     assert found["parent"] == {}
@@ -120,7 +122,7 @@ def test_the_check_of_an_upload_finds_no_secret_in_its_parent_nor_in_itself(redi
         except requests.ConnectionError:
             return False
 
-    with running("-c", WITH_A_SPY, "unmix_rest", str(report), log=log, **settings):
+    with running("-c", WITH_A_SPY, "unmix_rest", "unmix.audio.probe", str(report), log=log, **settings):
         eventually(is_ready, log)
         song = base64.b64encode(make_song(1, seed=1)).decode()
         answer = requests.post(f"{url}/apiv1/separate", json={"mp3": song}, timeout=60)
