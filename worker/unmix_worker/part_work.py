@@ -16,7 +16,7 @@ import torch
 
 from unmix import engine
 from unmix.audio.ear import Heard
-from unmix.audio.encode import StemWriter, Writer, stem_writers
+from unmix.audio.encode import StemWriter, stem_writers
 from unmix.audio.joining import Joiner, stem_threads
 from unmix.audio.level import Level, measuring
 from unmix.audio.passes import OVERLAP
@@ -164,22 +164,14 @@ class PartWork:
         if first != self._next:
             self._pieces = self._maker.pieces(first, report)
         self._next = stop
+        index = -1
         with ExitStack() as writing:
-            files: _PartFiles | None = None
             for piece in self._pieces_until(stop):
-                if files is None or files.index != piece.index:
-                    writing.close()  # the part before, which was written while this piece was computed
-                    if files is not None:
-                        self._hand_on(files, emit, joiner)
-                    files = writing.enter_context(self._part_files(piece.index, threads))
-                    is_next = joiner is not None and piece.index == joiner.wanted
-                files.add(piece)
-                if joiner is not None and is_next:
-                    clipped = dict(zip(self._names, piece.clipped, strict=True))
-                    joiner.add([stem.numpy() for stem in piece.pcm], clipped, ends_part=piece.is_last)
-            writing.close()
-            if files is not None:
-                self._hand_on(files, emit, joiner)
+                if piece.index != index:
+                    writing.close()  # the part before: it was written while this piece was computed
+                    index = piece.index
+                    add = writing.enter_context(self._part(index, emit, threads, joiner))
+                add(piece)
         emit(RunWanted(stop))
 
     def _pieces_until(self, stop: int) -> Iterator[Piece]:
@@ -190,58 +182,41 @@ class PartWork:
                 return
 
     @contextmanager
-    def _part_files(self, index: int, threads: Mapping[str, Executor]) -> Iterator["_PartFiles"]:
-        """Write a part as FLACs; they are there once this is left."""
+    def _part(
+        self, index: int, emit: Emit, threads: Mapping[str, Executor], joiner: Joiner | None
+    ) -> Iterator[Callable[[Piece], None]]:
+        """Give what writes the pieces of a part, each stem in its thread; at the end the part is handed on."""
+        stretch = self._grid.part(index)
         paths = {stem: self._folder / f"{index:05}.{stem}.flac" for stem in self._names}
-        start = self._grid.part(index).start
-        options = {"format": "flac", "bits": self._task.bits, "start": start, "listens": False}
+        is_next = joiner is not None and index == joiner.wanted
+        options = {"format": "flac", "bits": self._task.bits, "start": stretch.start, "listens": False}
+        writing: list[Future[None]] = []
         with stem_writers(paths, StemWriter, NO_TAGS, **options) as opened:
-            files = _PartFiles(index, paths, dict(zip(paths, opened, strict=True)), threads)
-            try:
-                yield files
-            finally:
-                files.wait()
+            writers = dict(zip(paths, opened, strict=True))
 
-    def _hand_on(self, files: "_PartFiles", emit: Emit, joiner: Joiner | None) -> None:
-        """Give a part that was made to the parent, and to the joiner if it came too early."""
-        stretch = self._grid.part(files.index)
-        clipped = {stem: writer.clipped for stem, writer in files.writers.items()}
-        peaks = {stem: writer.peaks for stem, writer in files.writers.items()}
-        if joiner is not None and files.index >= joiner.wanted:
-            joiner.add_files(files.index, _linked(files.paths), clipped, samples=len(stretch))
-        paths = {stem: str(path) for stem, path in files.paths.items()}
-        emit(PartMade(files.index, stretch.start, len(stretch), paths, clipped, peaks))
+            def add(piece: Piece) -> None:
+                samples = [stem.numpy() for stem in piece.pcm]
+                clipped = dict(zip(paths, piece.clipped, strict=True))
+                for (stem, writer), pcm in zip(writers.items(), samples, strict=True):
+                    writing.append(threads[stem].submit(writer.write_pcm, pcm, clipped=clipped[stem]))
+                if joiner is not None and is_next:
+                    joiner.add(samples, clipped, ends_part=piece.is_last)
+
+            try:
+                yield add
+            finally:
+                for written in writing:
+                    written.result()
+        clipped = {stem: writer.clipped for stem, writer in writers.items()}
+        peaks = {stem: writer.peaks for stem, writer in writers.items()}
+        if joiner is not None and not is_next:  # it came too early
+            joiner.add_files(index, _linked(paths), clipped, samples=len(stretch))
+        files = {stem: str(path) for stem, path in paths.items()}
+        emit(PartMade(index, stretch.start, len(stretch), files, clipped, peaks))
 
     def _progress(self, joiner: Joiner | None) -> Progress:
         ahead = self._windows_a_part * joiner.missing if joiner else 0  # if nobody else makes any
         return Progress(self._windows, max(1, self._windows + ahead))
-
-
-class _PartFiles:
-    """A part on its way into files: the thread of each stem writes while the next samples are computed."""
-
-    def __init__(
-        self, index: int, paths: dict[str, Path], writers: Mapping[str, Writer], threads: Mapping[str, Executor]
-    ) -> None:
-        self.index = index
-        self.paths = paths
-        self.writers = writers
-        self._threads = threads
-        self._writing: list[Future[None]] = []
-
-    def add(self, piece: Piece) -> None:
-        """Append the next samples."""
-        for (stem, writer), pcm, clipped in zip(self.writers.items(), piece.pcm, piece.clipped, strict=True):
-            self._writing.append(self._threads[stem].submit(writer.write_pcm, pcm.numpy(), clipped=clipped))
-
-    def wait(self) -> None:
-        """Return when all that was added is written.
-
-        Raises:
-            EngineError: `write_failed`.
-        """
-        for written in self._writing:
-            written.result()
 
 
 def _linked(files: dict[str, Path]) -> dict[str, Path]:
@@ -263,7 +238,3 @@ def parts_kind(separator: Separator, passes: Passes) -> str:
     code = [path.read_bytes() for path in sorted(Path(engine.__file__).parent.glob("*.py"))]
     digest = hashlib.sha256(f"{facts} {measuring()}".encode() + b"".join(code))
     return f"{separator.precision}-{digest.hexdigest()[:12]}"
-
-
-def _nothing() -> None:
-    pass

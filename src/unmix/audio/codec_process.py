@@ -35,10 +35,10 @@ class CodecProcess:
             "discard": self._discard,
         }
 
-    def answer(self, request: Message, samples: bytes) -> tuple[Message, bytes]:
+    def answer(self, request: Message, data: bytes) -> tuple[Message, bytes]:
         """Do what is asked and return the answer; what goes wrong is an answer too."""
         try:
-            return self._requests[request["do"]](request["number"], samples=samples, **request["options"])
+            return self._requests[request["do"]](request["number"], data=data, **request["options"])
         except KeyError as error:
             return self._failed(EngineError(f"{error} is not open in this process", code="codec_died", retryable=True))
         except UnmixError as error:
@@ -48,12 +48,12 @@ class CodecProcess:
     def _failed(error: UnmixError) -> tuple[Message, bytes]:
         return told(error), b""
 
-    def _read(self, number: int, *, samples: bytes, path: str, **options: Any) -> tuple[Message, bytes]:
+    def _read(self, number: int, *, data: bytes, path: str, **options: Any) -> tuple[Message, bytes]:
         reader = SongReader(Path(path), **options)
         self._readings[number] = reader, iter(reader)
         return {}, b""
 
-    def _chunk(self, number: int, *, samples: bytes) -> tuple[Message, bytes]:
+    def _chunk(self, number: int, *, data: bytes) -> tuple[Message, bytes]:
         reader, chunks = self._readings[number]
         chunk = next(chunks, None)
         if chunk is None:
@@ -61,20 +61,20 @@ class CodecProcess:
         return {"length": chunk.shape[1]}, chunk.astype(np.float32, copy=False).tobytes()
 
     def _write(
-        self, number: int, *, samples: bytes, path: str, texts: dict[str, str], **options: Any
+        self, number: int, *, data: bytes, path: str, texts: dict[str, str], **options: Any
     ) -> tuple[Message, bytes]:
-        self._writers[number] = StemWriter(Path(path), tags=Tags(texts, samples), **options)
+        self._writers[number] = StemWriter(Path(path), tags=Tags(texts, cover=data), **options)
         return {}, b""
 
-    def _samples(self, number: int, *, samples: bytes, type: str, clipped: int) -> tuple[Message, bytes]:
-        writer, array = self._writers[number], np.frombuffer(samples, type).reshape(2, -1)
+    def _samples(self, number: int, *, data: bytes, type: str, clipped: int) -> tuple[Message, bytes]:
+        writer, array = self._writers[number], np.frombuffer(data, type).reshape(2, -1)
         if type.startswith("int"):
             writer.write_pcm(array, clipped=clipped)
         else:
             writer.write(array)
         return {"samples": writer.samples, "clipped": writer.clipped}, b""
 
-    def _close(self, number: int, *, samples: bytes) -> tuple[Message, bytes]:
+    def _close(self, number: int, *, data: bytes) -> tuple[Message, bytes]:
         self._readings.pop(number, None)
         if (writer := self._writers.get(number)) is None:
             return {}, b""
@@ -83,7 +83,7 @@ class CodecProcess:
         heard = writer.heard()
         return {"peaks": writer.peaks, "tones": heard.tones.tolist()}, heard.onsets.tobytes()
 
-    def _discard(self, number: int, *, samples: bytes) -> tuple[Message, bytes]:
+    def _discard(self, number: int, *, data: bytes) -> tuple[Message, bytes]:
         if writer := self._writers.pop(number, None):
             writer.discard()
         return {}, b""
@@ -95,10 +95,10 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     while True:
         try:
-            request, samples = receive(requests)
+            request, data = receive(requests)
         except EOFError:
             return
-        send(answers, *process.answer(request, samples))
+        send(answers, *process.answer(request, data))
 
 
 if __name__ == "__main__":
