@@ -120,13 +120,15 @@ def test_many_songs_are_shown_some_at_a_time(page: Page) -> None:
     expect(page.get_by_role("button", name="Show more")).to_be_hidden()
 
 
-def test_the_player_opens_by_itself_with_the_first_part_and_is_told_what_changes(page: Page) -> None:
+def test_the_player_opens_by_itself_with_the_first_parts_and_is_told_what_changes(page: Page) -> None:
     choose(page, song("Listened.wav", 220, seconds=LONG_SECONDS))
     told = card(page, "Listened").locator(".told")
     expect(told).to_contain_text("done")
     heard: list[str] = page.evaluate("heard")
-    assert heard[0].startswith("running 1/")
-    assert heard[-1] == f"done {heard[0][-1]}/{heard[0][-1]}"
+    status, there, count = heard[0].replace("/", " ").split()
+    assert status == "running"
+    assert 0 < int(there) < int(count)  # a page on a busy machine is told of two at once
+    assert heard[-1] == f"done {count}/{count}"
     close = card(page, "Listened").get_by_role("button", name="Close player")
     expect(close).to_have_attribute("aria-expanded", "true")
     close.click()

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import FilePayload, Page, Request, Route, expect
@@ -60,6 +61,7 @@ def test_two_songs_are_sent_at_a_time_and_the_others_wait(page: Page) -> None:
     choose(page, *(song(f"Held {number}.wav", 120 + number) for number in range(4)))
     expect(page.get_by_text("Waits to be sent")).to_have_count(2)
     eventually(lambda: len(held) == 2, "two are on their way", meanwhile=lambda: page.wait_for_timeout(20))
+    held.sort(key=lambda route: parse_qs(urlsplit(route.request.url).query)["name"])  # either may be the first to go
     held[0].continue_()
     wait_until_ready(page, "Held 0")
     expect(page.get_by_text("Waits to be sent")).to_have_count(1)
@@ -93,9 +95,11 @@ def test_a_folder_can_be_dropped(page: Page, tmp_path: Path) -> None:
     (tmp_path / "beside.wav").write_bytes(make_song(2, 133))
     files = [str(tmp_path / "dropped"), str(tmp_path / "beside.wav")]
     browser = page.context.new_cdp_session(page)
-    for event in ("dragEnter", "dragOver", "drop"):
-        data = {"items": [], "files": files, "dragOperationsMask": 1}
-        browser.send("Input.dispatchDragEvent", {"type": event, "x": 300, "y": 300, "data": data})
+    place = {"x": 300, "y": 300, "data": {"items": [], "files": files, "dragOperationsMask": 1}}
+    for event in ("dragEnter", "dragOver"):
+        browser.send("Input.dispatchDragEvent", {"type": event, **place})
+    expect(page.locator("body.dropping")).to_have_count(1)  # it has said that it takes them
+    browser.send("Input.dispatchDragEvent", {"type": "drop", **place})
     wait_until_ready(page, "deep")
     wait_until_ready(page, "beside")
     assert page.locator(".card").count() == 2
