@@ -75,12 +75,14 @@ def main() -> None:
         (model,) = prepare(folder / "models", [DEMO if quick else FULL])
         song = looped_song(song_s)
         excerpt = looped_song(excerpt_s)
-        alone = rounds(folder / "alone", model, excerpt.read_bytes(), count=1 if quick else 4)
+        alone = rounds(folder / "alone", model, excerpt.read_bytes(), count=1 if quick else 6)
         print(f"one worker, as a whole and in parts: {alone}", flush=True)
         two = [on_one_song(folder / f"real-{n}", model, song.read_bytes(), workers=n) for n in (1, 2)]
         print(f"one and two workers: {two}", flush=True)
         bound = [on_one_song(folder / f"bound-{n}", model, song.read_bytes(), workers=n, bound=True) for n in (1, 2)]
         print(f"one and two workers of one processor each: {bound}", flush=True)
+        each = [on_songs_of_their_own(folder / f"own-{n}", model, song.read_bytes(), workers=n) for n in (1, 2)]
+        print(f"one and two workers on a song each: {each}", flush=True)
         (demo,) = prepare(folder / "demo", [DEMO])
         traffic = stored(folder / "traffic", demo, song.read_bytes())
     record = {
@@ -96,6 +98,7 @@ def main() -> None:
         "alone": alone,
         "on_one_song": two,
         "on_one_song_bound": bound,
+        "on_songs_of_their_own_s": each,
         "stored": traffic,
         "took_minutes": round((time.monotonic() - started) / 60, 1),
     }
@@ -175,7 +178,10 @@ def queued(lab: Lab, kind: str, *, songs: int) -> float:
 
 
 def rounds(folder: Path, model: BenchModel, song: bytes, *, count: int) -> dict[str, Any]:
-    """Return how long one worker takes over a song as a whole and in parts, in turn, and the peak of its memory."""
+    """Return how long one worker takes over a song as a whole and in parts, and the peak of its memory.
+
+    The two take turns in which comes first, as a machine gets slower while it is worked hard.
+    """
     seconds: dict[str, list[float]] = {"whole": [], "parts": []}
     peaks: dict[str, float] = {}
     with ExitStack() as running:
@@ -187,8 +193,8 @@ def rounds(folder: Path, model: BenchModel, song: bytes, *, count: int) -> dict[
             pids[kind] = running.enter_context(service.worker(0))
             separate(urls[kind], [second_of_noise(0)])
         for number in range(count):
-            for kind, url in urls.items():
-                usage = watch(pids[kind], partial(separate, url, [_another(song, number)]))
+            for kind in sorted(seconds, reverse=bool(number % 2)):
+                usage = watch(pids[kind], partial(separate, urls[kind], [_another(song, number)]))
                 seconds[kind].append(round(usage.wall_s, 2))
                 peaks[kind] = max(peaks.get(kind, 0.0), usage.peak_pss_mb)
     return {"seconds": seconds, "peak_mb": {kind: round(peak) for kind, peak in peaks.items()}}
@@ -225,6 +231,19 @@ def on_one_song(folder: Path, model: BenchModel, song: bytes, *, workers: int, b
         "windows_s": round((over - taken) / (2 * ran["parts"]["count"]), 2),
         "made": sorted(ran["parts"]["made"].values()),
     }
+
+
+def on_songs_of_their_own(folder: Path, model: BenchModel, song: bytes, *, workers: int) -> float:
+    """Return how long so many workers of one thread take over a song each, as a whole: what the machine has to give."""
+    with _real(folder, model, UNMIX_THREADS="1", UNMIX_PARTS="false") as service, ExitStack() as running:
+        url = running.enter_context(service.rest())
+        running.enter_context(service.janitor())
+        for number in range(workers):
+            running.enter_context(service.worker(number))
+        separate(url, [second_of_noise(number) for number in range(workers)])
+        started = time.perf_counter()
+        separate(url, [_another(song, number) for number in range(workers)])
+    return round(time.perf_counter() - started, 2)
 
 
 def stored(folder: Path, model: BenchModel, song: bytes) -> dict[str, Any]:
@@ -274,7 +293,7 @@ def _another(song: bytes, number: int) -> bytes:
 
 
 def _when(condition: Callable[[], bool]) -> float:
-    wait_until(condition, "a song gets on", limit_seconds=3600, pause_seconds=0.05)
+    wait_until(condition, "a song gets on", limit_seconds=3600, pause_seconds=0.2)  # each look costs what is measured
     return time.perf_counter()
 
 

@@ -88,6 +88,12 @@ class Stack:
     def living_workers(self) -> list[subprocess.Popen[bytes]]:
         return [worker for worker in self._workers if worker.poll() is None]
 
+    def helping_workers(self) -> list[subprocess.Popen[bytes]]:
+        """Workers that have made parts of somebody else's song."""
+        logs = [self._folder / f"worker-{number}.log" for number in range(1, len(self._workers) + 1)]
+        each = zip(self._workers, logs, strict=True)
+        return [worker for worker, log in each if "event='helping'" in log.read_text()]
+
     def child_of(self, worker: subprocess.Popen[bytes]) -> int | None:
         """The pid of the process that separates."""
         children = psutil.Process(worker.pid).children()

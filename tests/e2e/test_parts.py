@@ -114,14 +114,11 @@ def test_a_song_whose_worker_died_goes_on_with_the_parts_that_are_there(
 
 @pytest.mark.slow
 def test_the_death_of_a_helper_costs_the_song_nothing(make_stack: MakeStack, whole: dict[str, bytes]) -> None:
-    stack = make_stack(**PARTS).start(workers=1)
+    stack = make_stack(**PARTS).start(workers=2)
     job_id = stack.post(SONG, format="flac")
-    stack.wait_until_half_way(job_id)
-    helper = stack.start_worker()
-    stack.wait_for(lambda: "event='helping'" in stack.logs(), "the second worker helps")
-    child = stack.child_of(helper)
+    stack.wait_for(stack.helping_workers, "one of them helps")
+    (helper,) = stack.helping_workers()
     os.kill(helper.pid, signal.SIGKILL)
-    assert child is not None
     assert stack.wait_until_over(job_id)["status"] == "done"
     assert stack.outcome(job_id)["attempt"] == 1
     assert stems_of(stack, job_id) == whole
@@ -132,7 +129,7 @@ def test_a_song_that_is_cancelled_costs_neither_its_worker_nor_its_helper_the_mo
     stack = make_stack(**PARTS).start(workers=1)
     worker, child, job_id = stack.half_way(make_song(90, seed=8))
     helper = stack.start_worker()
-    stack.wait_for(lambda: "event='helping'" in stack.logs(), "the second worker helps")
+    stack.wait_for(stack.helping_workers, "the second worker helps")
     helping = stack.child_of(helper)
     assert requests.post(f"{stack.url}/apiv1/jobs/{job_id}/cancel", timeout=30).status_code == 200
     later = [stack.post(make_song(3, seed=seed)) for seed in range(4)]

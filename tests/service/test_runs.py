@@ -54,8 +54,23 @@ def test_the_first_part_is_a_run_of_its_own_and_the_others_come_in_order(queue: 
 def test_who_makes_the_part_before_has_room_to_go_on(queue: JobQueue, claim: Claim) -> None:
     queue.runs.ask_help(claim, PARTS, there=())
     assert taken(queue) == (0, 1)
-    assert taken(queue) == (5, 9)
-    assert taken(queue, wished=1) == (1, 3)  # who makes the first part goes on, and leaves others their share
+    assert taken(queue) == (6, 9)  # nine are left: half of them to whoever makes the first part
+    assert taken(queue, wished=1) == (1, 2)  # who goes on
+    assert taken(queue) == (4, 5)
+
+
+def test_nobody_begins_far_ahead_of_what_is_heard(queue: JobQueue, claim: Claim) -> None:
+    long = replace(PARTS, count=1000)
+    queue.runs.ask_help(claim, long, there=())
+    assert [taken(queue, parts=long) for _ in range(4)] == [(0, 1), (9, 13), (5, 9), (3, 5)]
+
+
+def test_the_last_part_is_left_to_whoever_makes_the_one_before(queue: JobQueue, claim: Claim) -> None:
+    queue.runs.ask_help(claim, PARTS, there=range(8))
+    assert taken(queue) == (8, 9)
+    assert queue.runs.take(PARTS) == 2  # to go on costs a window less than to begin
+    queue.runs.note_there(PARTS, 8)
+    assert taken(queue) == (9, 10)
 
 
 def windows_until_the_end(queue: JobQueue, workers: int, count: int) -> int:
@@ -95,19 +110,19 @@ def test_two_workers_compute_a_song_of_four_minutes_in_little_more_than_half_the
 
 def test_towards_the_end_nobody_takes_more_than_a_share_of_what_is_left(queue: JobQueue, claim: Claim) -> None:
     queue.runs.ask_help(claim, PARTS, there=range(3))
-    assert [taken(queue) for _ in range(3)] == [(3, 7), (7, 9), (9, 10)]
+    assert [taken(queue) for _ in range(3)] == [(3, 7), (7, 8), (9, 10)]
 
 
 def test_who_goes_on_gets_what_follows_if_nobody_has_it(queue: JobQueue, claim: Claim) -> None:
     queue.runs.ask_help(claim, PARTS, there=())
     assert taken(queue, wished=5) == (5, 9)
     assert taken(queue, wished=5) == (0, 1)
-    assert taken(queue, wished=1) == (1, 3)  # a third of what is left, as three work on it
+    assert taken(queue, wished=1) == (1, 2)  # half a third of what is left, as three work on it
 
 
 def test_parts_that_are_there_are_not_made_again(queue: JobQueue, claim: Claim) -> None:
     queue.runs.ask_help(claim, PARTS, there=(0, 2, 3))
-    assert [taken(queue) for _ in range(3)] == [(1, 2), (4, 7), (7, 8)]
+    assert [taken(queue) for _ in range(3)] == [(1, 2), (4, 6), (8, 9)]
 
 
 def test_help_is_over_when_all_parts_are_there(queue: JobQueue, claim: Claim) -> None:
@@ -187,7 +202,7 @@ def test_a_later_attempt_finds_what_helpers_are_making(queue: JobQueue, claim: C
     again = queue.claim(str(queue.take(block_seconds=1)), JOB, "worker-2")
     assert again is not None
     queue.runs.ask_help(again, PARTS, there=(0,))
-    assert taken(queue) == (5, 8)
+    assert taken(queue) == (6, 8)
 
 
 def test_parts_of_an_earlier_submission_are_forgotten(queue: JobQueue, claim: Claim) -> None:
@@ -199,7 +214,7 @@ def test_parts_of_an_earlier_submission_are_forgotten(queue: JobQueue, claim: Cl
     queue.runs.ask_help(again, anew, there=())
     assert taken(queue, parts=anew) == (0, 1)
     queue.runs.note_there(PARTS, 1)  # by a helper that slept
-    assert taken(queue, wished=1, parts=anew) == (1, 5)
+    assert taken(queue, wished=1, parts=anew) == (1, 4)
 
 
 def test_what_redis_forgot_is_nothing_to_help_with(queue: JobQueue, claim: Claim) -> None:

@@ -1,6 +1,8 @@
 """Stems that are joined of parts: the very bytes of those that were encoded at once, in whatever order parts come."""
 
+import queue
 import random
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -58,14 +60,14 @@ def test_parts_join_to_the_same_bytes_however_they_come(
     chance = random.Random(seed)
     order = chance.sample(range(len(parts)), len(parts))
     clipped = dict.fromkeys(STEMS, 1)
-    with stem_threads(STEMS) as threads:
-        joiner = Joiner(writers, len(parts), threads)
+    joined: list[int] = []
+    with stem_threads(STEMS) as threads, Joiner(writers, len(parts), threads, joined.append) as joiner:
         for index in order:
             assert not joiner.is_whole
-            if index == joiner.wanted and chance.random() < 0.5:
+            if joiner.takes(index) and chance.random() < 0.5:
                 half = parts[index][0].shape[1] // 2
                 joiner.add([stem[:, :half] for stem in parts[index]], clipped, ends_part=False)
-                assert joiner.wanted == index
+                assert not joiner.is_whole
                 joiner.add([stem[:, half:] for stem in parts[index]], dict.fromkeys(STEMS, 0), ends_part=True)
             else:
                 files = files_of(parts[index], index, bits, tmp_path)
@@ -74,8 +76,40 @@ def test_parts_join_to_the_same_bytes_however_they_come(
                 joiner.add_files(index, files, clipped, samples=samples)  # as when two workers made it
         assert joiner.is_whole
         joiner.wait()
+    assert joined == [1, 2, 3, 4, 5]
     for stem, writer in writers.items():
         writer.close()
         assert writer.path.read_bytes() == at_once[stem]
         assert writer.clipped == len(parts)
     assert not list(tmp_path.glob("*.flac"))
+
+
+def test_whoever_adds_files_does_not_wait_for_those_before_and_samples_do_not_wait_for_them(
+    tmp_path: Path,
+) -> None:
+    part = [rounded(music(5_000), 16), rounded(music(5_000), 16)]
+    free = threading.Event()
+
+    class Slow(StemWriter):
+        def write(self, samples: NDArray[np.float32]) -> None:
+            free.wait()
+            super().write(samples)
+
+    writers = {stem: Slow(tmp_path / stem, format="wav") for stem in STEMS}
+    clipped = dict.fromkeys(STEMS, 0)
+    joined: queue.SimpleQueue[int] = queue.SimpleQueue()
+    with stem_threads(STEMS) as threads, Joiner(writers, 5, threads, joined.put) as joiner:
+        joiner.add(part, clipped, ends_part=True)
+        assert joiner.takes(1)
+        for index in (1, 2, 3):
+            joiner.add_files(index, files_of(part, index, 16, tmp_path), clipped, samples=5_000)
+        assert not joiner.takes(4)
+        free.set()
+        assert [joined.get(timeout=60) for _ in range(4)] == [1, 2, 3, 4]
+        joiner.wait()
+        assert joiner.takes(4)
+        joiner.add(part, clipped, ends_part=True)
+        joiner.wait()
+    for writer in writers.values():
+        writer.close()
+        assert writer.samples == 25_000

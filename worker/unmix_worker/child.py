@@ -8,6 +8,7 @@ no store, no lease. It does not decode songs itself: a process does that which i
 import gc
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -228,8 +229,11 @@ def _take_over_stdout() -> Emit:
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
+    one_at_a_time = threading.Lock()
+
     def emit(event: Event) -> None:
-        events.write(encode(event))
+        with one_at_a_time:
+            events.write(encode(event))
 
     return emit
 

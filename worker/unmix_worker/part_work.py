@@ -109,9 +109,13 @@ class PartWork:
             stem_writers(paths, StemWriter, tags, **options) as opened,
             stem_threads(self._names) as threads,
             self._forgotten_parts(),
+            Joiner(
+                writers := dict(zip(paths, opened, strict=True)),
+                count,
+                threads,
+                on_joined=lambda parts: emit(PartsJoined(parts)),
+            ) as joiner,
         ):
-            writers = dict(zip(paths, opened, strict=True))
-            joiner = Joiner(writers, count, threads)
             self._begin(emit)
             while not joiner.is_whole:
                 match receive():
@@ -120,7 +124,6 @@ class PartWork:
                     case UsePart(index, files, clipped):
                         self._use(index, files, clipped, joiner)
                         emit(self._progress(joiner))  # a song of which all parts were found is work, too
-                emit(PartsJoined(joiner.wanted))
             joiner.wait()
             if any(writer.samples != self._level.samples for writer in opened):
                 raise EngineError("a stem has not the length of its song")
@@ -188,7 +191,7 @@ class PartWork:
         """Give what writes the pieces of a part, each stem in its thread; at the end the part is handed on."""
         stretch = self._grid.part(index)
         paths = {stem: self._folder / f"{index:05}.{stem}.flac" for stem in self._names}
-        is_next = joiner is not None and index == joiner.wanted
+        is_next = joiner is not None and joiner.takes(index)
         options = {"format": "flac", "bits": self._task.bits, "start": stretch.start, "listens": False}
         writing: list[Future[None]] = []
         with stem_writers(paths, StemWriter, NO_TAGS, **options) as opened:

@@ -1,7 +1,8 @@
--- Lease the next run of consecutive parts that nobody makes: the wished one if it is free, else the first. Going on
--- costs a window less than beginning, so while there is much left, whoever makes the part before has room to go on.
--- The first part of a song is a run of its own, so that something can be heard soon. Towards the end runs get shorter:
--- nobody takes more than its share of what is left, so that all who work on the song end at about the same time.
+-- Lease the next run of consecutive parts that nobody makes: the wished one if it is free, else of the first stretch that
+-- has some to spare. Going on costs a window less than beginning, so whoever makes the part before a stretch is left
+-- half of it, if that is not too far ahead of what is heard and joined. The first part of a song is a run of its own, so
+-- that something can be heard soon. Nobody takes more than half its share of what is left, so that all who work on the
+-- song end at about the same time.
 -- KEYS: 1 unmix:help  2 unmix:runs:<job_id>  3 unmix:job:<job_id>
 -- ARGV: 1 job_id  2 generation  3 kind of the parts  4 token  5 lease in ms  6 number of the wished part  7 most parts
 --       8 seconds until all this is forgotten
@@ -23,27 +24,50 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local parts, missing, left = tonumber(run['parts']), 0, 0
-local first = nil
-local makers, holds = 1, {}
-local function free(part)
-  local state = part < parts and run[tostring(part)]
-  if state == 'there' or part >= parts then
-    return false
+local parts, wished, longest = tonumber(run['parts']), tonumber(ARGV[6]), tonumber(ARGV[7])
+-- What is made of a part: 'there', the token of whoever makes it, or nil.
+local function made(part)
+  local state = run[tostring(part)]
+  local lapses, token = string.match(state or '', '^(%d+):(.*)$')
+  if lapses then
+    return tonumber(lapses) > now and token or nil
   end
-  return not state or tonumber(string.match(state, '^%d+') or 0) <= now
+  return state
 end
-for part = 0, parts - 1 do
-  if run[tostring(part)] ~= 'there' then
-    missing = missing + 1
+local function free_from(part)
+  local length = 0
+  while part + length < parts and not made(part + length) do
+    length = length + 1
   end
-  if free(part) then
-    first, left = first or part, left + 1
-  else
-    local token = string.match(run[tostring(part)], ':(.*)$')
-    if token and not holds[token] then
-      makers, holds[token] = makers + 1, true
+  return length
+end
+
+local first = free_from(wished) > 0 and wished or nil
+local missing, left, makers, seen = 0, 0, 1, {}
+local maker, held = 'there', 0 -- who makes the part before, and how many that lie in a row
+local part = 0
+while part < parts do
+  local free = free_from(part)
+  if free > 0 then
+    local leave = 0
+    if maker ~= 'there' then -- whoever makes the part before goes on; so both would end at about the same time
+      leave = math.max(0, math.min(math.ceil((free + 1 - held) / 2), 2 * longest))
     end
+    if not first and leave < free then
+      first = part + leave
+    end
+    left, missing, part = left + free, missing + free, part + free
+    maker, held = 'there', 0
+  else
+    local token = made(part)
+    held = token == maker and held + 1 or 1
+    maker = token
+    if token ~= 'there' then
+      missing = missing + 1
+      makers = makers + (seen[token] and 0 or 1)
+      seen[token] = true
+    end
+    part = part + 1
   end
 end
 if not first then
@@ -52,26 +76,10 @@ if not first then
   end
   return {-1, missing}
 end
-local room = tonumber(ARGV[7])
-local function has_room()
-  for part = first, first + room do
-    if not free(part) then
-      return false
-    end
-  end
-  return left >= 2 * room
-end
-if free(tonumber(ARGV[6])) then
-  first = tonumber(ARGV[6])
-elseif first > 0 and run[tostring(first - 1)] ~= 'there' and has_room() then
-  first = first + room
-end
-local count, most = 1, math.min(room, math.ceil(left / makers))
-while first > 0 and count < most and free(first + count) do
-  count = count + 1
-end
-for part = first, first + count - 1 do
-  redis.call('HSET', KEYS[2], part, string.format('%.0f', now + tonumber(ARGV[5])) .. ':' .. ARGV[4])
+local most = math.min(longest, math.ceil(left / makers / 2))
+local count = first == 0 and 1 or math.min(free_from(first), most)
+for each = first, first + count - 1 do
+  redis.call('HSET', KEYS[2], each, string.format('%.0f', now + tonumber(ARGV[5])) .. ':' .. ARGV[4])
 end
 redis.call('EXPIRE', KEYS[2], ARGV[8])
 return {first, count}
