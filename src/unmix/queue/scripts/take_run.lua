@@ -6,7 +6,7 @@
 -- KEYS: 1 unmix:help  2 unmix:runs:<job_id>  3 unmix:job:<job_id>
 -- ARGV: 1 job_id  2 generation  3 kind of the parts  4 token  5 lease in ms  6 number of the wished part  7 most parts
 --       8 seconds until all this is forgotten
--- Returns {first, how many}; {-1, how many are not there yet} if nothing is free; {} if there is nothing to help with.
+-- Returns {first, how many}; {-1, how many are not there yet} if none is to spare; {} if there is nothing to help with.
 local known = redis.call('HMGET', KEYS[3], 'status', 'generation')
 -- What a foreign producer pushed has no generation here.
 if (known[1] ~= 'running' and known[1] ~= 'queued') or (known[2] and known[2] ~= ARGV[2]) then
@@ -32,7 +32,7 @@ local function made(part)
   if lapses then
     return tonumber(lapses) > now and token or nil
   end
-  return state
+  return state == 'there' and state or nil
 end
 local function free_from(part)
   local length = 0
