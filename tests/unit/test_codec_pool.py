@@ -55,7 +55,7 @@ def test_a_song_has_the_same_samples_and_facts_as_often_as_it_is_read(pool: Code
         assert reader.info == expected.info
 
 
-@pytest.mark.parametrize("format", ["mp3", "wav", "flac", "m4a", "opus"])
+@pytest.mark.parametrize("format", ["mp3", "wav", "flac", "m4a", "opus", "ogg"])
 def test_a_stem_has_the_same_bytes(pool: CodecPool, tmp_path: Path, format: str) -> None:
     assert written(pool.writer, tmp_path / "pooled", format) == written(StemWriter, tmp_path / "own", format)
 

@@ -22,7 +22,7 @@ options = st.builds(
     SeparationOptions,
     model=st.sampled_from(["htdemucs", "demo"]),
     stems=st.lists(st.sampled_from(["vocals", "instrumental"]), unique=True).map(tuple),
-    format=st.sampled_from(["mp3", "wav", "flac", "m4a", "opus"]),
+    format=st.sampled_from(["mp3", "wav", "flac", "m4a", "opus", "ogg"]),
     bits=st.sampled_from([16, 24]),
     start=st.sampled_from([0.0, 1.5]),
     end=st.sampled_from([None, 1.75]),

@@ -153,7 +153,7 @@ def test_what_there_is_not_is_refused_of_a_song_in_parts_too(tmp_path: Path) -> 
             separator.separate_file(song, tmp_path / "whole", **wrong)
 
 
-@pytest.mark.parametrize("format", ["mp3", "flac", "m4a", "opus", "stem.mp4"])
+@pytest.mark.parametrize("format", ["mp3", "flac", "m4a", "opus", "ogg", "stem.mp4"])
 def test_so_it_is_in_every_format(format: str, tmp_path: Path) -> None:
     separator = Separator(small(tmp_path), backend="torch", threads=1)
     song = tmp_path / "song"

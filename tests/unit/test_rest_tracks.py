@@ -59,7 +59,7 @@ def test_a_get_of_a_stem_may_carry_null(done: Rest) -> None:
 
 @pytest.mark.parametrize(
     ("format", "media_type"),
-    [("wav", "audio/wav"), ("flac", "audio/flac"), ("m4a", "audio/mp4"), ("opus", "audio/ogg")],
+    [("wav", "audio/wav"), ("flac", "audio/flac"), ("m4a", "audio/mp4"), ("opus", "audio/ogg"), ("ogg", "audio/ogg")],
 )
 def test_stems_of_other_formats_say_what_they_are(rest: Rest, format: str, media_type: str) -> None:
     job_id = rest.post_form(SONG, format=format).json["hash"]

@@ -8,7 +8,7 @@ import { about, texts } from "./texts.js";
 const CHOICE = "unmix.choice";
 /** All usual stems in one file: there is nothing to choose among. */
 const ONE_FILE = "stem.mp4";
-const FORMATS = ["mp3", "flac", "wav", "m4a", "opus", ONE_FILE];
+const FORMATS = ["mp3", "flac", "wav", "m4a", "opus", "ogg", ONE_FILE];
 /** What the time is told for, in seconds: a song as songs are. */
 const USUAL_SONG_SECONDS = 240;
 /** Pause before models are asked for again that no worker has told of yet, in ms. */

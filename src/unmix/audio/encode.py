@@ -1,13 +1,13 @@
-"""Stems as files: write samples piece by piece as mp3, or with FFmpeg through PyAV as any other format.
+"""Stems as files: write samples piece by piece as mp3 or Vorbis, or with FFmpeg through PyAV as any other format.
 
-Owns encoding and nothing of where files go: the engine separates into a `StemWriter` per stem; what an mp3 file is
-made of is `unmix.audio.mp3`'s. Unless told otherwise all formats are fed the same 16-bit samples: every player
-opens them, and their rounding (98 dB below full scale) is far below what any separation model gets wrong. Samples
-beyond full scale are clamped and counted, never rescaled: a stem keeps its level in the song.
+Owns encoding and nothing of where files go: the engine separates into a `StemWriter` per stem; what an mp3 or an ogg
+is made of is `unmix.audio.mp3`'s and `unmix.audio.vorbis`'s. Unless told otherwise all formats are fed the same 16-bit
+samples: every player opens them, and their rounding (98 dB below full scale) is far below what any separation model
+gets wrong. Samples beyond full scale are clamped and counted, never rescaled: a stem keeps its level in the song.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -23,8 +23,9 @@ from unmix.audio.mp3 import Mp3Encoder
 from unmix.audio.peaks import Peaks
 from unmix.audio.resampling import Resampler
 from unmix.audio.samples import SAMPLE_RATE, Samples
-from unmix.audio.tagging import id3_of, tag
+from unmix.audio.tagging import comments_of, id3_of, tag
 from unmix.audio.tags import NO_TAGS, Tags
+from unmix.audio.vorbis import VorbisEncoder
 from unmix.errors import EngineError
 
 #: LAME's quality of mp3 stems; docs/engine.md has the figures that chose it.
@@ -96,6 +97,9 @@ class StemWriter:
             if format == "mp3":
                 file.write(id3_of(tags))
                 self._encoder = Mp3Encoder(file, bitrate_kbps=bitrate_kbps, quality=mp3_quality)
+            elif format == "ogg":
+                vorbis = VorbisEncoder(file, bitrate_kbps=bitrate_kbps, comments=comments_of(tags))
+                self._encoder = self._open.enter_context(closing(vorbis))
             else:
                 opened = av.open(file, "w", format=_MUXERS.get(format, format), options=_MUXING.get(format, {}))
                 output = self._open.enter_context(opened)

@@ -19,14 +19,12 @@ MEDIA_TYPES: Final = {
     "flac": "audio/flac",
     "m4a": "audio/mp4",
     "opus": "audio/ogg",
+    "ogg": "audio/ogg",
     STEM_MP4: "audio/mp4",
 }
 
-#: What people ask for who want Vorbis: FFmpeg as PyAV brings it has no encoder for it that is any good.
-_VORBIS: Final = ("ogg", "oga")
-
 #: Those that lose something, so that their bit rate can be chosen.
-LOSSY: Final = ("mp3", "m4a", "opus")
+LOSSY: Final = ("mp3", "m4a", "opus", "ogg")
 
 #: Bits of a sample that a format can have; 32 are floating point. Lossy ones are made of 16-bit samples and have none.
 BITS: Final = {**dict.fromkeys((*LOSSY, STEM_MP4), (16,)), "wav": (16, 24, 32), "flac": (16, 24)}
@@ -42,8 +40,7 @@ def check_format(format: str, bits: int) -> None:
         InputError: there is no such format (`unknown_format`), or not with as many bits (`unknown_bits`).
     """
     if format not in MEDIA_TYPES:
-        vorbis = f"; what {format} often is, Vorbis, is not made here: opus is in Ogg too" if format in _VORBIS else ""
-        raise InputError(f"stems can be had as: {', '.join(MEDIA_TYPES)}{vorbis}", code="unknown_format")
+        raise InputError(f"stems can be had as: {', '.join(MEDIA_TYPES)}", code="unknown_format")
     if bits not in BITS[format]:
         known = ", ".join(map(str, BITS[format]))
         raise InputError(f"bits of a sample in stems as {format} can be: {known}", code="unknown_bits")

@@ -1,4 +1,4 @@
-"""Tags as the formats of stems have them: an ID3 tag before an mp3, and what FFmpeg's muxers are told.
+"""Tags as the formats of stems have them: an ID3 tag before an mp3, comments in Vorbis, and what FFmpeg is told.
 
 What cannot be said in a format is left out: wav has neither a cover nor an album's artist.
 """
@@ -27,6 +27,10 @@ _ID3_FRAMES: Final = {
 }
 _ID3_UTF8: Final = b"\3"
 _FRONT_COVER: Final = 3  # in ID3 as in FLAC
+#: Comments of Vorbis that are not the name in capitals.
+_COMMENTS: Final = {"album_artist": "ALBUMARTIST", "track": "TRACKNUMBER"}
+#: The comment, of Opus too (RFC 7845, section 5.2), in which a picture is text.
+_PICTURE_COMMENT: Final = "METADATA_BLOCK_PICTURE"
 #: Formats in which FFmpeg takes a cover for a stream of one picture, and its names of pictures.
 _WITH_PICTURES: Final = ("flac", "m4a", STEM_MP4)
 _PICTURE_CODECS: Final = {"image/jpeg": "mjpeg", "image/png": "png"}
@@ -42,14 +46,23 @@ def id3_of(tags: Tags) -> bytes:
     return b"ID3\4\0\0" + _synchsafe(len(frames)) + frames if frames else b""
 
 
+def comments_of(tags: Tags) -> bytes:
+    """Return tags as a list of Vorbis's comments ("Vorbis I specification", section 5)."""
+    comments = {_COMMENTS.get(name, name.upper()): text for name, text in tags.texts.items()}
+    if picture := picture_of(tags.cover):
+        comments[_PICTURE_COMMENT] = _picture_comment(picture, tags.cover)
+    encoded = [f"{name}={text}".encode() for name, text in comments.items()]
+    return struct.pack("<I", len(encoded)) + b"".join(struct.pack("<I", len(each)) + each for each in encoded)
+
+
 def tag(output: Any, tags: Tags, format: str) -> None:
     """Tell PyAV's `output` the tags; all of its streams have to be there, and nothing of them written."""
     output.metadata.update(tags.texts)
     picture = picture_of(tags.cover)
     if picture is None:
         return
-    if format == "opus":  # by the comments of Vorbis (RFC 7845, section 5.2), in which a picture is text
-        output.metadata["METADATA_BLOCK_PICTURE"] = base64.b64encode(_flac_picture(picture, tags.cover)).decode()
+    if format == "opus":
+        output.metadata[_PICTURE_COMMENT] = _picture_comment(picture, tags.cover)
     elif format in _WITH_PICTURES:
         codec = _PICTURE_CODECS[picture.media_type]
         stream = output.add_mux_stream(codec, width=picture.width, height=picture.height)
@@ -69,8 +82,8 @@ def _synchsafe(size: int) -> bytes:
     return bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
 
 
-def _flac_picture(picture: Picture, cover: bytes) -> bytes:
+def _picture_comment(picture: Picture, cover: bytes) -> str:
     """Return a cover as FLAC's block of a picture has it (RFC 9639, section 8.8); how deep it is, is not said."""
     kind = picture.media_type.encode()
     facts = (_FRONT_COVER, len(kind), kind, picture.width, picture.height, len(cover))
-    return struct.pack(f">2I{len(kind)}s4x2I8xI", *facts) + cover
+    return base64.b64encode(struct.pack(f">2I{len(kind)}s4x2I8xI", *facts) + cover).decode()

@@ -33,8 +33,8 @@ Stems = Annotated[
     ),
 ]
 Format = Annotated[
-    Literal["mp3", "wav", "flac", "m4a", "opus", "stem.mp4"],
-    typer.Option(help="Format of the stems; opus is in Ogg, and there is no Vorbis."),
+    Literal["mp3", "wav", "flac", "m4a", "opus", "ogg", "stem.mp4"],
+    typer.Option(help="Format of the stems; ogg is Vorbis."),
 ]
 Bits = Annotated[
     int, typer.Option(help="Bits of a sample: 16, 24 (wav, flac), or 32 (wav, in floating point: nothing is clipped).")
@@ -42,7 +42,9 @@ Bits = Annotated[
 Bitrate = Annotated[
     int | None,
     typer.Option(
-        "--bitrate-kbps", help="Bit rate of mp3, m4a and opus, 32 to 320 kbit/s.", show_default="UNMIX_MP3_BITRATE_KBPS"
+        "--bitrate-kbps",
+        help="Bit rate of mp3, m4a, opus and ogg, 32 to 320 kbit/s.",
+        show_default="UNMIX_MP3_BITRATE_KBPS",
     ),
 ]
 Precision = Annotated[

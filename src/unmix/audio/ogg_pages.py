@@ -1,0 +1,72 @@
+"""Pages of Ogg, as bytes and as what they hold; RFC 3533, section 6."""
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+CONTINUES_PACKET: Final = 1
+BEGINS_STREAM: Final = 2
+ENDS_STREAM: Final = 4
+
+#: Magic, version, flags, position, serial number, number of the page, checksum, count of segments.
+_HEAD: Final = struct.Struct("<4sBBqIIIB")
+_CHECKSUM_AT: Final = 22
+_MOST_SEGMENTS: Final = 255
+_WHOLE_SEGMENT: Final = 255  # bytes; a packet ends with a shorter one
+_REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page: `position` is the sample at which its last whole packet ends, -1 if none does.
+
+    `lacing` has the lengths of the segments of which the packets in `body` are made.
+    """
+
+    flags: int
+    position: int
+    lacing: bytes
+    body: bytes
+
+    @classmethod
+    def all_in(cls, data: bytes) -> Iterator[Self]:
+        """Yield the pages that `data` is."""
+        start = 0
+        while start < len(data):
+            _, _, flags, position, _, _, _, segments = _HEAD.unpack_from(data, start)
+            body = start + _HEAD.size + segments
+            lacing = data[start + _HEAD.size : body]
+            start = body + sum(lacing)
+            yield cls(flags, position, lacing, data[body:start])
+
+    @classmethod
+    def all_of(cls, packets: Sequence[bytes]) -> Iterator[Self]:
+        """Yield pages of packets in which no time passes: those before the sound."""
+        lacing, body = b"".join(map(_lacing, packets)), b"".join(packets)
+        start, continues = 0, False
+        for first in range(0, len(lacing), _MOST_SEGMENTS):
+            segments = lacing[first : first + _MOST_SEGMENTS]
+            position = 0 if min(segments) < _WHOLE_SEGMENT else -1
+            end = start + sum(segments)
+            yield cls(CONTINUES_PACKET if continues else 0, position, segments, body[start:end])
+            start, continues = end, segments[-1] == _WHOLE_SEGMENT
+
+    def encoded(self, *, serial: int, number: int) -> bytes:
+        """Return the page as the one of this number in the stream of this serial number."""
+        head = _HEAD.pack(b"OggS", 0, self.flags, self.position, serial, number, 0, len(self.lacing))
+        page = bytearray(head + self.lacing + self.body)
+        struct.pack_into("<I", page, _CHECKSUM_AT, _checksum(page))
+        return bytes(page)
+
+
+def _lacing(packet: bytes) -> bytes:
+    whole, rest = divmod(len(packet), _WHOLE_SEGMENT)
+    return bytes([_WHOLE_SEGMENT]) * whole + bytes([rest])
+
+
+def _checksum(page: bytearray) -> int:
+    """Return Ogg's CRC: zlib's polynomial with the bits in the other order, beginning with zeros, not inverted."""
+    reflected = zlib.crc32(page.translate(_REVERSED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
+    return int(f"{reflected:032b}"[::-1], 2)
