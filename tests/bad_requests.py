@@ -99,6 +99,7 @@ WRONG_FORMS: Final[tuple[tuple[dict[str, Any], str], ...]] = (
     ({"file": (SONG, "a.mp3"), "mixture_consistency": "maybe"}, "invalid_field"),
     ({"file": (SONG, "a.mp3"), "callback": "x" * 70_000}, "payload_too_large"),
     ({"file": (SONG, "a.mp3"), "format": "exe"}, "unknown_format"),
+    ({"file": (SONG, "a.mp3"), "song_rate": "true"}, "unknown_rate"),
     ({"file": (SONG, "a.mp3"), "callback": '{"url": "gopher://example.com"}'}, "callback_scheme"),
     ({"file": (SONG, "a.mp3"), "callback": '{"url": "http://127.1/"}'}, "callback_forbidden"),
 )

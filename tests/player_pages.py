@@ -29,6 +29,7 @@ from playwright.sync_api import Browser, Page
 from support import PATIENCE_SECONDS, eventually
 from unmix.audio import peaks
 from unmix.audio.encode import StemWriter
+from unmix.audio.resampling import resampled
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.tags import NO_TAGS, Tags
 from unmix.job import JobStatus
@@ -61,6 +62,8 @@ class MadeJob:
     format: str = "flac"
     bits: int = 16
     bitrate_kbps: int = 256
+    #: Of finished stems.
+    rate: int = SAMPLE_RATE
     has_parts: bool = True
     #: Parts that are made; all others are still to come.
     made: set[int] = field(default_factory=set)
@@ -105,7 +108,9 @@ class MadeJob:
             songhash=self.hash,
             status=self.status,
             name=self.name,
-            options=OptionsView("demo", tuple(self.stems), self.format, True, self.bits, 0.0, None),
+            options=OptionsView(
+                "demo", tuple(self.stems), self.format, True, self.bits, 0.0, None, song_rate=self.rate != SAMPLE_RATE
+            ),
             duration_seconds=self.length / SAMPLE_RATE,
             progress=len(self.made) / self.count,
             stems=stems,
@@ -153,9 +158,15 @@ class MadeJob:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "stem"
             writer = StemWriter(
-                path, format=self.format, bits=self.bits, bitrate_kbps=self.bitrate_kbps, tags=self.tags
+                path,
+                format=self.format,
+                bits=self.bits,
+                bitrate_kbps=self.bitrate_kbps,
+                rate=self.rate,
+                tags=self.tags,
             )
-            writer.write(np.ascontiguousarray((pcm / 32768).astype(np.float32).T))
+            for chunk in resampled([np.ascontiguousarray((pcm / 32768).astype(np.float32).T)], self.rate):
+                writer.write(chunk)
             writer.close()
             return path.read_bytes()
 

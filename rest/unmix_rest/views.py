@@ -72,6 +72,7 @@ def _of_request(known: JobRequest | None) -> dict[str, Any]:
             precision=options.precision,
             overlap=options.overlap,
             shifts=options.shifts,
+            song_rate=options.song_rate,
         ),
         "submitted_at": known.submitted_at,
         "duration_seconds": known.duration_seconds,

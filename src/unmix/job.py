@@ -60,6 +60,7 @@ class SeparationOptions(Growable):
     precision: str | None = None  # `exact` or `fast`
     overlap: float = 0.25  # of windows; as the next, see `unmix.audio.passes`
     shifts: int = 0
+    song_rate: bool = False  # stems have the sample rate of their song
 
     def variant(self, defaults: "SeparationOptions") -> str:
         """Return the short digest of what differs from `defaults`, empty if nothing does."""
@@ -99,6 +100,7 @@ class SeparationOptions(Growable):
             "precision": self.precision,
             "overlap": self.overlap,
             "shifts": self.shifts,
+            "song_rate": self.song_rate,
         }
 
 
@@ -124,6 +126,8 @@ class SongLevel(Growable):
     mean: float
     std: float
     measured_by: str  # workers of another version measure again
+    own_rate: int = 0  # Hz; 0 in what earlier versions wrote
+    own_samples: int = 0
 
 
 @dataclass(frozen=True, slots=True)

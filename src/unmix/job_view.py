@@ -47,6 +47,7 @@ class OptionsView(Growable):
     precision: str | None = None
     overlap: float = 0.25
     shifts: int = 0
+    song_rate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

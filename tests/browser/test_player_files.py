@@ -84,6 +84,31 @@ def test_slices_of_lossless_stems_are_exactly_their_samples(format: str, bits: i
 
 
 @pytest.mark.parametrize(
+    ("format", "bits", "rate"),
+    [
+        ("flac", 24, 48_000),
+        pytest.param("flac", 16, 96_000, marks=pytest.mark.slow),
+        pytest.param("flac", 24, 192_000, marks=pytest.mark.slow),
+        ("wav", 24, 96_000),
+        pytest.param("wav", 32, 22_050, marks=pytest.mark.slow),
+    ],
+)
+def test_slices_of_stems_in_the_rate_of_their_song_meet_without_a_click(
+    format: str, bits: int, rate: int, open_player: OpenPlayer
+) -> None:
+    """They are those of one tone, wherever they begin."""
+    pcm = np.rint(12_000 * np.sin(np.arange(SECONDS * SAMPLE_RATE) / 20)[:, None] * [1, -0.5]).astype(np.int16)
+    job = MadeJob({"vocals": pcm}, format=format, bits=bits, rate=rate, has_parts=False, tags=TAGS).finish()
+    player = open_player(job, mounts=False)
+    for index in WINDOWS:
+        expected = pcm[index * WINDOW : (index + 1) * WINDOW] / 32768
+        found = slice_of(player, job, index)
+        assert found.shape == expected.shape
+        inner = slice(0 if index else 200, -200 if index == max(WINDOWS) else None)  # where a tone begins, it rings
+        assert np.abs(found - expected)[inner].max() < 0.001, index
+
+
+@pytest.mark.parametrize(
     "bitrate_kbps",
     [
         pytest.param(32, marks=pytest.mark.slow),

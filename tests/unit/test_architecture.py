@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unmix.job_view": {"unmix.document", "unmix.job", "unmix.outcome"},
     "unmix.settings": {"unmix.job", "unmix.callbacks", "unmix.words"},
     "unmix.audio": {"unmix.errors", "unmix.confinement", "unmix.words"},
-    "unmix.engine": {"unmix.errors", "unmix.names", "unmix.resources", "unmix.audio", "unmix.words"},
+    "unmix.engine": {"unmix.errors", "unmix.names", "unmix.resources", "unmix.audio"},
     "unmix.store": {"unmix.errors", "unmix.names"},
     "unmix.access": {"unmix.errors", "unmix.names", "unmix.document", "unmix.store"},
     "unmix.queue": {"unmix.errors", "unmix.names", "unmix.job", "unmix.outcome", "unmix.job_view"},

@@ -30,11 +30,14 @@ def test_submit_says_how_a_song_is_to_be_computed_and_encoded(rest: Rest, url: s
     song.write_bytes(SONG)
     options = ("--bitrate-kbps", "192", "--precision", "exact", "--overlap", "0.5", "--shifts", "2")
     assert unmix("submit", song, "--url", url, *options) == 0
-    ((job_id,), _) = rest.queue.views.waiting(limit=9)
-    request = rest.ledger.request(job_id)
+    assert unmix("submit", song, "--url", url, "--format", "flac", "--song-rate") == 0
+    ((one, other), _) = rest.queue.views.waiting(limit=9)
+    request, fitting = rest.ledger.request(one), rest.ledger.request(other)
     assert request is not None
+    assert fitting is not None
     chosen = request.options
     assert (chosen.bitrate_kbps, chosen.precision, chosen.overlap, chosen.shifts) == (192, "exact", 0.5, 2)
+    assert (chosen.song_rate, fitting.options.song_rate) == (False, True)
 
 
 def test_submit_asks_for_what_its_options_say(rest: Rest, url: str, tmp_path: Path) -> None:

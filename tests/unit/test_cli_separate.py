@@ -99,6 +99,18 @@ def test_stems_come_in_as_many_bits_as_asked_for(
     assert "(unknown_bits)" in capsys.readouterr().err
 
 
+def test_stems_fit_a_song_of_any_rate_if_asked_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    song = tmp_path / "scene.flac"
+    song.write_bytes(encode("flac", music(60_001), sample_rate=96_000))
+    usual = ("separate", song, "--model", "demo", "--stems", "vocals", "--song-rate", "-o", tmp_path / "out")
+    assert unmix(*usual, "--format", "flac") == 0
+    vocals = measure(tmp_path / "out" / "scene" / "vocals.flac")
+    assert (vocals.own_rate, vocals.own_samples) == (96_000, 60_001)
+    assert "resampled from 44100 Hz to 96000 Hz" in capsys.readouterr().err
+    assert unmix(*usual) == 1
+    assert "(unknown_rate)" in capsys.readouterr().err
+
+
 def test_bit_rate_overlap_and_shifts_are_as_asked_for(
     song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

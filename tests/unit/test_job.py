@@ -31,6 +31,7 @@ options = st.builds(
     precision=st.sampled_from(["exact", "fast"]),
     overlap=st.sampled_from([0.25, 0.5]),
     shifts=st.sampled_from([0, 1]),
+    song_rate=st.booleans(),
 )
 
 
@@ -64,6 +65,7 @@ def test_a_job_with_default_options_is_named_by_its_song_alone() -> None:
         ({"precision": "exact"}, "305fdd57"),
         ({"overlap": 0.5}, "bd680773"),
         ({"shifts": 1}, "4b6ff282"),
+        ({"format": "wav", "song_rate": True}, "7dcb7c1b"),
     ],
 )
 def test_jobs_keep_the_ids_under_which_clients_know_them(chosen: dict[str, Any], variant: str) -> None:
@@ -138,7 +140,7 @@ def test_a_request_reads_back_as_it_was_written() -> None:
         duration_seconds=12.5,
         warnings=("cut",),
         notes=("mixed down",),
-        level=SongLevel(551_250, -1.2345678901234567e-05, 0.1 + 0.2, "ab"),
+        level=SongLevel(551_250, -1.2345678901234567e-05, 0.1 + 0.2, "ab", 48_000, 600_000),
     )
     assert JobRequest.from_json(request.to_json()) == request
 
@@ -146,7 +148,7 @@ def test_a_request_reads_back_as_it_was_written() -> None:
 def test_a_request_from_before_an_option_existed_has_its_default() -> None:
     document = json.loads(JobRequest(SONG, DEFAULTS, "now").to_json())
     del document["options"]["mixture_consistency"]
-    for later in ("bits", "start", "end", "bitrate_kbps", "precision", "overlap", "shifts"):
+    for later in ("bits", "start", "end", "bitrate_kbps", "precision", "overlap", "shifts", "song_rate"):
         del document["options"][later]
     assert JobRequest.from_json(json.dumps(document).encode()).options == DEFAULTS
 

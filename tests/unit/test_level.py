@@ -15,7 +15,7 @@ from engine_support import loaded
 from unmix.audio.level import Level
 from unmix.audio.probe import Probe
 from unmix.audio.samples import Samples
-from unmix.audio.song_reader import SongReader
+from unmix.audio.song_reader import SongReader, measure
 from unmix.engine.separator import Separator
 from unmix.errors import EngineError
 from unmix.job import SeparationOptions, SongLevel
@@ -52,7 +52,9 @@ def song(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_the_check_of_an_upload_measures_the_very_bits_of_the_engine(song: Path) -> None:
     probe = Probe(min_seconds=0.1, max_seconds=60, limit_seconds=30, cpu_seconds=30, memory_mb=1024)
-    assert probe.check(song).level == Level.of(SongReader(song))
+    level = measure(song).level
+    assert probe.check(song).level == level
+    assert replace(level, own_rate=0, own_samples=0) == Level.of(SongReader(song))
 
 
 class Bench:
@@ -120,8 +122,8 @@ def test_the_child_separates_with_the_level_of_its_task(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(Separator, "separate_file", separate_file)
     separator = Separator(loaded(tiny_htdemucs(), tmp_path), backend="torch")
-    known = SongLevel(3, 0.25, 0.5, "ab")
-    for level, expected in ((known, Level(3, 0.25, 0.5, "ab")), (None, None)):
+    known = SongLevel(3, 0.25, 0.5, "ab", 48_000, 4)
+    for level, expected in ((known, Level(3, 0.25, 0.5, "ab", 48_000, 4)), (None, None)):
         task = SeparationTask.of(SeparationOptions(model="small"), tmp_path, tmp_path, 192, level=level)
         with pytest.raises(Told):
             child._as_a_whole(task, separator, Settings(), lambda event: None)

@@ -85,9 +85,9 @@ def assert_the_same(
     """Return how many parts there were."""
     work = work_on(separator, song, folder / "parts", format, **passes)
     assert work is not None
-    stems, peaks, heard, warnings = work.join(parent.emit, parent.receive)
+    made, peaks, heard = work.join(parent.emit, parent.receive)
     whole = separator.separate_file(song, folder / "whole", format=format, bitrate_kbps=192, **passes)
-    assert {stem: path.read_bytes() for stem, path in stems.items()} == {
+    assert {stem: path.read_bytes() for stem, path in made.stems.items()} == {
         stem: path.read_bytes() for stem, path in whole.stems.items()
     }
     assert peaks == whole.peaks
@@ -95,8 +95,8 @@ def assert_the_same(
     for stem, of_parts in heard.items():
         assert np.array_equal(of_parts.onsets, whole.heard[stem].onsets)
         assert np.array_equal(of_parts.tones, whole.heard[stem].tones)
-    assert (*warnings,) == whole.warnings
-    return len({made.index for made in parent.made})
+    assert (made.clipped, made.warnings, made.notes) == (whole.clipped, whole.warnings, whole.notes)
+    return len({part.index for part in parent.made})
 
 
 @pytest.mark.parametrize("make", [small, six_sources, bag_of_four, without_windows])
@@ -164,6 +164,14 @@ def test_so_it_is_in_every_format(format: str, tmp_path: Path) -> None:
     assert all(b"Somebody" in path.read_bytes() for path in made)
 
 
+@pytest.mark.parametrize("options", [{"format": "wav"}, {"format": "flac", "bits": 24}], ids=lambda it: it["format"])
+def test_so_it_is_in_the_rate_of_the_song(options: dict[str, Any], tmp_path: Path) -> None:
+    separator = Separator(small(tmp_path), backend="torch", threads=1)
+    song = tmp_path / "song"
+    song.write_bytes(encode("flac", music(130_001, sample_rate=48_000), sample_rate=48_000, title="Song"))
+    assert assert_the_same(separator, song, tmp_path, Parent(backwards=True), song_rate=True, **options) >= 2
+
+
 @pytest.mark.parametrize(("parts", "more"), [(0, 1), (1, -1), (1, 0), (1, 1), (2, -1), (2, 0), (2, 1)])
 def test_so_it_is_for_songs_that_end_with_a_part_or_a_sample_beside(parts: int, more: int, tmp_path: Path) -> None:
     separator = Separator(small(tmp_path), backend="torch", threads=1)
@@ -188,9 +196,9 @@ def test_joining_what_others_made_gives_the_same_bytes_and_shows_that_it_gets_on
     found = deque(UsePart(made.index, made.files, made.clipped) for made in reversed(helper.made))
     count = len(found)
     assert joining is not None
-    stems, _, heard, _ = joining.join(events.append, found.popleft)
+    joined, _, heard = joining.join(events.append, found.popleft)
     whole = separator.separate_file(song, tmp_path / "whole", format="wav")
-    assert [path.read_bytes() for path in stems.values()] == [path.read_bytes() for path in whole.stems.values()]
+    assert [path.read_bytes() for path in joined.stems.values()] == [path.read_bytes() for path in whole.stems.values()]
     assert np.array_equal(heard["vocals"].onsets, whole.heard["vocals"].onsets)
     assert sum(isinstance(event, Progress) for event in events) == count
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from werkzeug.exceptions import Conflict, InternalServerError, UnprocessableEnti
 from rest_support import SONG, Rest
 from support import RedisServer, make_song
 from unmix.errors import StoreError, UnmixError
-from unmix.job import JobRequest, SeparationOptions
+from unmix.job import JobRequest, SeparationOptions, SongLevel
 from unmix.ledger.ledger import utc_now
 from unmix.ledger.room import refuse_if_full, reserve_bytes, result_bytes
 from unmix.store.file import FileStore
@@ -54,6 +55,13 @@ def test_more_and_larger_stems_need_more_room() -> None:
     assert needed(asked(20, format="wav")) > 5 * stems
     assert needed(asked(20, stems=("vocals",))) < stems / 2
     assert needed(asked(20, start=5.0, end=10.0)) < stems / 2
+
+
+def test_stems_in_the_rate_of_the_song_need_as_much_as_that_asks_for() -> None:
+    usual, unknown = asked(200, format="wav"), asked(200, format="wav", song_rate=True)
+    fine, same = (replace(unknown, level=SongLevel(1, 0.0, 1.0, "", rate, 1)) for rate in (96_000, 44_100))
+    assert needed(usual) == needed(same) < needed(fine) < needed(unknown)
+    assert needed(fine, parts=False) > 96_000 / 44_100 * needed(usual, parts=False)
 
 
 @pytest.fixture

@@ -86,6 +86,7 @@ FIELDS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "overlap": ({"null"}, {"invalid_field", "out_of_range"}),
     "shifts": ({"null", "zero", "minus zero", "number as text"}, {"invalid_field", "out_of_range"}),
     "mixture_consistency": ({"null", "true", "upper case"}, {"invalid_field"}),
+    "song_rate": ({"null"}, {"invalid_field", "unknown_rate"}),
     "start": ({"null", "zero", "minus zero", "tiny"}, {"invalid_field", "bad_region"}),
     "end": ({"null"}, {"invalid_field", "bad_region"}),
     "callback": ({"null"}, {"invalid_field"}),
@@ -132,7 +133,7 @@ def meant(rest: Rest, field: str, value: Any) -> Any:
         given = value.split(",") if isinstance(value, str) else value or []
         return [label.strip() for label in given if label.strip()]
     if value in (None, "", []):
-        usual = {"stems": [], "mixture_consistency": False, "start": 0.0, "shifts": 0}
+        usual = {"stems": [], "mixture_consistency": False, "song_rate": False, "start": 0.0, "shifts": 0}
         return usual.get(field, getattr(rest.settings.default_options, field, None))
     if field == "mixture_consistency":
         return str(value).lower() == "true"

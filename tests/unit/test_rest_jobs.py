@@ -23,7 +23,7 @@ def test_a_waiting_job_tells_its_place(rest: Rest) -> None:
     assert (job["hash"], job["songhash"], job["status"]) == (JOB_ID, JOB_ID, "queued")
     assert (job["position"], job["progress"], job["attempt"]) == (2, 0.0, 0)
     usual = {"format": "mp3", "bits": 16, "mixture_consistency": False, "start": 0.0, "end": None}
-    usual |= {"bitrate_kbps": None, "precision": None, "overlap": 0.25, "shifts": 0}
+    usual |= {"bitrate_kbps": None, "precision": None, "overlap": 0.25, "shifts": 0, "song_rate": False}
     assert job["options"] == {"model": "demo", "stems": [], **usual}
     assert job["stems"] == {}
     assert job["ran"] is None

@@ -65,6 +65,16 @@ def test_mixture_consistency_makes_another_job_and_leaving_it_out_is_to_say_fals
     assert rest.post_form(SONG, mixture_consistency="False").json["hash"] == hash_song(SONG)
 
 
+def test_stems_in_the_rate_of_the_song_are_another_job_and_leaving_it_out_is_to_say_false(rest: Rest) -> None:
+    fitting = rest.post_json(SONG, format="wav", song_rate=True).json["hash"]
+    assert rest.post_form(SONG, format="wav", song_rate="true").json["hash"] == fitting
+    assert rest.client.get(f"/apiv1/jobs/{fitting}").json["options"]["song_rate"] is True
+    plain = rest.post_json(SONG, format="wav", song_rate=False).json["hash"]
+    assert rest.post_json(SONG, format="wav").json["hash"] == plain != fitting
+    assert rest.post_json(SONG, song_rate=False).json["hash"] == hash_song(SONG)
+    assert "ask for wav or flac" in rest.post_json(SONG, format="mp3", song_rate=True).json["detail"]
+
+
 def test_stems_of_24_bits_are_another_job_and_16_are_what_one_gets(rest: Rest) -> None:
     fine = rest.post_json(SONG, format="flac", bits=24).json["hash"]
     assert rest.post_form(SONG, format="flac", bits="24").json["hash"] == fine
@@ -166,6 +176,10 @@ def test_stems_that_were_made_in_another_way_than_is_named_now_are_not_served_ag
         ({"shifts": 10**400}, "invalid_field"),
         ({"shifts": 0.5}, "invalid_field"),
         ({"shifts": [1]}, "invalid_field"),
+        ({"song_rate": True}, "unknown_rate"),
+        ({"song_rate": "true", "format": "opus"}, "unknown_rate"),
+        ({"song_rate": "true", "format": "stem.mp4"}, "unknown_rate"),
+        ({"song_rate": 48_000, "format": "wav"}, "invalid_field"),
     ],
 )
 def test_ways_that_there_are_not_are_refused_and_nothing_is_stored(

@@ -12,9 +12,8 @@ import pytest
 
 from rest_support import DEMO_CARD, SONG, Rest, encoded
 from support import RedisServer
-from unmix.audio.level import Level
 from unmix.audio.probe import Probe, ProbedSong
-from unmix.audio.song_reader import SongReader
+from unmix.audio.song_reader import measure
 from unmix.job import Callback, JobStatus, SongLevel
 from unmix.names import hash_song, song_object
 
@@ -38,7 +37,7 @@ def test_an_accepted_song_is_stored_requested_and_queued(rest: Rest) -> None:
     assert request.options.model == "demo"
     assert request.callbacks == (Callback(PUBLIC["url"], {"ticket": 1}),)
     assert request.duration_seconds == pytest.approx(2.0)
-    assert request.level == SongLevel(**asdict(Level.of(SongReader(BytesIO(SONG)))))
+    assert request.level == SongLevel(**asdict(measure(BytesIO(SONG)).level))
     assert rest.queue.views.waiting(limit=9) == ([job_id], 1)
     assert answer.json["status"] == "queued"
     assert answer.json["warnings"] == []

@@ -3,6 +3,7 @@
 import json
 import struct
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from audio_files import music
-from unmix.audio.encode import StemWriter
+from stem_delivery import delivered
+from unmix.audio.delivery import Delivered
 from unmix.audio.formats import STEM_MP4
-from unmix.audio.stem_mp4 import as_wanted, written_first
 from unmix.errors import EngineError, InputError
 
 STEMS = ("drums", "bass", "other", "vocals")
@@ -23,15 +24,10 @@ STEMS = ("drums", "bass", "other", "vocals")
 SAMPLES = 200_001
 
 
-def written(folder: Path, *, gain: float = 0.45, stems: tuple[str, ...] = STEMS) -> dict[str, Path]:
-    """Write stems as they are written first."""
-    folder.mkdir(exist_ok=True)
-    format, paths = written_first(folder, stems, STEM_MP4)
-    for seed, path in enumerate(paths.values()):
-        writer = StemWriter(path, format=format)
-        writer.write(np.float32(gain) * music(SAMPLES, seed=seed))
-        writer.close()
-    return paths
+def packed(folder: Path, *, gain: float = 0.45, names: Sequence[str] = STEMS, **options: Any) -> Delivered:
+    """Deliver stems as one file."""
+    stems = {stem: np.float32(gain) * music(SAMPLES, seed=seed) for seed, stem in enumerate(names)}
+    return delivered(folder, stems, format=STEM_MP4, **options)
 
 
 def tracks(path: Path) -> list[NDArray[np.int32]]:
@@ -58,25 +54,21 @@ def box(content: bytes, *path: bytes) -> bytes:
     return content
 
 
-def nothing() -> None:
-    pass
-
-
 def test_the_four_stems_are_as_they_were_and_add_up_to_the_mixdown(tmp_path: Path) -> None:
-    delivery, warnings = as_wanted(written(tmp_path), STEM_MP4, nothing)
-    assert delivery == {"stems": tmp_path / "stems.stem.mp4"}
-    assert warnings == ()
-    mixdown, *stems = tracks(delivery["stems"])
+    made = packed(tmp_path)
+    assert made.stems == {"stems": tmp_path / "stems.stem.mp4"}
+    assert made.warnings == ()
+    mixdown, *stems = tracks(made.stems["stems"])
     assert len(stems) == 4
     for seed, stem in enumerate(stems):
         assert np.array_equal(stem, np.rint(np.float32(0.45) * music(SAMPLES, seed=seed) * 32_768))
     assert np.array_equal(mixdown, np.sum(stems, axis=0))
-    assert list(tmp_path.iterdir()) == [delivery["stems"]]
+    assert list(tmp_path.iterdir()) == [made.stems["stems"]]
 
 
 def test_the_box_names_and_colours_the_stems_in_the_order_of_their_tracks(tmp_path: Path) -> None:
-    delivery, _ = as_wanted(written(tmp_path), STEM_MP4, nothing)
-    told: dict[str, Any] = json.loads(box(delivery["stems"].read_bytes(), b"moov", b"udta", b"stem"))
+    made = packed(tmp_path)
+    told: dict[str, Any] = json.loads(box(made.stems["stems"].read_bytes(), b"moov", b"udta", b"stem"))
     assert [stem["name"] for stem in told["stems"]] == ["Drums", "Bass", "Other", "Vocals"]
     assert len({stem["color"] for stem in told["stems"]}) == 4
     assert told["version"] == 1
@@ -84,22 +76,21 @@ def test_the_box_names_and_colours_the_stems_in_the_order_of_their_tracks(tmp_pa
 
 
 def test_other_players_play_the_mixdown(tmp_path: Path) -> None:
-    delivery, _ = as_wanted(written(tmp_path), STEM_MP4, nothing)
-    with av.open(delivery["stems"]) as opened:
+    with av.open(packed(tmp_path).stems["stems"]) as opened:
         usual = [bool(stream.disposition & Disposition.default) for stream in opened.streams.audio]
     assert usual == [True, False, False, False, False]
 
 
 def test_a_mixdown_beyond_full_scale_is_clamped_and_told(tmp_path: Path) -> None:
-    delivery, (warning,) = as_wanted(written(tmp_path, gain=1.9), STEM_MP4, nothing)
-    mixdown, *stems = tracks(delivery["stems"])
+    made = packed(tmp_path, gain=1.9)
+    mixdown, *stems = tracks(made.stems["stems"])
     total = np.sum(stems, axis=0)
     assert np.array_equal(mixdown, total.clip(-32_768, 32_767))
-    assert warning == f"{(mixdown != total).sum()} samples of the mixdown were beyond full scale and clipped"
+    assert made.warnings == (f"{(mixdown != total).sum()} samples of the mixdown were beyond full scale and clipped",)
 
 
 def test_the_same_stems_give_the_same_bytes(tmp_path: Path) -> None:
-    made = [as_wanted(written(tmp_path / name), STEM_MP4, nothing)[0]["stems"].read_bytes() for name in "ab"]
+    made = [packed(tmp_path / name).stems["stems"].read_bytes() for name in "ab"]
     assert made[0] == made[1]
 
 
@@ -108,16 +99,15 @@ def test_one_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        as_wanted(written(tmp_path), STEM_MP4, stop)
+        packed(tmp_path, go_on=stop)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /dev/full")
 def test_a_full_disk_is_an_error_that_may_pass(tmp_path: Path) -> None:
-    stems = written(tmp_path)
     (tmp_path / ".stems.stem.mp4.part").symlink_to("/dev/full")
     with pytest.raises(EngineError) as caught:
-        as_wanted(stems, STEM_MP4, nothing)
+        packed(tmp_path)
     assert (caught.value.code, caught.value.retryable) == ("write_failed", True)
     assert list(tmp_path.iterdir()) == []
 
@@ -125,10 +115,5 @@ def test_a_full_disk_is_an_error_that_may_pass(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stems", [STEMS[:3], (*STEMS, "piano")])
 def test_it_is_of_four_stems(stems: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        written_first(tmp_path, stems, STEM_MP4)
+        packed(tmp_path, names=stems)
     assert caught.value.code == "unknown_format"
-
-
-def test_other_formats_are_as_they_were_written(tmp_path: Path) -> None:
-    assert written_first(tmp_path, ["vocals"], "mp3") == ("mp3", {"vocals": tmp_path / "vocals.mp3"})
-    assert as_wanted({"vocals": tmp_path / "vocals.mp3"}, "mp3", nothing) == ({"vocals": tmp_path / "vocals.mp3"}, ())

@@ -15,12 +15,12 @@ import soundfile
 from av.stream import Disposition
 
 from audio_files import FORMATS, encode, film, music, ogg_vorbis, png
+from stem_delivery import delivered
 from unmix.audio.confined_reader import confined_tags, tag_reader_of
 from unmix.audio.encode import StemWriter
 from unmix.audio.formats import STEM_MP4
 from unmix.audio.samples import Samples
 from unmix.audio.song_reader import SongReader
-from unmix.audio.stem_mp4 import as_wanted
 from unmix.audio.tags import MOST_COVER_BYTES, NO_TAGS, Tags, tags_of
 
 TEXTS: dict[str, Any] = {
@@ -81,9 +81,8 @@ def test_a_stem_of_any_format_has_the_tags_and_not_one_other_sample(format: str,
 def test_a_stem_mp4_is_tagged_as_its_song_and_has_five_tracks_all_the_same(tmp_path: Path) -> None:
     made = []
     for name, tags in (("plain", NO_TAGS), ("tagged", Tags(TEXTS, COVER))):
-        (tmp_path / name).mkdir()
-        stems = {stem: write(tmp_path / name / f"{stem}.flac", "flac") for stem in ("a", "b", "c", "d")}
-        made.append(as_wanted(stems, STEM_MP4, lambda: None, tags)[0]["stems"])
+        stems = {stem: music(100_001) for stem in ("a", "b", "c", "d")}
+        made.append(delivered(tmp_path / name, stems, format=STEM_MP4, tags=tags).stems["stems"])
     assert found_in(made[1]) == (TEXTS, [COVER])
     assert np.array_equal(decoded(made[1]), decoded(made[0]))
     with av.open(made[1]) as opened:

@@ -1,6 +1,6 @@
 """How figures are said in words: one of a thing is not several."""
 
-from unmix.engine.separator import clip_warnings
+from unmix.audio.delivery import clip_warnings
 from unmix.words import counted
 
 

@@ -48,8 +48,9 @@ TASK = SeparationTask(
     precision="exact",
     overlap=0.5,
     shifts=2,
+    song_rate=True,
 )
-LEVEL = SongLevel(44_100, -0.1, 0.3, "cd")
+LEVEL = SongLevel(44_100, -0.1, 0.3, "cd", 48_000, 48_000)
 RAN = Ran("demo", "ab" * 32, "cpu", 44_100, 1.0, 0.5, "torch", "exact", "a host", "a licence")
 EVENTS: list[Event] = [
     Ready(ModelCard("demo", "ab" * 32, ("drums", "vocals"), 44_100), "torch 2", "exact", knows=KNOWN),
@@ -111,7 +112,7 @@ def test_a_task_of_a_worker_that_knows_no_levels_has_none() -> None:
 
 def test_the_task_of_a_job_asks_for_what_its_options_say() -> None:
     options = SeparationOptions("demo", ("vocals",), "flac", None, True, bits=24, start=1.5, end=2.0)
-    options = replace(options, precision="exact", overlap=0.5, shifts=2)
+    options = replace(options, precision="exact", overlap=0.5, shifts=2, song_rate=True)
     assert SeparationTask.of(options, Path("/song"), Path("/out"), 256) == TASK
     chosen = replace(options, format="mp3", bitrate_kbps=128)
     assert SeparationTask.of(chosen, Path("/song"), Path("/out"), 256).bitrate_kbps == 128

@@ -167,7 +167,11 @@ def test_events_that_only_a_later_version_knows_are_passed_over(
 EARLIER_READY = json.dumps({name: value for name, value in json.loads(encode(READY)).items() if name != "knows"}) + "\n"
 
 
-@pytest.mark.parametrize("chosen", [{"overlap": 0.5}, {"shifts": 1}, {"precision": "exact"}], ids=lambda it: str(*it))
+@pytest.mark.parametrize(
+    "chosen",
+    [{"overlap": 0.5}, {"shifts": 1}, {"precision": "exact"}, {"song_rate": True}],
+    ids=lambda it: str(*it),
+)
 def test_a_child_of_an_earlier_version_is_asked_for_nothing_that_it_would_ignore(
     process_whose_child_says: Callable[..., SeparationProcess], lease: Lease, chosen: dict[str, Any]
 ) -> None:
@@ -187,7 +191,7 @@ def test_a_child_of_this_version_is_asked_for_all_that_this_version_knows(
     process_whose_child_says: Callable[..., SeparationProcess], lease: Lease
 ) -> None:
     process = process_whose_child_says(encode(replace(READY, knows=KNOWN)), encode(Loaded()), encode(DONE))
-    asked = replace(TASK, overlap=0.5, shifts=1, precision="exact", bits=24)
+    asked = replace(TASK, overlap=0.5, shifts=1, precision="exact", bits=24, song_rate=True)
     assert process.separate(asked, lease, Shutdown(60)).ran == DONE.ran
 
 
@@ -197,7 +201,7 @@ def test_a_child_says_what_it_knows_and_refuses_a_precision_that_only_a_later_ve
         assert child.stdout is not None
         ready = decode_event(child.stdout.readline())
         assert isinstance(ready, Ready)
-        assert {"precision", "overlap", "shifts"} <= set(ready.knows)
+        assert {"precision", "overlap", "shifts", "song_rate"} <= set(ready.knows)
         child.stdin.write(encode(replace(TASK, precision="of tomorrow")))
         child.stdin.flush()
         answer = decode_event(child.stdout.readline())

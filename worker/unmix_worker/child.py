@@ -142,6 +142,7 @@ def _as_a_whole(task: SeparationTask, separator: Separator, settings: Settings, 
         stems=task.stems,
         format=task.format,
         bits=task.bits,
+        song_rate=task.song_rate,
         bitrate_kbps=task.bitrate_kbps,
         # REST has checked what was sent to it, and neither a song that a URL led to nor one of a foreign producer.
         min_seconds=settings.min_song_seconds,
@@ -173,10 +174,11 @@ def _in_parts(
     if not order.join:
         work.help(emit, receive)
         return None
-    stems, peaks, heard, warnings = work.join(emit, receive)
+    made, peaks, heard = work.join(emit, receive)
     ran = _ran(separator, task, work.duration_seconds, time.monotonic() - started)
     drawn, music = _told(peaks, heard)
-    return Done({stem: str(path) for stem, path in stems.items()}, ran, warnings, work.notes, drawn, music)
+    stems = {stem: str(path) for stem, path in made.stems.items()}
+    return Done(stems, ran, made.warnings, made.notes, drawn, music)
 
 
 def _told(peaks: dict[str, list[int]], heard: dict[str, Heard]) -> tuple[dict[str, Any], Music]:
@@ -205,7 +207,9 @@ def _ran(separator: Separator, task: SeparationTask, duration_seconds: float, se
 
 def _level(task: SeparationTask) -> Level | None:
     known = task.level
-    return Level(known.samples, known.mean, known.std, known.measured_by) if known else None
+    if known is None:
+        return None
+    return Level(known.samples, known.mean, known.std, known.measured_by, known.own_rate, known.own_samples)
 
 
 def _card(separator: Separator) -> ModelCard:

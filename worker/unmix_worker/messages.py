@@ -52,6 +52,7 @@ class SeparationTask:
     precision: str | None = None  # None: the worker's
     overlap: float = OVERLAP
     shifts: int = 0
+    song_rate: bool = False
 
     def unknown_to(self, knows: Collection[str]) -> list[str]:
         """Return the fields that say something and are not among those that a child knows."""
@@ -86,6 +87,7 @@ class SeparationTask:
             options.precision,
             options.overlap,
             options.shifts,
+            options.song_rate,
         )
 
 

@@ -10,11 +10,13 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from unmix import engine
+from unmix.audio.delivery import Delivered, delivery_of
 from unmix.audio.ear import Heard
 from unmix.audio.encode import StemWriter, stem_writers
 from unmix.audio.joining import Joiner, stem_threads
@@ -22,11 +24,10 @@ from unmix.audio.level import Level, measuring
 from unmix.audio.passes import OVERLAP
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import AudioInfo, measured
-from unmix.audio.stem_mp4 import as_wanted, written_first
 from unmix.audio.tags import NO_TAGS
 from unmix.engine.parts import PART_STRIDES, PartGrid, PartMaker, Piece
 from unmix.engine.passes import Passes
-from unmix.engine.separator import Separator, clip_warnings
+from unmix.engine.separator import Separator
 from unmix.engine.stems import plan_stems
 from unmix.errors import EngineError
 from unmix.job import SongLevel
@@ -75,7 +76,7 @@ class PartWork:
     ) -> None:
         """Prepare; `song` is what was found when it was measured here."""
         self.duration_seconds = level.samples / SAMPLE_RATE
-        self.notes = song.notes if song else ()
+        self._notes = song.notes if song else ()
         self._warnings = song.warnings if song else ()  # those of a song that was measured before stand in its request
         self._task = task
         self._level = level
@@ -86,32 +87,36 @@ class PartWork:
         self._windows_a_part = math.ceil(PART_STRIDES * (1 - OVERLAP) / (1 - passes.overlap)) * max(1, passes.shifts)
         plan = plan_stems(separator.model, task.stems, mixture_consistency=task.mixture_consistency)
         self._names = plan.names
-        self._maker = PartMaker(separator, Path(task.song), level, grid, plan, passes, bits=task.bits)
+        self._delivery = delivery_of(
+            Path(task.out),
+            plan.names,
+            level,
+            range(level.samples),
+            format=task.format,
+            bits=task.bits,
+            song_rate=task.song_rate,
+        )
+        self._maker = PartMaker(separator, Path(task.song), level, grid, plan, passes, bits=self._delivery.bits)
         self._folder = Path(task.out) / "parts"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._pieces: Iterator[Piece] = iter(())
         self._next = -1  # the part that `_pieces` come to next
         self._windows = 0
 
-    def join(
-        self, emit: Emit, receive: Receive
-    ) -> tuple[dict[str, Path], dict[str, list[int]], dict[str, Heard], tuple[str, ...]]:
+    def join(self, emit: Emit, receive: Receive) -> tuple[Delivered, dict[str, list[int]], dict[str, Heard]]:
         """Make what is asked for and write the stems of the whole song.
 
-        Returns them, their peaks, what was heard in them, and what is wrong with them.
+        Returns them with what there is to say of them and the song, their peaks, and what was heard in them.
         """
-        task, count = self._task, len(self._grid)
-        written, paths = written_first(Path(task.out), self._names, task.format)
-        tags = self._read_tags(Path(task.song))
-        options = {"format": written, "bits": task.bits, "bitrate_kbps": task.bitrate_kbps}
+        tags = self._read_tags(Path(self._task.song))
         with (
             torch.inference_mode(),
-            stem_writers(paths, StemWriter, tags, **options) as opened,
+            self._delivery.writers(StemWriter, tags, bitrate_kbps=self._task.bitrate_kbps) as opened,
             stem_threads(self._names) as threads,
             self._forgotten_parts(),
             Joiner(
-                writers := dict(zip(paths, opened, strict=True)),
-                count,
+                writers := dict(zip(self._names, opened, strict=True)),
+                len(self._grid),
                 threads,
                 on_joined=lambda parts: emit(PartsJoined(parts)),
             ) as joiner,
@@ -127,11 +132,11 @@ class PartWork:
             joiner.wait()
             if any(writer.samples != self._level.samples for writer in opened):
                 raise EngineError("a stem has not the length of its song")
-        clipped_samples = {stem: writer.clipped for stem, writer in writers.items()}
         peaks = {stem: writer.peaks for stem, writer in writers.items()}
         heard = {stem: writer.heard() for stem, writer in writers.items()}
-        delivery, wrong = as_wanted(paths, task.format, lambda: emit(self._progress(joiner)), tags)
-        return delivery, peaks, heard, (*self._warnings, *clip_warnings(clipped_samples), *wrong)
+        made = self._delivery.deliver(opened, tags, lambda: emit(self._progress(joiner)))
+        warnings, notes = (*self._warnings, *made.warnings), (*self._notes, *made.notes)
+        return replace(made, warnings=warnings, notes=notes), peaks, heard
 
     def help(self, emit: Emit, receive: Receive) -> None:
         """Make what is asked for until nothing is."""
@@ -151,7 +156,7 @@ class PartWork:
 
     def _begin(self, emit: Emit) -> None:
         level = self._level
-        told = SongLevel(level.samples, level.mean, level.std, level.measured_by)
+        told = SongLevel(**asdict(level))
         emit(PartsBegun(len(self._grid), self._kind, told, self._grid.length, self._names))
         emit(RunWanted(0))
 
@@ -192,7 +197,7 @@ class PartWork:
         stretch = self._grid.part(index)
         paths = {stem: self._folder / f"{index:05}.{stem}.flac" for stem in self._names}
         is_next = joiner is not None and joiner.takes(index)
-        options = {"format": "flac", "bits": self._task.bits, "start": stretch.start, "listens": False}
+        options = {"format": "flac", "bits": self._delivery.bits, "start": stretch.start, "listens": False}
         writing: list[Future[None]] = []
         with stem_writers(paths, StemWriter, NO_TAGS, **options) as opened:
             writers = dict(zip(paths, opened, strict=True))

@@ -72,6 +72,7 @@ STATUS: Final[Mapping[str, int]] = {
     "weights_not_open": 422,
     "unknown_format": 422,
     "unknown_bits": 422,
+    "unknown_rate": 422,
     "unknown_bitrate": 422,
     "unknown_precision": 422,
     "unknown_stem": 400,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from unmix import names
-from unmix.audio.formats import check_bitrate, check_format, check_stems
+from unmix.audio.formats import check_bitrate, check_format, check_rate, check_stems
 from unmix.audio.passes import check_passes
 from unmix.errors import InputError
 from unmix.job import PRECISIONS, SeparationOptions
@@ -19,7 +19,7 @@ from unmix_rest.services import Services
 #: What a job can be told.
 OPTIONS: Final = (
     *("model", "stems", "format", "bits", "bitrate_kbps", "mixture_consistency", "start", "end"),
-    *("precision", "overlap", "shifts"),
+    *("precision", "overlap", "shifts", "song_rate"),
 )
 #: What other services let clients choose and this one decides itself.
 FIXED_OPTIONS: Final = ("segment", "segment_seconds", "sample_rate")
@@ -38,6 +38,8 @@ def read_options(fields: Mapping[str, Any], services: Services) -> SeparationOpt
     bits = whole_field(fields, "bits")
     bits = defaults.bits if bits is None else bits
     check_format(format, bits)
+    song_rate = flag_field(fields, "song_rate")
+    check_rate(format, song_rate=song_rate)
     bitrate_kbps = whole_field(fields, "bitrate_kbps")
     check_bitrate(format, bitrate_kbps)
     precision = text_field(fields, "precision")
@@ -67,6 +69,7 @@ def read_options(fields: Mapping[str, Any], services: Services) -> SeparationOpt
         precision=precision,
         overlap=overlap,
         shifts=shifts,
+        song_rate=song_rate,
     )
 
 

@@ -125,6 +125,14 @@ def _number(kind: str, text: str, **bounds: Any) -> dict[str, Any]:
     return {"type": [kind, "string", "null"], "pattern": _DECIMAL, "description": text, **bounds}
 
 
+def _flag(text: str) -> dict[str, Any]:
+    return {
+        "type": ["boolean", "string", "null"],
+        "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$",
+        "description": text,
+    }
+
+
 def _list(text: str) -> dict[str, Any]:
     return {
         "type": ["array", "string", "null"],
@@ -139,15 +147,12 @@ _OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "stems": _list(_STEMS_TEXT),
     "format": {"enum": [*MEDIA_TYPES, "", None], "description": "of the stems"},
     "bits": _number("integer", "of a sample: 16, 24 (wav, flac) or 32 (wav)", minimum=16, maximum=32),
+    "song_rate": _flag("stems in the sample rate of the song (wav, flac), and not at 44.1 kHz"),
     "bitrate_kbps": _number("integer", f"of {', '.join(LOSSY)}", enum=[*BITRATES_KBPS, *map(str, BITRATES_KBPS), None]),
     "precision": {"enum": [*PRECISIONS, None], "description": "float32, or bfloat16 where there is hardware for it"},
     "overlap": _number("number", "of the windows", minimum=OVERLAPS[0], maximum=OVERLAPS[1]),
     "shifts": _number("integer", "average so many estimates", minimum=0, maximum=MOST_SHIFTS),
-    "mixture_consistency": {
-        "type": ["boolean", "string", "null"],
-        "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$",
-        "description": "make the sources add up to the song",
-    },
+    "mixture_consistency": _flag("make the sources add up to the song"),
     "start": _number("number", "second of the song", minimum=0),
     "end": _number("number", "second of the song", minimum=0),
     "callback": {**_CALLBACK, "type": ["object", "null"]},

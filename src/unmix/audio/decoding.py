@@ -56,6 +56,7 @@ class Decoding:
         self._broken_packets = 0
         self._lost_seconds = 0.0
         self._notes: dict[str, None] = {}
+        self._samples_of_rate: dict[int, int] = {}  # in Hz: how many samples per channel came at each
         self._promised_seconds = _promised_seconds(file, container, self._opened)
 
     def chunks(self) -> Iterator[Samples]:
@@ -88,6 +89,17 @@ class Decoding:
         """Return what was done to the song and is as it should be; call after the last chunk."""
         return tuple(self._notes)
 
+    def own(self, samples: int) -> tuple[int, int]:
+        """Return the rate of the song's frames in Hz, and how many samples it has in that; call after the last chunk.
+
+        `samples` were decoded, per channel. What the file says of its rate may be another one, as that of HE-AAC is. Of
+        a song that was glued of several rates it is that of most of it, and it has as many samples as last as long,
+        rounded up. Not the first one: FFmpeg may take the first frame for one of what follows.
+        """
+        rate = max(self._samples_of_rate, key=self._samples_of_rate.__getitem__)
+        is_glued = len(self._samples_of_rate) > 1
+        return rate, -(-samples * rate // SAMPLE_RATE) if is_glued else self._samples_of_rate[rate]
+
     def close(self) -> None:
         """Free what FFmpeg holds."""
         self._opened.close()
@@ -103,6 +115,7 @@ class Decoding:
                 check_channels(frame.layout.nb_channels)
                 resampler = Resampler(frame)
                 self._note(frame)
+            self._samples_of_rate[frame.sample_rate] = self._samples_of_rate.get(frame.sample_rate, 0) + frame.samples
             yield from resampler.push(frame)
         if resampler is not None:
             yield from resampler.end()

@@ -64,9 +64,9 @@ class StemWriter:
 
     Of the exceptions an m4a says the exact length, but FFmpeg gives its last frame as a whole, and Opus has another
     rate, with as many samples as last as long, rounded up. `bits` are those of `unmix.audio.formats`.
-    `bitrate_kbps` is of lossy formats, `mp3_quality` (LAME's: 0 takes longest, 9 is the worst) an mp3's. `start` is
-    where in the song the first sample lies. `listens` is off for what will be written once more. `tags` are those of
-    the stem.
+    `bitrate_kbps` is of lossy formats, `mp3_quality` (LAME's: 0 takes longest, 9 is the worst) an mp3's. `rate` is
+    what is written at, as wav or flac, in Hz. `start` is where in the song the first sample lies. `listens` is off for
+    what will be written once more, or has been heard before. `tags` are those of the stem.
 
     Raises:
         EngineError: `write_failed`: the file cannot be written, say because the disk is full.
@@ -80,6 +80,7 @@ class StemWriter:
         bits: int = 16,
         bitrate_kbps: int = 256,
         mp3_quality: int = MP3_QUALITY,
+        rate: int = SAMPLE_RATE,
         start: int = 0,
         listens: bool = True,
         tags: Tags = NO_TAGS,
@@ -105,11 +106,11 @@ class StemWriter:
                 output = self._open.enter_context(opened)
                 encoder = _OpusEncoder if format == "opus" else _FFmpegEncoder
                 kbps = bitrate_kbps if format in LOSSY else None
-                self._encoder = encoder(output, *_CODECS[format, bits], _SAMPLE_FORMATS[bits], kbps)
+                self._encoder = encoder(output, *_CODECS[format, bits], _SAMPLE_FORMATS[bits], kbps, rate)
                 tag(output, tags, format)
 
     def write(self, samples: Samples) -> None:
-        """Append `samples`: float32 (2, time) at 44.1 kHz, full scale ±1."""
+        """Append `samples`: float32 (2, time) at the rate of the stem, full scale ±1."""
         if self._bits == 32:
             self.write_pcm(samples, clipped=0)
             return
@@ -211,20 +212,22 @@ def stem_writers(
 
 class _Encoder(Protocol):
     def write(self, pcm: NDArray[Any]) -> None:
-        """Append `pcm`: (2, time) at 44.1 kHz, of the type that was asked for."""
+        """Append `pcm`: (2, time) at the rate of the stem, of the type that was asked for."""
 
     def finish(self) -> None:
         """Write what is still missing; nothing is closed."""
 
 
 class _FFmpegEncoder:
-    """Encode into an opened file with a codec that takes samples as `taken`; they come as `given`."""
+    """Encode into an opened file with a codec that takes samples as `taken`; they come as `given`, at `rate`."""
 
-    rate = SAMPLE_RATE
+    own_rate: int | None = None  # of the codec, if that is always the same
 
-    def __init__(self, output: Any, codec: str, taken: str, given: str, bitrate_kbps: int | None) -> None:
+    def __init__(self, output: Any, codec: str, taken: str, given: str, bitrate_kbps: int | None, rate: int) -> None:
         self._output = output
         self._given = given
+        self._given_rate = rate
+        self.rate = self.own_rate or rate
         self._stream = output.add_stream(codec, rate=self.rate, layout="stereo")
         self._stream.codec_context.format = taken
         if bitrate_kbps is not None:
@@ -240,7 +243,7 @@ class _FFmpegEncoder:
     def _frame(self, pcm: NDArray[Any]) -> Any:
         interleaved = np.ascontiguousarray(pcm.T).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(interleaved, format=self._given, layout="stereo")
-        frame.sample_rate = SAMPLE_RATE
+        frame.sample_rate = self._given_rate
         return frame
 
     def _encode(self, frame: Any) -> None:
@@ -253,7 +256,7 @@ class _FFmpegEncoder:
 class _OpusEncoder(_FFmpegEncoder):
     """Encode what is resampled before: the codec does not know the rate of stems."""
 
-    rate = _OPUS_RATE
+    own_rate = _OPUS_RATE
     _resampler: Resampler | None = None
 
     def write(self, pcm: NDArray[Any]) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from unmix.errors import InputError
 
-#: Hz; every song is decoded to it and every stem is delivered in it.
+#: Hz; every song is decoded to it, and stems are delivered in it unless their song's own rate is wanted.
 SAMPLE_RATE: Final = 44_100
 
 #: Four stems and their sum in one file: see `unmix.audio.stem_mp4`.
@@ -29,6 +29,9 @@ LOSSY: Final = ("mp3", "m4a", "opus", "ogg")
 #: Bits of a sample that a format can have; 32 are floating point. Lossy ones are made of 16-bit samples and have none.
 BITS: Final = {**dict.fromkeys((*LOSSY, STEM_MP4), (16,)), "wav": (16, 24, 32), "flac": (16, 24)}
 
+#: Those that come in the sample rate of their song too. Lossy ones know only some rates.
+OF_ANY_RATE: Final = ("wav", "flac")
+
 #: kbit/s that can be chosen: those of MPEG-1 Layer III, in the order of their index in a frame of mp3.
 BITRATES_KBPS: Final = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 
@@ -44,6 +47,14 @@ def check_format(format: str, bits: int) -> None:
     if bits not in BITS[format]:
         known = ", ".join(map(str, BITS[format]))
         raise InputError(f"bits of a sample in stems as {format} can be: {known}", code="unknown_bits")
+
+
+def check_rate(format: str, *, song_rate: bool) -> None:
+    """Refuse stems in the sample rate of their song that do not come so (`unknown_rate`, an `InputError`)."""
+    if song_rate and format not in OF_ANY_RATE:
+        known = " or ".join(OF_ANY_RATE)
+        text = f"stems as {format} do not come in the rate of the song: ask for {known}, or leave song_rate out"
+        raise InputError(text, code="unknown_rate")
 
 
 def check_stems(format: str, stems: Sequence[str]) -> None:

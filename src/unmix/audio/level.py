@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Length, mean and standard deviation of a song's mono mix."""
+    """Length, mean and standard deviation of a song's mono mix; and its length in its own rate, if that is known."""
 
     samples: int  # per channel
     mean: float
     std: float  # plus demucs' 1e-8, so that silence stays silence
     measured_by: str  # see `measuring`
+    own_rate: int = 0  # Hz; 0: of what is no song
+    own_samples: int = 0  # per channel, in that rate
 
     @classmethod
     def of(cls, mixture: "Iterable[Samples]") -> Self:

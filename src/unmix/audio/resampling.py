@@ -3,11 +3,12 @@
 Owns what becomes of rates and channels: the resampler's filter, which was chosen by measurement (docs/engine.md), and
 the length, which is exactly that of the song. One channel is on both sides and two are left and right, whatever places
 the file gives them; more are mixed down as FFmpeg does, without clipping. `unmix.audio.decoding` brings the frames, and
-`unmix.audio.encode` those of stems whose format has a rate of its own.
+`unmix.audio.encode` those of stems whose format has a rate of its own;
+`unmix.audio.delivery` has stems resampled to the rate of their song.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import av
@@ -81,6 +82,18 @@ class Resampler:
     def _silence(self) -> Any:
         """Return a frame like the first that is as long as the filter, and silent."""
         return _silent(self._form, int(_FILTER_SIZE * max(1.0, self._from / (_CUTOFF * self._to))) + 2)
+
+
+def resampled(chunks: Iterable[Samples], rate: int) -> Iterator[Samples]:
+    """Yield at `rate` what comes at `SAMPLE_RATE`, as much as lasts as long, rounded up; both (2, time) in chunks."""
+    resampler: Resampler | None = None
+    for chunk in chunks:
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(chunk), format="fltp", layout="stereo")
+        frame.sample_rate = SAMPLE_RATE
+        resampler = resampler or Resampler(frame, rate)
+        yield from resampler.push(frame)
+    if resampler is not None:
+        yield from resampler.end()
 
 
 def silence(like: Any, samples: int) -> Any:

@@ -8,7 +8,7 @@ the engine read the very same samples. Lengths are counted, never taken from a h
 import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -28,6 +28,8 @@ class AudioInfo:
     sample_rate: int  # Hz, of the file
     channels: int  # of the file
     samples: int  # per channel, decoded, at `SAMPLE_RATE`
+    own_rate: int  # Hz, of what was decoded, before it was resampled
+    own_samples: int  # per channel, in that rate
     warnings: tuple[str, ...] = ()  # what is wrong with it
     notes: tuple[str, ...] = ()  # what was done to it and is as it should be
 
@@ -99,7 +101,9 @@ class SongReader:
                     yield chunk
                 warnings = decoding.warnings(samples)
                 facts = (decoding.codec, decoding.sample_rate, decoding.channels)
-                self._info = AudioInfo(self._container, *facts, samples, warnings, decoding.notes())
+                self._info = AudioInfo(
+                    self._container, *facts, samples, *decoding.own(samples), warnings, decoding.notes()
+                )
         if samples < self._min_seconds * SAMPLE_RATE:
             raise AudioError(f"the song is shorter than {self._min_seconds:g} s", code="too_short")
 
@@ -133,5 +137,6 @@ def measured(reader: Reader) -> MeasuredSong:
     Raises:
         AudioError: as it does.
     """
-    level = Level.of(reader)
-    return MeasuredSong(**asdict(reader.info), level=level)
+    level, info = Level.of(reader), reader.info
+    level = replace(level, own_rate=info.own_rate, own_samples=info.own_samples)
+    return MeasuredSong(**asdict(info), level=level)

@@ -3,13 +3,12 @@
 An MP4 with five tracks of sound: the mixdown, which every player plays, and four stems, which other players leave
 alone. The box `stem` in `moov/udta` has their names and colours, as JSON. Here all are ALAC, so that the stems add up
 to the mixdown, sample by sample. FFmpeg writes the tracks but knows no such box, which is added at the end, where
-`moov` lies. Whoever makes stems asks here as what to write them first.
+`moov` lies. `unmix.audio.delivery` asks for it.
 """
 
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -18,16 +17,11 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from unmix.audio.encode import write_errors
-from unmix.audio.formats import STEM_MP4, check_stems
+from unmix.audio.formats import STEM_MP4
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import SongReader
 from unmix.audio.tagging import tag
-from unmix.audio.tags import NO_TAGS, Tags
-from unmix.words import counted, were
-
-#: What the one file is called where stems have names.
-ALL_STEMS: Final = "stems"
+from unmix.audio.tags import Tags
 
 #: Of each stem, in the order of the tracks: those that the makers of the format use.
 _COLOURS: Final = ("#009E73", "#D55E00", "#CC79A7", "#56B4E9")
@@ -41,45 +35,6 @@ _MASTERING: Final = {
 }
 #: Times are counted in samples, and nothing that is drawn at random is written.
 _MUXING: Final = {"movie_timescale": str(SAMPLE_RATE), "fflags": "+bitexact"}
-
-
-def written_first(folder: Path, stems: Sequence[str], format: str) -> tuple[str, dict[str, Path]]:
-    """Return as what to write the stems that are wanted as `format`, and where each.
-
-    Raises:
-        InputError: they cannot be had as this format (`unknown_format`).
-    """
-    check_stems(format, stems)
-    if format != STEM_MP4:
-        return format, {stem: folder / f"{stem}.{format}" for stem in stems}
-    return "flac", {stem: folder / f".{stem}.flac" for stem in stems}
-
-
-def as_wanted(
-    stems: Mapping[str, Path], format: str, go_on: Callable[[], None], tags: Tags = NO_TAGS
-) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """Make of stems that were written what is wanted as `format`; returns it, and what is wrong with it.
-
-    `go_on` is called again and again while it takes long; if it raises, nothing is left. What is made
-    here gets the song's `tags`.
-
-    Raises:
-        EngineError: it cannot be written (`write_failed`).
-    """
-    if format != STEM_MP4:
-        return dict(stems), ()
-    folder = next(iter(stems.values())).parent
-    path, part = folder / f"{ALL_STEMS}.{STEM_MP4}", folder / f".{ALL_STEMS}.{STEM_MP4}.part"
-    try:
-        with write_errors(path):
-            clipped = write_stem_mp4(part, stems, go_on, tags)
-            part.replace(path)
-    finally:
-        for each in (part, *stems.values()):
-            with suppress(OSError):
-                each.unlink()
-    warning = f"{counted(clipped, 'sample')} of the mixdown {were(clipped)} beyond full scale and clipped"
-    return {ALL_STEMS: path}, (warning,) if clipped else ()
 
 
 def write_stem_mp4(path: Path, stems: Mapping[str, Path], go_on: Callable[[], None], tags: Tags) -> int:

@@ -39,6 +39,9 @@ Format = Annotated[
 Bits = Annotated[
     int, typer.Option(help="Bits of a sample: 16, 24 (wav, flac), or 32 (wav, in floating point: nothing is clipped).")
 ]
+SongRate = Annotated[
+    bool, typer.Option("--song-rate", help="Stems in the sample rate of the song (wav, flac), and not at 44.1 kHz.")
+]
 Bitrate = Annotated[
     int | None,
     typer.Option(
@@ -84,6 +87,7 @@ class Wish:
     stems: tuple[str, ...]
     format: str
     bits: int
+    song_rate: bool
     bitrate_kbps: int | None
     precision: str | None
     overlap: float
@@ -98,7 +102,8 @@ class Wish:
 
     def chosen(self) -> dict[str, Any]:
         """Return what is not as it is anyway: a server of an earlier version need not know the rest."""
-        usual = {"bits": 16, "overlap": 0.25, "shifts": 0, "mixture_consistency": False, "start": 0.0}
+        usual = {"bits": 16, "overlap": 0.25, "shifts": 0, "start": 0.0}
+        usual |= {"mixture_consistency": False, "song_rate": False}
         return {name: value for name, value in asdict(self).items() if value != usual.get(name)}
 
 

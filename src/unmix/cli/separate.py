@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unmix.audio.formats import check_bitrate, check_format
+from unmix.audio.formats import check_bitrate, check_format, check_rate
 from unmix.audio.music import music_of
 from unmix.audio.passes import check_passes
 from unmix.cli.batches import Batch, Task, batch_of, stoppable
@@ -31,6 +31,7 @@ from unmix.cli.options import (
     Overlap,
     Precision,
     Shifts,
+    SongRate,
     Songs,
     Start,
     Stems,
@@ -58,6 +59,7 @@ def separate(
     model_dir: Annotated[Path | None, typer.Option(help="Folder of your own models.")] = None,
     format: Format = "mp3",
     bits: Bits = 16,
+    song_rate: SongRate = False,
     bitrate_kbps: Bitrate = None,
     stems: Stems = "",
     mixture_consistency: Consistency = False,
@@ -72,6 +74,7 @@ def separate(
     """Separate songs here, without any service."""
     settings = read_settings()
     check_format(format, bits)
+    check_rate(format, song_rate=song_rate)
     check_bitrate(format, bitrate_kbps)
     check_passes(overlap, shifts)  # before a model is loaded for nothing
     chosen = {"model_dir": model_dir, "device": device, "precision": precision}
@@ -82,6 +85,7 @@ def separate(
         stems=names_in(stems),
         format=format,
         bits=bits,
+        song_rate=song_rate,
         bitrate_kbps=bitrate_kbps or settings.mp3_bitrate_kbps,
         precision=settings.precision,
         overlap=overlap,

@@ -7,7 +7,7 @@ song. Where files come from and go to in the service is the worker's; the window
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,14 @@ import torch
 from torch import Tensor
 
 from unmix.audio.codec_pool import CodecPool
+from unmix.audio.delivery import delivery_of
 from unmix.audio.ear import Heard
-from unmix.audio.encode import MP3_QUALITY, StemWriter, Writer, stem_writers
-from unmix.audio.formats import check_format
+from unmix.audio.encode import MP3_QUALITY, StemWriter, Writer
 from unmix.audio.level import Level
 from unmix.audio.passes import OVERLAP
 from unmix.audio.region import region_of
 from unmix.audio.samples import SAMPLE_RATE, Samples
-from unmix.audio.song_reader import OpenSong, SongReader
-from unmix.audio.stem_mp4 import as_wanted, written_first
+from unmix.audio.song_reader import OpenSong, SongReader, measured
 from unmix.audio.tags import ReadTags, tags_of
 from unmix.engine.backends import Backend, Precision, make_engine
 from unmix.engine.faults import faults_named
@@ -39,7 +38,6 @@ from unmix.engine.stems import plan_stems
 from unmix.engine.transfer import delivered, on_device
 from unmix.errors import EngineError
 from unmix.resources import usable_processors
-from unmix.words import counted, were
 
 #: Told how many of how many segments are done; may raise to stop the separation.
 OnProgress = Callable[[int, int], None]
@@ -57,7 +55,7 @@ class Separation:
     """What came of a song."""
 
     stems: dict[str, Path]
-    samples: int  # of every stem, per channel, at 44.1 kHz
+    samples: int  # of every stem, per channel, as it was separated at 44.1 kHz
     song_samples: int  # of the song, which may be longer
     clipped: dict[str, int]  # samples of each stem that were beyond full scale and clamped
     warnings: tuple[str, ...]  # what is wrong with the song or its stems
@@ -148,6 +146,7 @@ class Separator:
         stems: Sequence[str] = (),
         format: str = "mp3",
         bits: int = 16,
+        song_rate: bool = False,
         bitrate_kbps: int = 256,
         mp3_quality: int = MP3_QUALITY,
         min_seconds: float = 0.0,
@@ -162,7 +161,7 @@ class Separator:
     ) -> Separation:
         """Separate `song` into `out_dir/<stem>.<format>`, all sources of the model if no stems are named.
 
-        With `stem.mp4` it is one file.
+        With `stem.mp4` it is one file. With `song_rate` they have the sample rate of the song, and not 44.1 kHz.
 
         Either all files are there in the end or none. What exceeds full scale is clamped and counted. With
         `mixture_consistency` the estimates of all sources are made to add up to the song first. Windows overlap by
@@ -172,8 +171,8 @@ class Separator:
 
         Raises:
             InputError: a stem that the model cannot give (`unknown_stem`), a format there is not (`unknown_format`,
-                `unknown_bits`), a region that the song does not have (`bad_region`), or an overlap or shifts that are
-                not on offer (`out_of_range`).
+                `unknown_bits`, `unknown_rate`), a region that the song does not have (`bad_region`), or an overlap or
+                shifts that are not on offer (`out_of_range`).
             AudioError: the song cannot be decoded, or is shorter or longer than allowed.
             OutOfMemoryError: there was too little memory.
             DeviceError: the device failed; nothing more can be separated in this process.
@@ -181,9 +180,12 @@ class Separator:
         """
         started = time.monotonic()
         plan = plan_stems(self.model, stems, mixture_consistency=mixture_consistency)
-        check_format(format, bits)
         passes = Passes.of(song, overlap, shifts)
         reader = self.open_song(song, min_seconds=min_seconds, max_seconds=max_seconds)
+        if level is None or not level.is_of_this_version:
+            level = measured(reader).level
+        region = region_of(start, end, samples=level.samples)
+        delivery = delivery_of(out_dir, plan.names, level, region, format=format, bits=bits, song_rate=song_rate)
         segments = 0
 
         def report(done: int, total: int) -> None:
@@ -192,32 +194,28 @@ class Separator:
             if on_progress:
                 on_progress(done, total)
 
-        written, paths = written_first(out_dir, plan.names, format)
-        options = {"format": written, "bits": bits, "bitrate_kbps": bitrate_kbps, "mp3_quality": mp3_quality}
         tags = self.read_tags(song)
         with (
             torch.inference_mode(),
-            stem_writers(paths, self._writer, tags, **options) as writers,
+            delivery.writers(self._writer, tags, bitrate_kbps=bitrate_kbps, mp3_quality=mp3_quality) as writers,
             ThreadPoolExecutor(len(writers)) as pool,
         ):
             encoding: list[Future[None]] = []
-            estimates = self._estimates(reader, level, plan.sources, start, end, passes, report)
-            for made in delivered((plan.stems(*stretch) for stretch in estimates), bits=bits):
+            estimates = self._estimates(reader, level, plan.sources, region, passes, report)
+            for made in delivered((plan.stems(*stretch) for stretch in estimates), bits=delivery.bits):
                 _wait(encoding)  # no more than one stretch at a time, for memory's sake
                 encoding = [pool.submit(write, writer) for write, writer in zip(made, writers, strict=True)]
             _wait(encoding)
-            region = region_of(start, end, samples=reader.info.samples)
-            if any(writer.samples != len(region) for writer in writers):
+            if reader.info.samples != level.samples or any(writer.samples != len(region) for writer in writers):
                 raise EngineError("a stem has not the length of its song")
-        clipped = {stem: writer.clipped for stem, writer in zip(plan.names, writers, strict=True)}
-        delivery, warnings = as_wanted(paths, format, lambda: report(segments, segments), tags)
+        result = delivery.deliver(writers, tags, lambda: report(segments, segments))
         return Separation(
-            stems=delivery,
+            stems=result.stems,
             samples=len(region),
             song_samples=reader.info.samples,
-            clipped=clipped,
-            warnings=(*reader.info.warnings, *clip_warnings(clipped), *warnings),
-            notes=reader.info.notes,
+            clipped=result.clipped,
+            warnings=(*reader.info.warnings, *result.warnings),
+            notes=(*reader.info.notes, *result.notes),
             segments=segments,
             seconds=time.monotonic() - started,
             peaks={stem: writer.peaks for stem, writer in zip(plan.names, writers, strict=True)},
@@ -227,23 +225,18 @@ class Separator:
     def _estimates(
         self,
         reader: Iterable[Samples],
-        level: Level | None,
+        level: Level,
         sources: Sequence[str],
-        start: float,
-        end: float | None,
+        region: range,
         passes: Passes,
         on_progress: OnProgress,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mixture (2, time) and the estimates (sources, 2, time) of consecutive stretches at 44.1 kHz."""
         if self._resample is None:
-            if level is None or not level.is_of_this_version:
-                level = Level.of(reader)
-            region = region_of(start, end, samples=level.samples)
             yield from self.stretches(lambda _: (_tensors(reader), 0), level, sources, on_progress, region, passes)
             return
         # Rare, so simple: a song for a model of another rate is held in memory as a whole.
         song = torch.cat(list(_tensors(reader)), dim=-1)
-        region = region_of(start, end, samples=song.shape[-1])
         mixture = self._resample(song, SAMPLE_RATE, self.model.sample_rate)
         level = Level.of([mixture.numpy()])
         stretches = self.stretches(lambda _: ([mixture], 0), level, sources, on_progress, passes=passes)
@@ -285,13 +278,6 @@ def _wait(futures: Iterable[Future[None]]) -> None:
     """Wait until all are done; raises what the first that failed raised."""
     for future in futures:
         future.result()
-
-
-def clip_warnings(clipped: Mapping[str, int]) -> Iterator[str]:
-    """Say of each stem how many of its samples were clipped, if any were."""
-    for stem, samples in clipped.items():
-        if samples:
-            yield f"{counted(samples, 'sample')} of {stem} {were(samples)} beyond full scale and clipped"
 
 
 def _tensors(reader: Iterable[Samples]) -> Iterator[Tensor]:

@@ -17,6 +17,10 @@ SHARE_OF_RESULTS: Final = 0.5
 #: The part of a small disk that is reserved where the setting says more.
 _SHARE_OF_A_DISK: Final = 10
 _SAMPLE_RATE: Final = 44_100
+#: Of a song of which nobody has told it: the highest that songs usually have.
+_HIGHEST_RATE: Final = 192_000
+#: Bytes of a sample of what is resampled in the end, and of its parts, at the most.
+_FINE_BYTES: Final = 4
 #: How much of the samples' size FLAC is left with. Loud music comes to two thirds.
 _FLAC: Final = 0.7
 _USUAL_STEMS: Final = 4
@@ -58,12 +62,22 @@ def result_bytes(request: JobRequest, *, usual_bitrate_kbps: int, parts: bool) -
     if request.duration_seconds is None:
         return 0.0
     options = request.options
-    samples = options.bits / 8 * 2 * _SAMPLE_RATE
+    rate = _own_rate(request) if options.song_rate else _SAMPLE_RATE
+    samples = options.bits / 8 * 2 * rate
     of_rate = (options.bitrate_kbps or usual_bitrate_kbps) * 125
     # The mix of four stems is one more.
     lossless = {"wav": samples, "flac": _FLAC * samples, "stem.mp4": 1.25 * _FLAC * samples}
     a_second = lossless.get(options.format, of_rate)
+    part_bytes = options.bits / 8
+    if rate != _SAMPLE_RATE:
+        part_bytes = _FINE_BYTES
+        a_second += part_bytes * 2 * _SAMPLE_RATE  # what is resampled lies beside what is made of it
     if parts and request.duration_seconds >= _SECONDS_WITHOUT_PARTS:
-        a_second += _FLAC * 2 * 2 * _SAMPLE_RATE
+        a_second += _FLAC * part_bytes * 2 * _SAMPLE_RATE
     seconds = min(options.end or request.duration_seconds, request.duration_seconds) - options.start
     return _BESIDE_BYTES + max(0.0, seconds) * a_second * (len(options.stems) or _USUAL_STEMS)
+
+
+def _own_rate(request: JobRequest) -> int:
+    """Return the rate of a song in Hz, if nobody has told it the highest."""
+    return (request.level.own_rate if request.level else 0) or _HIGHEST_RATE

@@ -4,10 +4,14 @@
 // Relied on: frames have one number of samples (but for the last), as FFmpeg writes them, and decodeAudioData takes any
 // run of frames behind the head of the file.
 
+import { clockOf, divisor } from "./clock.js";
 import { cut } from "./cut.js";
 
-/** Bytes of a look. A frame of 4,608 samples is at most 28 KiB in 24 bits, so there is the beginning of one in it. */
+/** Bytes of a look, and of a sample in it: a frame of 4,608 is at most 28 KiB in 24 bits, so one begins in it. */
 const LOOK_BYTES = 65_536;
+const LOOK_SAMPLE_BYTES = 8;
+/** Frames that are read besides, at the most, to begin with a sample that the player has too. */
+const MOST_FRAMES_BEFORE = 16;
 /** Bytes before a frame that are rather read than searched through. */
 const NEAR_BYTES = 131_072;
 const MOST_LOOKS = 24;
@@ -17,6 +21,7 @@ export async function open(read, size, head) {
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
   const block = view.getUint16(8);
   const length = (view.getUint8(21) & 15) * 2 ** 32 + view.getUint32(22);
+  const clock = clockOf((view.getUint32(17) >>> 4) & 0xfffff);
   const four = async (at) => (at + 4 > head.length ? read(at, at + 4) : head.slice(at, at + 4));
   let start = 4;
   for (let isLast = false; !isLast; ) {
@@ -27,14 +32,19 @@ export async function open(read, size, head) {
   }
   if (start + 4 > size) throw new Error("no frame in this flac");
   const kind = await four(start);
-  const file = { read, block, kind, frames: Math.ceil(length / block), known: [{ frame: 0, at: start }], size };
-  return { length, slice: slicer(file, headOfRun(head)) };
+  const known = [{ frame: 0, at: start }];
+  const look = Math.max(LOOK_BYTES, LOOK_SAMPLE_BYTES * block);
+  const file = { read, block, kind, clock, look, frames: Math.ceil(length / block), known, size };
+  return { length: Math.ceil(clock.ours(length)), slice: slicer(file, headOfRun(head)) };
 }
 
 function slicer(file, head) {
+  const shared = file.clock.shared / divisor(file.clock.shared, file.block);
+  const step = shared > MOST_FRAMES_BEFORE ? 1 : shared;
   return async (start, end, decode, signal) => {
-    const first = Math.floor(start / file.block);
-    const behind = Math.min(Math.ceil(end / file.block), file.frames);
+    const reach = file.clock.reach(start, end);
+    const first = step * Math.floor(reach.first / file.block / step);
+    const behind = Math.min(Math.ceil(reach.last / file.block), file.frames);
     const begin = await near(file, first, signal);
     const run = await readRun(file, begin, behind, signal);
     const from = run.frames.findLast(({ frame }) => frame <= first) ?? run.frames[0];
@@ -42,7 +52,8 @@ function slicer(file, head) {
     const data = new Uint8Array(head.length + to - from.at);
     data.set(head);
     data.set(run.bytes.subarray(from.at, to), head.length);
-    return cut(await decode(data.buffer), start - from.frame * file.block, end - start);
+    const begins = Math.round(file.clock.ours(from.frame * file.block));
+    return cut(await decode(data.buffer), start - begins, end - start);
   };
 }
 
@@ -54,8 +65,8 @@ async function near(file, wanted, signal) {
     const guess = low.at + ((high.at - low.at) * (wanted - low.frame)) / (high.frame - low.frame);
     if (guess - low.at <= NEAR_BYTES) return low;
     // Halving where the guess alone would come closer too slowly.
-    const at = Math.floor(look % 3 === 2 ? (low.at + high.at) / 2 : guess - LOOK_BYTES / 2);
-    const found = framesOf(await file.read(at, at + LOOK_BYTES, signal), file, low.frame, high.frame)[0];
+    const at = Math.floor(look % 3 === 2 ? (low.at + high.at) / 2 : guess - file.look / 2);
+    const found = framesOf(await file.read(at, at + file.look, signal), file, low.frame, high.frame)[0];
     if (!found) break;
     remember(file, { frame: found.frame, at: at + found.at });
   }
@@ -65,7 +76,7 @@ async function near(file, wanted, signal) {
 /** Read from a known frame on until frame `behind` has begun, or the file is over. */
 async function readRun(file, begin, behind, signal) {
   const perFrame = (file.size - file.known[0].at) / file.frames;
-  let end = begin.at + Math.ceil((behind - begin.frame + 2) * perFrame * 1.25) + LOOK_BYTES;
+  let end = begin.at + Math.ceil((behind - begin.frame + 2) * perFrame * 1.25) + file.look;
   for (;;) {
     const bytes = await file.read(begin.at, end, signal);
     const frames = framesOf(bytes, file, begin.frame - 1, file.frames);

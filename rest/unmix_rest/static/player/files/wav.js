@@ -1,5 +1,8 @@
-// Slices of a wav file: its samples lie where one can count, so nothing has to be searched or decoded.
+// Slices of a wav file: its samples lie where one can count, so nothing has to be searched, and decoded only to have it
+// resampled.
 
+import { clockOf } from "./clock.js";
+import { cut } from "./cut.js";
 import { RATE } from "../units.js";
 
 const FLOAT = 3;
@@ -14,12 +17,14 @@ export async function open(read, size, head) {
     if (name === "fmt ") {
       Object.assign(facts, { kind: view.getUint16(at + 8, true), bits: view.getUint16(at + 22, true) });
       facts.channels = view.getUint16(at + 10, true);
+      facts.rate = view.getUint32(at + 12, true);
       if (facts.kind === 0xfffe) facts.kind = view.getUint16(at + 32, true); // the format proper follows
     }
     if (name === "data") {
       const frameBytes = (facts.channels * facts.bits) / 8;
       const there = Math.min(size - at - 8, bytes === 0xffffffff ? Infinity : bytes); // a file of more than 4 GiB
-      return new WavFile(read, { ...facts, start: at + 8, frameBytes, length: Math.floor(there / frameBytes) });
+      const samples = Math.floor(there / frameBytes);
+      return new WavFile(read, { ...facts, head: head.slice(0, at + 8), frameBytes, samples });
     }
     at += 8 + bytes + (bytes % 2);
   }
@@ -30,10 +35,35 @@ class WavFile {
   constructor(read, facts) {
     this.read = read;
     Object.assign(this, facts);
-    this.slice = async (start, end, _decode, signal) => {
-      const bytes = await this.read(this.start + start * this.frameBytes, this.start + end * this.frameBytes, signal);
-      return this.#buffer(bytes, end - start);
-    };
+    this.clock = clockOf(this.rate);
+    this.length = Math.ceil(this.clock.ours(this.samples));
+    this.slice = this.rate === RATE ? this.#plain : this.#resampled;
+  }
+
+  #plain = async (start, end, _decode, signal) => this.#buffer(await this.#bytes(start, end, signal), end - start);
+
+  #resampled = async (start, end, decode, signal) => {
+    const { first, last } = this.clock.reach(start, end);
+    const from = this.clock.shared * Math.floor(first / this.clock.shared);
+    const bytes = await this.#bytes(from, Math.min(Math.ceil(last), this.samples), signal);
+    return cut(await decode(this.#file(bytes)), start - Math.round(this.clock.ours(from)), end - start);
+  };
+
+  #bytes(from, to, signal) {
+    const start = this.head.length;
+    return this.read(start + from * this.frameBytes, start + to * this.frameBytes, signal);
+  }
+
+  /** Return a file of nothing but these samples. */
+  #file(bytes) {
+    const file = new Uint8Array(this.head.length + bytes.length);
+    file.set(this.head);
+    file.set(bytes, this.head.length);
+    file.set([0x52, 0x49, 0x46, 0x46]); // "RIFF", also where the file itself is larger than that can say
+    const view = new DataView(file.buffer);
+    view.setUint32(4, file.length - 8, true);
+    view.setUint32(this.head.length - 4, bytes.length, true);
+    return file.buffer;
   }
 
   #buffer(bytes, length) {
