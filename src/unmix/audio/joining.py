@@ -1,7 +1,8 @@
 """Joining: the stems of a song of its parts, in their order, as they come.
 
-A part that was just made goes on to the encoders as samples; one that somebody else made, or that came too early, is
-read from its FLACs. Both give the same bits, as encoders take integers. Memory does not grow with the song.
+A part that was just made goes on to the encoders as samples; one that somebody else made, or that would have to wait
+for others, is read from its FLACs. Both give the same bits, as encoders take integers. Memory does not grow with the
+song.
 """
 
 from collections import deque
@@ -38,7 +39,7 @@ class Joiner:
 
     Files wait where they are: whoever adds them goes on computing. Each part of them is encoded as a whole before the
     next one, so that what else the threads have to do comes in between. Whenever a part is encoded, `on_joined` is told
-    how many are, in a thread of its own.
+    how many are, in a thread of its own; what it raises, whoever adds or waits next is told.
     """
 
     def __init__(
