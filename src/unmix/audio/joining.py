@@ -133,7 +133,11 @@ class Joiner:
             )
 
     def _submit(self, work: list[tuple[str, Callable[[], None]]], joined: int | None) -> Future[None]:
+        before = self._underway[-1] if self._underway else None
+
         def encode() -> None:
+            if before is not None:
+                before.result()  # nothing is put behind what is missing
             for encoded in [self._threads[stem].submit(write) for stem, write in work]:
                 encoded.result()
             if joined is not None:
