@@ -46,7 +46,7 @@ POLICY = QueuePolicy(lease_seconds=60, grace_seconds=1, retry_seconds=5, max_att
 MAX_LAPSES = 3
 STEMS = ("drums", "vocals")
 CARD = ModelCard("demo", "ab" * 32, STEMS, 44_100)
-#: Parts of the song: the first one is a run; the others are another, or one each if somebody helps.
+#: Parts of the song, each of which is a run of its own.
 PARTS = 3
 PARTS_KIND = "exact-1"
 

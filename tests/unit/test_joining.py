@@ -3,6 +3,7 @@
 import queue
 import random
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from audio_files import FORMATS, music
 from unmix.audio.encode import StemWriter
 from unmix.audio.joining import Joiner, stem_threads
+from unmix.errors import EngineError
 
 STEMS = ("vocals", "drums")
 LENGTHS = (50_000, 50_000, 50_000, 50_000, 7)
@@ -113,3 +115,52 @@ def test_whoever_adds_files_does_not_wait_for_those_before_and_samples_do_not_wa
     for writer in writers.values():
         writer.close()
         assert writer.samples == 25_000
+
+
+@pytest.fixture
+def writers(tmp_path: Path) -> Iterator[dict[str, StemWriter]]:
+    """Writers of stems that come to nothing."""
+    writers = {stem: StemWriter(tmp_path / stem, format="wav") for stem in STEMS}
+    yield writers
+    for writer in writers.values():
+        writer.discard()
+
+
+@pytest.mark.parametrize("damage", ["no FLAC", "another length"])
+def test_a_part_that_is_none_is_told_of_and_nothing_is_put_behind_what_is_missing(
+    damage: str, writers: dict[str, StemWriter], tmp_path: Path
+) -> None:
+    part = [rounded(music(5_000), 16), rounded(music(5_000), 16)]
+    clipped = dict.fromkeys(STEMS, 0)
+    joined: list[int] = []
+    with stem_threads(STEMS) as threads, Joiner(writers, 4, threads, joined.append) as joiner:
+        for index in (3, 2, 1):
+            files = files_of(part, index, 16, tmp_path)
+            if index == 1 and damage == "no FLAC":
+                files["drums"].write_bytes(b"noise")
+            joiner.add_files(index, files, clipped, samples=5_000 + (index == 1 and damage == "another length"))
+        joiner.add(part, clipped, ends_part=True)
+        with pytest.raises(EngineError) as caught:
+            joiner.wait()
+    assert (caught.value.code, caught.value.retryable) == ("part_damaged", True)
+    assert joined == [1]
+
+
+def test_what_goes_wrong_when_a_part_is_told_of_ends_the_joining(
+    writers: dict[str, StemWriter], tmp_path: Path
+) -> None:
+    part = [rounded(music(5_000), 16), rounded(music(5_000), 16)]
+
+    class LeftError(Exception):
+        """What a song is left with that nobody wants any more."""
+
+    def leave(_: int) -> None:
+        raise LeftError
+
+    with stem_threads(STEMS) as threads, Joiner(writers, 3, threads, leave) as joiner:
+        files = [files_of(part, index, 16, tmp_path) for index in range(3)]
+        for index in (2, 1, 0):  # the first one comes last: none goes on before
+            joiner.add_files(index, files[index], dict.fromkeys(STEMS, 0), samples=5_000)
+        with pytest.raises(LeftError):
+            joiner.wait()
+    assert files[2]["drums"].exists()  # nobody reads it any more

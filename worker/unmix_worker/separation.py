@@ -32,6 +32,7 @@ from unmix_worker.messages import (
     Event,
     Loaded,
     Order,
+    PartsJoined,
     PartsTask,
     Progress,
     Ready,
@@ -155,6 +156,8 @@ class SeparationProcess:
                 elif isinstance(event, Progress) and pace:
                     pace.advance(event.done, event.total)
                     lease.progress = event.done / event.total
+                elif isinstance(event, PartsJoined) and pace:
+                    pace.go_on()  # when all windows are done, many parts may have to be encoded yet
                 if parts is not None:
                     self._order(parts, event, pace)
                     lease.progress = parts.progress or lease.progress

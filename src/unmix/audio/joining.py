@@ -1,7 +1,8 @@
 """Joining: the stems of a song of its parts, in their order, as they come.
 
-A part that was just made goes on to the encoders as samples; one that somebody else made, or that came too early, is
-read from its FLACs. Both give the same bits, as encoders take integers. Memory does not grow with the song.
+A part that was just made goes on to the encoders as samples; one that somebody else made, or that would have to wait
+for others, is read from its FLACs. Both give the same bits, as encoders take integers. Memory does not grow with the
+song.
 """
 
 from collections import deque
@@ -38,7 +39,7 @@ class Joiner:
 
     Files wait where they are: whoever adds them goes on computing. Each part of them is encoded as a whole before the
     next one, so that what else the threads have to do comes in between. Whenever a part is encoded, `on_joined` is told
-    how many are, in a thread of its own.
+    how many are, in a thread of its own; what it raises, whoever adds or waits next is told.
     """
 
     def __init__(
@@ -132,7 +133,11 @@ class Joiner:
             )
 
     def _submit(self, work: list[tuple[str, Callable[[], None]]], joined: int | None) -> Future[None]:
+        before = self._underway[-1] if self._underway else None
+
         def encode() -> None:
+            if before is not None:
+                before.result()  # nothing is put behind what is missing
             for encoded in [self._threads[stem].submit(write) for stem, write in work]:
                 encoded.result()
             if joined is not None:

@@ -1,12 +1,13 @@
--- Lease the next run of consecutive parts that nobody makes: the wished one if it is free, else of the first stretch that
--- has some to spare. Going on costs a window less than beginning, so whoever makes the part before a stretch is left
--- half of it, if that is not too far ahead of what is heard and joined. The first part of a song is a run of its own, so
--- that something can be heard soon. Nobody takes more than half its share of what is left, so that all who work on the
--- song end at about the same time.
+-- Lease the next run of consecutive parts that nobody makes: the wished one if it is free, else one of the first stretch
+-- that nobody comes to, or that has a whole run to spare, or anything at all: nobody is idle while a part is free. Going
+-- on costs a window less than beginning, so whoever makes the part before a stretch comes to it and is left half of it,
+-- if that is not too far ahead of what is heard and joined. The first part of a song is a run of its own, so that
+-- something can be heard soon. Nobody takes more than half its share of what is left, so that all who work on the song
+-- end at about the same time.
 -- KEYS: 1 unmix:help  2 unmix:runs:<job_id>  3 unmix:job:<job_id>
 -- ARGV: 1 job_id  2 generation  3 kind of the parts  4 token  5 lease in ms  6 number of the wished part  7 most parts
 --       8 seconds until all this is forgotten
--- Returns {first, how many}; {-1, how many are not there yet} if none is to spare; {} if there is nothing to help with.
+-- Returns {first, how many}; {-1, how many are not there yet} if nothing is free; {} if there is nothing to help with.
 local known = redis.call('HMGET', KEYS[3], 'status', 'generation')
 -- What a foreign producer pushed has no generation here.
 if (known[1] ~= 'running' and known[1] ~= 'queued') or (known[2] and known[2] ~= ARGV[2]) then
@@ -42,8 +43,7 @@ local function free_from(part)
   return length
 end
 
-local first = free_from(wished) > 0 and wished or nil
-local missing, left, makers, seen = 0, 0, 1, {}
+local missing, left, makers, seen, spare = 0, 0, 1, {}, {}
 local maker, held = 'there', 0 -- who makes the part before, and how many that lie in a row
 local part = 0
 while part < parts do
@@ -51,11 +51,9 @@ while part < parts do
   if free > 0 then
     local leave = 0
     if maker ~= 'there' then -- whoever makes the part before goes on; so both would end at about the same time
-      leave = math.max(0, math.min(math.ceil((free + 1 - held) / 2), 2 * longest))
+      leave = math.max(0, math.min(math.ceil((free + 1 - held) / 2), 2 * longest, free - 1))
     end
-    if not first and leave < free then
-      first = part + leave
-    end
+    spare[#spare + 1] = part + leave
     left, missing, part = left + free, missing + free, part + free
     maker, held = 'there', 0
   else
@@ -70,13 +68,21 @@ while part < parts do
     part = part + 1
   end
 end
-if not first then
+if left == 0 then
   if missing == 0 then
     redis.call('ZREM', KEYS[1], ARGV[1])
   end
   return {-1, missing}
 end
 local most = math.min(longest, math.ceil(left / makers / 2))
+local first = free_from(wished) > 0 and wished or nil
+for _, begin in ipairs(spare) do
+  local is_come_to = begin > 0 and made(begin - 1) ~= 'there'
+  if not first and (free_from(begin) >= most or not is_come_to) then
+    first = begin
+  end
+end
+first = first or spare[1]
 local count = first == 0 and 1 or math.min(free_from(first), most)
 for each = first, first + count - 1 do
   redis.call('HSET', KEYS[2], each, string.format('%.0f', now + tonumber(ARGV[5])) .. ':' .. ARGV[4])
