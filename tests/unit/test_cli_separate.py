@@ -1,5 +1,6 @@
 """`unmix separate`: the engine from the command line, with the demo model and real audio files."""
 
+import hashlib
 import json
 import os
 import re
@@ -248,6 +249,22 @@ def test_folders_are_mirrored_and_what_is_done_is_skipped(
     other = "{name} {stem} of {artist}"
     assert unmix(*run, "--name-template", other) == 0
     assert (tmp_path / "out" / "song vocals of Unknown artist.mp3").is_file()
+
+
+def test_what_an_earlier_version_has_done_is_skipped_too(
+    song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stem = tmp_path / "out" / "song" / "vocals.mp3"
+    stem.parent.mkdir(parents=True)
+    stem.touch()
+    made = {"model": "demo", "stems": ["vocals"], "format": "mp3", "bits": 16, "bitrate_kbps": 256, "precision": "fast"}
+    made |= {"overlap": 0.25, "shifts": 0, "mixture_consistency": False, "start": 0.0, "end": None}
+    digest = hashlib.sha256(song.read_bytes()).hexdigest()
+    note = {"place": "song/{stem}", "song": digest, "made": made, "files": {"vocals": "song/vocals.mp3"}}
+    (tmp_path / "out" / ".unmix.jsonl").write_text(json.dumps(note) + "\n")
+    monkeypatch.setattr("unmix.separating.make_separator", None)
+    assert unmix("separate", song, "--model", "demo", "--stems", "vocals", "-o", tmp_path / "out") == 0
+    assert "1 song done already, and skipped" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT])

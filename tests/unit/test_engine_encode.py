@@ -15,6 +15,7 @@ from audio_files import FORMATS, music
 from unmix.audio.encode import StemWriter
 from unmix.audio.formats import BITRATES_KBPS, LOSSY
 from unmix.audio.song_reader import SongReader
+from unmix.audio.tags import NO_TAGS, Tags
 from unmix.engine.sdr import sdr_db
 from unmix.errors import EngineError
 
@@ -22,8 +23,10 @@ from unmix.errors import EngineError
 LENGTHS = [1, 2, 46, 47, 576, 1151, 1152, 1153, 1198, 1199, 2304, 2305, 2350, 2351, 44_100, 100_001, 123_456]
 
 
-def write(path: Path, samples: NDArray[np.float32], *, format: str, bits: int = 16, pieces: int = 1) -> StemWriter:
-    writer = StemWriter(path, format=format, bits=bits)
+def write(
+    path: Path, samples: NDArray[np.float32], *, format: str, bits: int = 16, pieces: int = 1, tags: Tags = NO_TAGS
+) -> StemWriter:
+    writer = StemWriter(path, format=format, bits=bits, tags=tags)
     for piece in np.array_split(samples, pieces, axis=1):
         writer.write(piece)
     writer.close()
@@ -105,6 +108,17 @@ def test_an_ogg_is_of_the_quality_that_is_meant_for_a_bit_rate_of_64_kbit_s_or_m
     found = (tmp_path / "stem").read_bytes()
     (meant,) = struct.unpack_from("<i", found, found.index(b"\1vorbis") + 20)
     assert meant == 1000 * max(bitrate_kbps, 64)
+
+
+def test_oggs_of_other_sound_or_tags_have_other_serial_numbers_so_that_they_can_be_chained(tmp_path: Path) -> None:
+    tags, silence = Tags({"title": "Song"}), np.zeros((2, 50_000), np.float32)
+    stems = [(music(50_000), NO_TAGS), (music(50_000, seed=1), NO_TAGS)]
+    stems += [(silence, tags.of_stem("bass")), (silence, tags.of_stem("drums"))]
+    numbers = set()
+    for samples, tags_of_stem in stems:
+        write(tmp_path / "stem", samples, format="ogg", tags=tags_of_stem)
+        numbers.add((tmp_path / "stem").read_bytes()[14:18])
+    assert len(numbers) == 4
 
 
 @pytest.mark.parametrize("format", FORMATS)

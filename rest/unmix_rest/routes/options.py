@@ -29,7 +29,8 @@ def read_options(fields: Mapping[str, Any], services: Services) -> SeparationOpt
     """Return the effective options, as far as the queue knows the model."""
     defaults = services.settings.default_options
     if any(fields.get(name) is not None for name in FIXED_OPTIONS):
-        raise InputError(f"{', '.join(FIXED_OPTIONS)} are fixed by this service", code="out_of_range")
+        text = f"{', '.join(FIXED_OPTIONS)} are fixed by this service; song_rate asks for stems in the rate of the song"
+        raise InputError(text, code="out_of_range")
     model = text_field(fields, "model") or defaults.model
     if model not in services.settings.allowed_models:
         known = ", ".join(services.settings.allowed_models)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 CONTINUES_PACKET: Final = 1
-BEGINS_STREAM: Final = 2
 ENDS_STREAM: Final = 4
 
 #: Magic, version, flags, position, serial number, number of the page, checksum, count of segments.

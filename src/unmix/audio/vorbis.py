@@ -2,10 +2,12 @@
 
 libvorbis comes in libsndfile, with `soundfile`. libsndfile draws a file's serial number at random and knows neither
 covers nor the artist of an album, so its pages are written anew, with our number and comments; the packets of sound
-are as they were. Layout: "Vorbis I specification", sections 4.2, 5 and A, https://xiph.org/vorbis/doc.
+are as they were. The number follows from the tags and the first sound: files that are chained need different ones.
+Layout: "Vorbis I specification", sections 4.2, 5 and A, https://xiph.org/vorbis/doc.
 """
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
 from typing import BinaryIO, Final
@@ -14,14 +16,13 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from unmix.audio.ogg_pages import BEGINS_STREAM, ENDS_STREAM, Page
+from unmix.audio.ogg_pages import ENDS_STREAM, Page
 from unmix.audio.samples import SAMPLE_RATE
 
 #: kbit/s that music usually comes to at libvorbis's qualities of 0 to 9.
 _USUAL_KBPS: Final = (64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 #: Samples that libvorbis is given at once: what it makes of them depends a little on how many it sees.
 _BLOCK_SAMPLES: Final = 4096
-_SERIAL: Final = 0
 _SETUP: Final = b"\5vorbis"
 
 
@@ -39,8 +40,8 @@ class VorbisEncoder:
         kind = {"format": "OGG", "subtype": "VORBIS", "compression_level": 1 - quality / 10}
         self._vorbis = soundfile.SoundFile(self._made, "w", SAMPLE_RATE, 2, **kind)
         self._waiting = np.empty((2, 0), np.int16)
-        self._block_sizes = [0, 0]
-        self._headers: bytes | None = b""  # until the sound begins
+        self._headers: list[Page] | None = []  # until the sound begins
+        self._serial = 0  # known from then on
         self._pages = 0
 
     def write(self, pcm: NDArray[np.int16]) -> None:
@@ -69,38 +70,39 @@ class VorbisEncoder:
         """Write what libsndfile has made, which is whole pages."""
         for made in Page.all_in(self._made.getvalue()):
             for page in self._instead_of(made):
-                self._file.write(page.encoded(serial=_SERIAL, number=self._pages))
+                self._file.write(page.encoded(serial=self._serial, number=self._pages))
                 self._pages += 1
         self._made.seek(0)
         self._made.truncate()
 
     def _instead_of(self, page: Page) -> Iterator[Page]:
-        if page.flags & BEGINS_STREAM:
-            self._block_sizes = [1 << (page.body[28] >> shift & 15) for shift in (0, 4)]
-            yield page
-        elif self._headers is None:
+        if self._headers is None:
             yield page
         elif page.position <= 0 and not page.flags & ENDS_STREAM:
-            self._headers += page.body
+            self._headers.append(page)
         else:
-            yield from Page.all_of(_with_comments(self._headers, self._comments))
+            first, *others = self._headers
             self._headers = None
-            yield from self._split(page)
+            self._serial = zlib.crc32(page.body, zlib.crc32(self._comments))
+            yield first
+            yield from Page.all_of(_with_comments(b"".join(other.body for other in others), self._comments))
+            yield from _split(page, block_sizes=[1 << (first.body[28] >> shift & 15) for shift in (0, 4)])
 
-    def _split(self, page: Page) -> Iterator[Page]:
-        """Yield the first page with sound as two: FFmpeg cuts the last page to its position only where one is before.
 
-        What is quiet can be seconds in one page. The first two packets come to a quarter of both blocks; which of two
-        sizes a block has, libvorbis says in the second bit of a packet.
-        """
-        ends = [index + 1 for index, length in enumerate(page.lacing) if length < 255]
-        if len(ends) < 3:
-            yield page
-            return
-        sizes = [sum(page.lacing[:end]) for end in ends[:2]]
-        blocks = [self._block_sizes[page.body[at] >> 1 & 1] for at in (0, sizes[0])]
-        yield Page(0, sum(blocks) // 4, page.lacing[: ends[1]], page.body[: sizes[1]])
-        yield replace(page, lacing=page.lacing[ends[1] :], body=page.body[sizes[1] :])
+def _split(page: Page, *, block_sizes: Sequence[int]) -> Iterator[Page]:
+    """Yield the first page with sound as two: FFmpeg cuts the last page to its position only where one is before.
+
+    What is quiet can be seconds in one page. The first two packets come to a quarter of both blocks; which of two
+    sizes a block has, libvorbis says in the second bit of a packet.
+    """
+    ends = [index + 1 for index, length in enumerate(page.lacing) if length < 255]
+    if len(ends) < 3:
+        yield page
+        return
+    sizes = [sum(page.lacing[:end]) for end in ends[:2]]
+    blocks = [block_sizes[page.body[at] >> 1 & 1] for at in (0, sizes[0])]
+    yield Page(0, sum(blocks) // 4, page.lacing[: ends[1]], page.body[: sizes[1]])
+    yield replace(page, lacing=page.lacing[ends[1] :], body=page.body[sizes[1] :])
 
 
 def _with_comments(headers: bytes, comments: bytes) -> list[bytes]:

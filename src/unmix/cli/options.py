@@ -97,8 +97,11 @@ class Wish:
     end: float | None
 
     def noted(self) -> dict[str, Any]:
-        """Return all of it, as JSON has it."""
-        return {**asdict(self), "stems": [*self.stems]}
+        """Return all of it, as JSON has it; of what earlier versions did not know only what is not usual."""
+        noted = {**asdict(self), "stems": [*self.stems]}
+        if not self.song_rate:
+            del noted["song_rate"]
+        return noted
 
     def chosen(self) -> dict[str, Any]:
         """Return what is not as it is anyway: a server of an earlier version need not know the rest."""
