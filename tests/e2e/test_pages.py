@@ -165,6 +165,7 @@ def test_the_front_page_and_that_of_the_command_line_do_what_they_say(service: L
     (tmp_path / "song.mp3").write_bytes(SONG)
     (tmp_path / "Music" / "Album").mkdir(parents=True)
     (tmp_path / "Music" / "Album" / "other.wav").write_bytes(make_song(2, seed=72))
+    (tmp_path / "scene.wav").write_bytes(make_song(2, seed=73))
     said = {each: shell.types(each) for each in commands("README.md") if is_run(each)}
     assert len([each for each in said if each.startswith("curl")]) == 9
     for folder, extension in (("song", "mp3"), ("Album/other", "mp3")):
@@ -178,6 +179,7 @@ def test_the_front_page_and_that_of_the_command_line_do_what_they_say(service: L
         *("instrumental.flac", "vocals.flac")
     ]
     assert len([*(tmp_path / "stems" / "Unknown artist" / "other").iterdir()]) == 4
+    assert len([*(tmp_path / "stems" / "scene").glob("*.wav")]) == 4
 
 
 def test_the_page_for_home_does_what_it_says(tmp_path: Path) -> None:
