@@ -33,7 +33,7 @@ from unmix.settings import Settings
 #: Everything lapses and is due at once.
 POLICY = QueuePolicy(lease_seconds=0.001, grace_seconds=0, retry_seconds=0)
 JOB_ID = song_hash_number(1)
-LEVEL = {"samples": 300, "mean": 0.0, "std": 1.0, "measured_by": "ab"}
+LEVEL = {"samples": 300, "mean": 0.0, "std": 1.0, "measured_by": "ab", "own_rate": 44_100, "own_samples": 300}
 #: How Redis 6.2 to 8 and valkey word that a user lacks a right. DEBUG is refused before that is looked at.
 REFUSED = re.compile(
     "no permissions|user executing the script can't|EXEC without MULTI|DEBUG command not allowed", re.IGNORECASE

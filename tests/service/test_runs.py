@@ -14,7 +14,14 @@ from unmix.queue.records import Claim
 from unmix.queue.runs import PartsOfJob, Run
 
 JOB = song_hash_number(1)
-LEVEL = {"mean": 0.25, "std": 0.5, "samples": 5_000_000, "measured_by": "ab"}
+LEVEL = {
+    "samples": 5_000_000,
+    "mean": 0.25,
+    "std": 0.5,
+    "measured_by": "ab",
+    "own_rate": 44_100,
+    "own_samples": 5_000_000,
+}
 PARTS = PartsOfJob(JOB, "g1", "exact-1", 10, 500_000, LEVEL)
 
 
