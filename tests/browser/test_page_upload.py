@@ -96,9 +96,12 @@ def test_a_folder_can_be_dropped(page: Page, tmp_path: Path) -> None:
     files = [str(tmp_path / "dropped"), str(tmp_path / "beside.wav")]
     browser = page.context.new_cdp_session(page)
     place = {"x": 300, "y": 300, "data": {"items": [], "files": files, "dragOperationsMask": 1}}
-    for event in ("dragEnter", "dragOver"):
-        browser.send("Input.dispatchDragEvent", {"type": event, **place})
-    expect(page.locator("body.dropping")).to_have_count(1)  # it has said that it takes them
+
+    def hold_over() -> None:  # as a hand does, again and again: the first may come before the page listens
+        for event in ("dragEnter", "dragOver"):
+            browser.send("Input.dispatchDragEvent", {"type": event, **place})
+
+    eventually(lambda: page.locator("body.dropping").count() == 1, "it says that it takes them", meanwhile=hold_over)
     browser.send("Input.dispatchDragEvent", {"type": "drop", **place})
     wait_until_ready(page, "deep")
     wait_until_ready(page, "beside")
