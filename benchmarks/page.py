@@ -33,7 +33,8 @@ from benchmarks.page_browser import (
 )
 from benchmarks.processes import started, wait_until
 from benchmarks.songs import looped_song, second_of_noise
-from player_pages import Heard, MadeJob, Pcm, PlayerPage, Studio, noise
+from made_jobs import MadeJob, Pcm, noise
+from player_pages import Heard, PlayerPage, Studio
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.local.local import free_port
 from unmix_rest.routes.page import FILES

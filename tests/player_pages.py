@@ -1,174 +1,40 @@
-"""A page with nothing but the player, over HTTP, and jobs that were made up: every answer has the shape of REST's.
+"""A page with nothing but the player, over HTTP, for jobs that were made up (`made_jobs`).
 
-The page keeps what goes to the loudspeakers, so that tests compare samples. Files of parts and stems are real: FLACs
-that are written independently of us, and whatever the worker's own writer makes.
+The page keeps what goes to the loudspeakers, so that tests compare samples.
 """
 
 import base64
-import hashlib
-import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 import pytest
 import requests
-import soundfile
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page
 
+from made_jobs import Answer, MadeJob, Pcm
 from support import PATIENCE_SECONDS, eventually
-from unmix.audio import peaks
-from unmix.audio.encode import StemWriter
-from unmix.audio.resampling import resampled
 from unmix.audio.samples import SAMPLE_RATE
-from unmix.audio.tags import NO_TAGS, Tags
-from unmix.job import JobStatus
-from unmix.job_view import JobView, OptionsView, PartsView, StemView
-from unmix_rest.answer_shapes import Part, Parts, PartStem
 
-Pcm = NDArray[np.int16]
 Heard = NDArray[np.int32]
 Decoded = NDArray[np.float32]
 
 STATIC: Final = Path(__file__).parents[1] / "rest" / "unmix_rest" / "static"
 _PAGE: Final = Path(__file__).parent / "browser" / "player_page"
 _TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-#: Its period is no whole number of samples: so each sample is found again.
-TONE_HZ: Final = 440.3
 #: As the page has it; WebAssembly is for another speed or pitch.
 POLICY: Final = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; "
     "media-src 'self' blob:; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-
-
-@dataclass
-class MadeJob:
-    """A job that was made up: `stems` (time, 2) are what it is heard as."""
-
-    stems: Mapping[str, Pcm]
-    part_samples: int = SAMPLE_RATE
-    format: str = "flac"
-    bits: int = 16
-    bitrate_kbps: int = 256
-    #: Of finished stems.
-    rate: int = SAMPLE_RATE
-    has_parts: bool = True
-    #: Parts that are made; all others are still to come.
-    made: set[int] = field(default_factory=set)
-    status: JobStatus = JobStatus.RUNNING
-    beats: tuple[float, ...] = ()
-    name: str | None = "Song"
-    tags: Tags = NO_TAGS
-    #: Times that each file is not found, or not given for another reason, by its path.
-    broken: dict[str, tuple[int, int]] = field(default_factory=dict)
-    _files: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def hash(self) -> str:
-        """Return the same for the same stems."""
-        return hashlib.sha256("".join(self.stems).encode()).hexdigest()
-
-    @property
-    def length(self) -> int:
-        """Return its samples."""
-        return len(next(iter(self.stems.values())))
-
-    @property
-    def count(self) -> int:
-        """Return how many parts it has."""
-        return -(-self.length // self.part_samples)
-
-    def finish(self) -> "MadeJob":
-        """Have all of it made."""
-        self.made = set(range(self.count))
-        self.status = JobStatus.DONE
-        return self
-
-    def view(self) -> JobView:
-        """Return what REST tells of it."""
-        path, is_done = f"/apiv1/jobs/{self.hash}", self.status is JobStatus.DONE
-        stems = {
-            stem: StemView(f"/apiv1/track/{self.hash}/{quote(stem)}.{self.format}", len(self.file(stem)), "0" * 64)
-            for stem in (self.stems if is_done else ())
-        }
-        return JobView(
-            hash=self.hash,
-            songhash=self.hash,
-            status=self.status,
-            name=self.name,
-            options=OptionsView(
-                "demo", tuple(self.stems), self.format, True, self.bits, 0.0, None, song_rate=self.rate != SAMPLE_RATE
-            ),
-            duration_seconds=self.length / SAMPLE_RATE,
-            progress=len(self.made) / self.count,
-            stems=stems,
-            peaks=f"{path}/peaks" if is_done else None,
-            parts=PartsView(self.count, len(self.made), f"{path}/parts") if self.has_parts else None,
-        )
-
-    def parts(self, offset: int, limit: int) -> Parts:
-        """Return a page of its parts."""
-        listed = [self._part(index) for index in sorted(self.made) if index >= offset][:limit]
-        return Parts(self.hash, self.count, self.part_samples, SAMPLE_RATE, peaks.PEAK_SAMPLES, tuple(listed))
-
-    def peaks(self) -> dict[str, Any]:
-        """Return what to draw of all of it."""
-        return peaks.of_song({stem: _peaks(pcm, 0) for stem, pcm in self.stems.items()}, self.beats)
-
-    def drawn(self, stem: str, span: slice) -> list[int]:
-        """Return the peaks of a stretch of a stem."""
-        return _peaks(self.stems[stem][span], span.start)
-
-    def flac(self, index: int, stem: str) -> bytes:
-        """Return the file of a stem of a part."""
-        return flac(self.stems[stem][self._span(index)])
-
-    def file(self, stem: str) -> bytes:
-        """Return the file of a finished stem, as the worker writes it."""
-        if stem not in self._files:
-            self._files[stem] = self._written(self.stems[stem])
-        return self._files[stem]
-
-    def _part(self, index: int) -> Part:
-        span = self._span(index)
-        path = f"/apiv1/jobs/{self.hash}/parts/{index}"
-        stems = {
-            stem: PartStem(f"{path}/{quote(stem)}.flac?sha256=0", 1, "0" * 64, tuple(self.drawn(stem, span)))
-            for stem in self.stems
-        }
-        return Part(index, span.start, span.stop - span.start, stems)
-
-    def _span(self, index: int) -> slice:
-        start = index * self.part_samples
-        return slice(start, min(start + self.part_samples, self.length))
-
-    def _written(self, pcm: Pcm) -> bytes:
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "stem"
-            writer = StemWriter(
-                path,
-                format=self.format,
-                bits=self.bits,
-                bitrate_kbps=self.bitrate_kbps,
-                rate=self.rate,
-                tags=self.tags,
-            )
-            for chunk in resampled([np.ascontiguousarray((pcm / 32768).astype(np.float32).T)], self.rate):
-                writer.write(chunk)
-            writer.close()
-            return path.read_bytes()
 
 
 class Studio:
@@ -191,7 +57,7 @@ class Studio:
         self._server.shutdown()
         self._server.server_close()
 
-    def answer(self, target: str) -> tuple[int, str, bytes]:
+    def answer(self, target: str) -> Answer:
         """Return the status, the type and the body that a request is answered with."""
         url = urlsplit(target)
         path = unquote(url.path)
@@ -205,7 +71,7 @@ class Studio:
         if times:
             job.broken[path] = (times - 1, status)
             return status, "text/plain", b""
-        return _answer(job, path.removeprefix(f"/apiv1/jobs/{job.hash}"), parse_qs(url.query))
+        return job.answer(path.removeprefix(f"/apiv1/jobs/{job.hash}"), parse_qs(url.query))
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         studio = self
@@ -322,29 +188,6 @@ def open_player(browser: Browser, studio: Studio) -> Iterator[OpenPlayer]:
     assert wrong == []
 
 
-def flac(pcm: Pcm) -> bytes:
-    """Return a FLAC of samples (time, 2)."""
-    with BytesIO() as file:
-        soundfile.write(file, pcm, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-        return file.getvalue()
-
-
-def noise(seconds: float, seed: int, *, least: int = -6000, most: int = -1) -> Pcm:
-    """Return samples (time, 2) that are found again wherever they are.
-
-    Negative ones are exact in a browser, and so are their sums, in whatever order they are added up.
-    """
-    values = np.random.default_rng(seed).integers(least, most, (round(seconds * SAMPLE_RATE), 2), endpoint=True)
-    return values.astype(np.int16)
-
-
-def tone(seconds: float) -> MadeJob:
-    """Return a song of one stem, a sine, as parts."""
-    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    wave = np.rint(12_000 * np.sin(2 * np.pi * TONE_HZ * time)).astype(np.int16)
-    return MadeJob({"other": np.stack([wave, wave], axis=1)}, part_samples=60_000).finish()
-
-
 def pitch_of(heard: Heard | Pcm) -> float:
     """Return the strongest frequency of the second second, in Hz."""
     piece = heard[SAMPLE_RATE : 2 * SAMPLE_RATE, 0]
@@ -382,39 +225,12 @@ def place_of(heard: Heard, song: NDArray[Any], *, least: int = 64) -> int:
     raise AssertionError("this is nowhere in the song")
 
 
-def _peaks(pcm: Pcm, start: int) -> list[int]:
-    drawn = peaks.Peaks(start)
-    drawn.add(pcm.T)
-    return drawn.values
-
-
-def _answer(job: MadeJob, path: str, query: dict[str, list[str]]) -> tuple[int, str, bytes]:
-    if path == "":
-        return _json(job.view().to_fields())
-    if path == "/peaks":
-        return _json(job.peaks())
-    if path == "/parts":
-        return _json(job.parts(int(query["offset"][0]), int(query["limit"][0])).to_fields())
-    if part := re.fullmatch(r"/parts/(\d+)/(.+)\.flac", path):
-        index = int(part[1])
-        if index not in job.made or not job.has_parts:
-            return 404, "text/plain", b""
-        return 200, "audio/flac", job.flac(index, part[2])
-    if track := re.search(r"/([^/]+)\.\w+$", path):
-        return 200, "audio/any", job.file(track[1])
-    return 404, "text/plain", b""
-
-
-def _of_rest(url: str) -> tuple[int, str, bytes]:
+def _of_rest(url: str) -> Answer:
     answer = requests.get(url, timeout=PATIENCE_SECONDS)
     return answer.status_code, answer.headers["Content-Type"], answer.content
 
 
-def _json(fields: Any) -> tuple[int, str, bytes]:
-    return 200, "application/json", json.dumps(fields).encode()
-
-
-def _file(path: str) -> tuple[int, str, bytes]:
+def _file(path: str) -> Answer:
     name = path.removeprefix("/static/")
     file = STATIC / name if name != path else _PAGE / (path.strip("/") or "index.html")
     if not file.is_file():

@@ -9,19 +9,8 @@ import pytest
 import soundfile
 from playwright.sync_api import expect
 
-from player_pages import (
-    TONE_HZ,
-    MadeJob,
-    OpenPlayer,
-    Pcm,
-    PlayerPage,
-    Studio,
-    noise,
-    open_player,
-    pitch_of,
-    studio,
-    tone,
-)
+from made_jobs import TONE_HZ, MadeJob, Pcm, noise, tone
+from player_pages import OpenPlayer, PlayerPage, Studio, open_player, pitch_of, studio
 from unmix.audio.samples import SAMPLE_RATE
 
 __all__ = ["open_player", "studio"]

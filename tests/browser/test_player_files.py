@@ -4,19 +4,8 @@ import numpy as np
 import pytest
 
 from audio_files import png
-from player_pages import (
-    Decoded,
-    MadeJob,
-    OpenPlayer,
-    Pcm,
-    PlayerPage,
-    Studio,
-    as_decoded,
-    noise,
-    open_player,
-    samples_of,
-    studio,
-)
+from made_jobs import MadeJob, Pcm, noise
+from player_pages import Decoded, OpenPlayer, PlayerPage, Studio, as_decoded, open_player, samples_of, studio
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.tags import Tags
 

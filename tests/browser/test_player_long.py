@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from player_pages import MadeJob, OpenPlayer, Studio, flac, noise, open_player, studio
+from made_jobs import MadeJob, flac, noise
+from player_pages import OpenPlayer, Studio, open_player, studio
 from unmix.audio import peaks
 from unmix.audio.samples import SAMPLE_RATE
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from player_pages import MadeJob, OpenPlayer, PlayerPage, noise, open_player, place_of, sounding, studio
+from made_jobs import MadeJob, noise
+from player_pages import OpenPlayer, PlayerPage, open_player, place_of, sounding, studio
 from unmix.audio.samples import SAMPLE_RATE
 
 __all__ = ["open_player", "studio"]

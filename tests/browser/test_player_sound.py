@@ -2,17 +2,9 @@
 
 import numpy as np
 
-from player_pages import (
-    Heard,
-    MadeJob,
-    OpenPlayer,
-    Studio,
-    noise,
-    open_player,
-    place_of,
-    sounding,
-    studio,
-)
+from made_jobs import MadeJob, noise
+from player_pages import Heard, OpenPlayer, Studio, open_player, place_of, sounding, studio
+from support import eventually
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.job import JobStatus
 
@@ -94,6 +86,8 @@ def test_the_song_waits_for_what_is_being_made_says_so_and_goes_on_by_itself(ope
     player = open_player(job)
     player.press("Play")
     player.page.get_by_text("This is being made.").wait_for()
+    # What was played comes to those who listen a little later.
+    eventually(lambda: len(sounding(player.listen(1))) >= job.part_samples, "the first part was heard")
     first = sounding(player.listen(1))
     player.forget()
     job.made |= {1, 2, 3}

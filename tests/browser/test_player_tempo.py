@@ -5,19 +5,8 @@ import re
 
 import numpy as np
 
-from player_pages import (
-    STATIC,
-    TONE_HZ,
-    OpenPlayer,
-    PlayerPage,
-    Studio,
-    open_player,
-    pitch_of,
-    place_of,
-    sounding,
-    studio,
-    tone,
-)
+from made_jobs import TONE_HZ, tone
+from player_pages import STATIC, OpenPlayer, PlayerPage, Studio, open_player, pitch_of, place_of, sounding, studio
 
 __all__ = ["open_player", "studio"]
 
