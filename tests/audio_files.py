@@ -4,6 +4,7 @@ import struct
 import zlib
 from fractions import Fraction
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import av
@@ -12,6 +13,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from unmix.audio.formats import MEDIA_TYPES, STEM_MP4
+from unmix.audio.samples import Samples
+from unmix.audio.song_reader import SongReader
 
 #: What a stem can be written as.
 FORMATS = [format for format in MEDIA_TYPES if format != STEM_MP4]
@@ -53,6 +56,11 @@ def music(samples: int, *, channels: int = 2, seed: int = 0, sample_rate: int = 
         song[:, begin : begin + len(chirp)] += (rng.uniform(0.3, 1, (channels, 1)) * chirp)[:, : samples - begin]
     song += 0.02 * rng.standard_normal(song.shape)
     return np.asarray(0.5 * song / np.abs(song).max(), np.float32)
+
+
+def decoded(song: Path | bytes) -> Samples:
+    """Return a song, or a stem, as songs are read: (2, time) at 44.1 kHz."""
+    return np.concatenate(list(SongReader(song if isinstance(song, Path) else BytesIO(song))), axis=1)
 
 
 def encode(

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from numpy.typing import NDArray
 
+from audio_files import decoded
 from stack import Stack
 from support import make_song
 from unmix import names
 from unmix.audio.peaks import Peaks
-from unmix.audio.song_reader import SongReader
 from unmix.engine.models import DEMO, load_model
 from unmix.engine.separator import Separator
 
@@ -48,12 +47,6 @@ def parts_told(stack: Stack, job_id: str) -> Any:
     return requests.get(f"{stack.url}/apiv1/jobs/{job_id}/parts", timeout=30).json()["parts"]
 
 
-def decoded(data: bytes, folder: Path) -> NDArray[np.float32]:
-    path = folder / "stem.flac"
-    path.write_bytes(data)
-    return np.concatenate(list(SongReader(path)), axis=1)
-
-
 def stems_of(stack: Stack, job_id: str) -> dict[str, bytes]:
     return {stem: stack.stem(job_id, stem) for stem in STEMS}
 
@@ -74,9 +67,9 @@ def test_two_workers_make_one_song_which_is_heard_and_drawn_early_and_its_stems_
     first = parts_told(stack, job_id)[0]
     for stem in STEMS:
         data = requests.get(stack.url + first["stems"][stem]["url"], timeout=30).content
-        samples = decoded(data, tmp_path)
+        samples = decoded(data)
         assert samples.shape[1] == first["samples"]
-        assert np.array_equal(samples, decoded(whole[stem], tmp_path)[:, : first["samples"]])
+        assert np.array_equal(samples, decoded(whole[stem])[:, : first["samples"]])
 
     assert stack.wait_until_over(job_id)["status"] == "done"
     assert stems_of(stack, job_id) == whole
@@ -89,7 +82,7 @@ def test_two_workers_make_one_song_which_is_heard_and_drawn_early_and_its_stems_
     assert (music["tempo_bpm"] is None) == (not peaks["beats"])
     for stem in STEMS:
         drawn = Peaks()
-        drawn.add(decoded(whole[stem], tmp_path))
+        drawn.add(decoded(whole[stem]))
         assert peaks["stems"][stem] == drawn.values
         pairs = len(first["stems"][stem]["peaks"])
         # The last pair of a part is of what lies in the part.

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from unmix.audio.song_reader import SongReader
+from audio_files import decoded
 from unmix.engine.models import DEMO, load_model
 from unmix.engine.sdr import sdr_db
 from unmix.engine.separator import Separator
@@ -25,10 +25,6 @@ SONGS = sorted(path.name for path in SONGS_DIR.iterdir()) if SONGS_DIR.is_dir() 
 Stems = dict[str, NDArray[np.float32]]
 
 
-def read(path: Path) -> NDArray[np.float32]:
-    return np.concatenate(list(SongReader(path)), axis=1)
-
-
 @pytest.fixture(scope="module")
 def separate(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Callable[[Path], Stems]:
     """Separate a file with the demo model as users get it, each file once."""
@@ -38,7 +34,7 @@ def separate(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Calla
     def separate(song: Path) -> Stems:
         if song not in known:
             separation = separator.separate_file(song, tmp_path_factory.mktemp("stems"), format="wav")
-            known[song] = {stem: read(path) for stem, path in separation.stems.items()}
+            known[song] = {stem: decoded(path) for stem, path in separation.stems.items()}
         return known[song]
 
     return separate
@@ -46,7 +42,7 @@ def separate(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Calla
 
 @cache
 def sources_of(song: str) -> Stems:
-    return {stem: read(SONGS_DIR / song / f"{stem}.flac") for stem in STEMS}
+    return {stem: decoded(SONGS_DIR / song / f"{stem}.flac") for stem in STEMS}
 
 
 def test_there_are_songs_to_judge_the_demo_model_by() -> None:
@@ -59,7 +55,7 @@ def test_every_stem_is_at_least_5_db_closer_to_its_source_than_the_song_is(
 ) -> None:
     improvements = []
     for song in SONGS:
-        mixture, source = read(SONGS_DIR / song / "mixture.flac"), sources_of(song)[stem]
+        mixture, source = decoded(SONGS_DIR / song / "mixture.flac"), sources_of(song)[stem]
         estimate = separate(SONGS_DIR / song / "mixture.flac")[stem]
         improvements.append(sdr_db(source, estimate) - sdr_db(source, mixture))
     assert mean(improvements) >= 5, improvements
@@ -94,7 +90,7 @@ def test_the_stems_add_up_to_the_song_within_a_known_distance(separate: Callable
     assert SONGS
     snrs_db = []
     for song in SONGS:
-        mixture = read(SONGS_DIR / song / "mixture.flac")
+        mixture = decoded(SONGS_DIR / song / "mixture.flac")
         total = np.sum(list(separate(SONGS_DIR / song / "mixture.flac").values()), axis=0)
         snrs_db.append(sdr_db(mixture, total))
     assert min(snrs_db) >= 15, snrs_db

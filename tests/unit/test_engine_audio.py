@@ -10,16 +10,12 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from audio_files import ENCODINGS, encode, music, ogg_vorbis, wav
+from audio_files import ENCODINGS, decoded, encode, music, ogg_vorbis, wav
 from unmix.audio.samples import SAMPLE_RATE
 from unmix.audio.song_reader import SongReader, measure
 from unmix.engine.sdr import sdr_db
 
 SONG = music(3 * 44_100 + 18)
-
-
-def decoded(data: bytes) -> NDArray[np.float32]:
-    return np.concatenate(list(SongReader(BytesIO(data))), axis=1)
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "aiff", "w64", "caf", "au", "tta", "wv"])

@@ -11,10 +11,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from audio_files import FORMATS, music
+from audio_files import FORMATS, decoded, music
 from unmix.audio.encode import StemWriter
 from unmix.audio.formats import BITRATES_KBPS, LOSSY
-from unmix.audio.song_reader import SongReader
 from unmix.audio.tags import NO_TAGS, Tags
 from unmix.engine.sdr import sdr_db
 from unmix.errors import EngineError
@@ -31,10 +30,6 @@ def write(
         writer.write(piece)
     writer.close()
     return writer
-
-
-def decoded(path: Path) -> NDArray[np.float32]:
-    return np.concatenate(list(SongReader(path)), axis=1)
 
 
 @pytest.mark.parametrize("format", ["mp3", "wav", "flac"])

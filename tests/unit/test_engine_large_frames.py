@@ -10,13 +10,11 @@ import av
 import av.error
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from audio_files import matroska_of_one_block, music, wav
+from audio_files import decoded, matroska_of_one_block, music, wav
 from unmix.audio import decoding
 from unmix.audio.decoding import Decoding
 from unmix.audio.samples import SAMPLE_RATE
-from unmix.audio.song_reader import SongReader
 from unmix.errors import AudioError
 
 #: As much of a file's one block as is accepted, and a little less.
@@ -36,10 +34,6 @@ before = most_memory()
 info = measure(Path(sys.argv[2]))
 print(info.samples, most_memory() - before)
 """
-
-
-def decoded(data: bytes) -> NDArray[np.float32]:
-    return np.concatenate(list(SongReader(BytesIO(data))), axis=1)
 
 
 def silence(size_mb: int) -> bytes:

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import av
@@ -12,18 +11,14 @@ import numpy as np
 import pytest
 import torch
 from demucs.apply import apply_model
-from julius.resample import resample_frac
-from numpy.typing import NDArray
 from torch import Tensor
 
-from audio_files import FORMATS, encode, music, wav
+from audio_files import FORMATS, decoded, encode, music, wav
 from demucs_models import FOUR, SIX, demucs, hdemucs, htdemucs, save_bag, save_ft, save_mdx, tiny_htdemucs
 from demucs_models import save_safetensors as save
 from engine_support import loaded
-from unmix.audio.song_reader import SongReader
 from unmix.engine.backends import Backend, Precision
 from unmix.engine.models import LoadedModel, load_model
-from unmix.engine.sdr import sdr_db
 from unmix.engine.separator import Separator
 from unmix.errors import AudioError, EngineError, InputError
 
@@ -44,10 +39,6 @@ def song(tmp_path: Path) -> Path:
     path = tmp_path / "song.mp3"
     path.write_bytes(encode("mp3", music(60_001)))
     return path
-
-
-def decoded(path: Path) -> NDArray[np.float32]:
-    return np.concatenate(list(SongReader(path)), axis=1)
 
 
 def test_every_source_of_the_model_becomes_a_stem(separator: Separator, song: Path, tmp_path: Path) -> None:
@@ -375,69 +366,6 @@ def test_a_device_that_is_not_there_is_an_error_and_not_the_cpu(device: str, tmp
     with pytest.raises(EngineError, match=device) as caught:
         Separator(loaded(htdemucs(), tmp_path), device=device)
     assert caught.value.code == "device_unavailable"
-
-
-def slow_model(folder: Path) -> LoadedModel:
-    return loaded(htdemucs(samplerate=22_050), folder)
-
-
-def test_a_model_of_another_rate_without_torchaudio_is_an_error_that_names_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torchaudio", None)
-    monkeypatch.setitem(sys.modules, "torchaudio.functional", None)
-    with pytest.raises(EngineError, match=r"44100 Hz.*\[torchaudio\]") as caught:
-        exact_separator(slow_model(tmp_path))
-    assert caught.value.code == "torchaudio_needed"
-
-
-def resampled(samples: Tensor, old_rate: int, new_rate: int) -> Tensor:
-    result: Tensor = resample_frac(samples, old_rate, new_rate, full=True)
-    return result
-
-
-@pytest.fixture
-def slow_separator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Separator:
-    # torchaudio's wheels need a CUDA build of torch: in its place stands the resampler that demucs itself uses.
-    functional = ModuleType("torchaudio.functional")
-    functional.resample = resampled  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torchaudio", ModuleType("torchaudio"))
-    monkeypatch.setitem(sys.modules, "torchaudio.functional", functional)
-    return exact_separator(slow_model(tmp_path))
-
-
-def test_a_model_of_another_rate_is_fed_resampled_songs(slow_separator: Separator, song: Path, tmp_path: Path) -> None:
-    separator = slow_separator
-    separation = separator.separate_file(song, tmp_path / "out", format="wav")
-    mixture = torch.from_numpy(decoded(song))
-    slow = resampled(mixture, 44_100, 22_050)
-    mean, std = slow.mean(0).mean(), slow.mean(0).std() + 1e-8
-    estimates = apply_model(separator.model.module, ((slow - mean) / std)[None], shifts=0)[0] * std + mean
-    vocals = resampled(estimates[3], 22_050, 44_100)[:, :60_001].numpy()
-    assert separation.samples == 60_001
-    assert sdr_db(vocals, decoded(separation.stems["vocals"])) > 40
-
-
-def test_a_region_of_a_model_of_another_rate_is_the_samples_of_the_whole_song_there(
-    slow_separator: Separator, song: Path, tmp_path: Path
-) -> None:
-    whole = slow_separator.separate_file(song, tmp_path / "whole", format="wav", bits=32)
-    part = slow_separator.separate_file(song, tmp_path / "part", format="wav", bits=32, start=0.3, end=0.9)
-    for stem in FOUR:
-        assert np.array_equal(decoded(part.stems[stem]), decoded(whole.stems[stem])[:, 13_230:39_690])
-
-
-def test_stems_of_a_model_of_another_rate_add_up_to_the_song_as_it_was_sent(
-    slow_separator: Separator, song: Path, tmp_path: Path
-) -> None:
-    """Also above the highest frequency that the model hears."""
-    asked = {"karaoke": ["vocals", "instrumental"], "consistent": FOUR}
-    for name, stems in asked.items():
-        separation = slow_separator.separate_file(
-            song, tmp_path / name, stems=stems, format="wav", mixture_consistency=name == "consistent"
-        )
-        total = sum(decoded(path) for path in separation.stems.values())
-        assert np.abs(total - decoded(song)).max() <= 2.1 / 32_768
 
 
 def test_clipped_samples_are_counted_per_stem_and_warned_of(tmp_path: Path) -> None:

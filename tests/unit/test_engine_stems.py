@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
-from audio_files import encode, music
+from audio_files import decoded, encode, music
 from demucs_models import FOUR, htdemucs, save_ft, save_mdx
 from demucs_models import save_safetensors as save
-from unmix.audio.song_reader import SongReader
 from unmix.engine.consistency import spread_residual
 from unmix.engine.models import load_model
 from unmix.engine.separator import Separator
@@ -43,10 +41,6 @@ def song(tmp_path: Path) -> Path:
     path = tmp_path / "song.flac"
     path.write_bytes(encode("flac", music(60_001)))
     return path
-
-
-def decoded(path: Path) -> NDArray[np.float32]:
-    return np.concatenate(list(SongReader(path)), axis=1)
 
 
 def distance(song: Path, *stems: Path) -> float:

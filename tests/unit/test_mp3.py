@@ -1,7 +1,6 @@
 """An mp3 says itself where its samples begin and end, at every bit rate, and they keep their level."""
 
 import struct
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from audio_files import encode, music
+from audio_files import decoded, encode, music
 from unmix.audio.encode import StemWriter
 from unmix.audio.mp3 import crc16
-from unmix.audio.song_reader import SongReader
 from unmix.engine.sdr import sdr_db
 
 BIT_RATES = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320]
@@ -27,10 +25,6 @@ def write(path: Path, samples: NDArray[np.float32], *, bitrate_kbps: int = 192, 
     writer = StemWriter(path, format="mp3", bitrate_kbps=bitrate_kbps, mp3_quality=mp3_quality)
     writer.write(samples)
     writer.close()
-
-
-def decoded(song: Path | BytesIO) -> NDArray[np.float32]:
-    return np.concatenate(list(SongReader(song)), axis=1)
 
 
 def level(original: NDArray[np.float32], stem: NDArray[np.float32]) -> float:
@@ -94,7 +88,7 @@ def test_the_bit_rate_is_the_nearest_there_is(asked: int, nearest: int, path: Pa
 def test_a_stem_begins_where_ffmpegs_own_mp3_of_it_begins(path: Path) -> None:
     song = music(60_000)
     write(path, song)
-    ours, ffmpegs = decoded(path), decoded(BytesIO(encode("mp3", song)))
+    ours, ffmpegs = decoded(path), decoded(encode("mp3", song))
     lags = range(-40, 41)
     likeness = [float((ours[0, 100:-100] * ffmpegs[0, 100 + lag : 59_900 + lag]).sum()) for lag in lags]
     assert lags[int(np.argmax(likeness))] == 0

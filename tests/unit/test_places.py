@@ -7,17 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from audio_files import encode, film, music
+from audio_files import decoded, encode, film, music
 from unmix.audio.samples import SAMPLE_RATE, Samples
-from unmix.audio.song_reader import SongReader, measure
+from unmix.audio.song_reader import measure
 
 SONG = music(4 * SAMPLE_RATE)
 #: What is heard in a film.
 SOUND = music(3 * SAMPLE_RATE)
-
-
-def decoded(data: bytes) -> Samples:
-    return np.concatenate(list(SongReader(BytesIO(data))), axis=1)
 
 
 def place_of(piece: NDArray[np.float32], song: Samples) -> int:

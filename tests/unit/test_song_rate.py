@@ -12,12 +12,11 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from audio_files import encode, film, music, png
+from audio_files import decoded, encode, film, music, png
 from demucs_models import FOUR, htdemucs
 from engine_support import loaded
 from stem_delivery import delivered
-from unmix.audio.samples import Samples
-from unmix.audio.song_reader import SongReader, measure
+from unmix.audio.song_reader import measure
 from unmix.audio.tags import Tags
 from unmix.engine.separator import Separator
 from unmix.errors import AudioError, InputError
@@ -35,10 +34,6 @@ def read(path: Path, rate: int) -> NDArray[np.float64]:
     samples, found = soundfile.read(path, always_2d=True)
     assert found == rate
     return np.asarray(samples.T)
-
-
-def at_our_rate(song: bytes) -> Samples:
-    return np.concatenate(list(SongReader(BytesIO(song))), axis=1)
 
 
 def below_18_khz(samples: NDArray[Any], rate: int) -> NDArray[Any]:
@@ -87,7 +82,7 @@ def test_a_song_glued_of_several_rates_has_that_of_most_of_it_and_lasts_as_long(
 @pytest.mark.parametrize("rate", RATES)
 def test_what_was_resampled_twice_is_in_time_with_the_song_and_like_it(rate: int, tmp_path: Path) -> None:
     song = music(2 * rate + 11, sample_rate=rate)
-    ours = at_our_rate(encode("flac", song, sample_rate=rate))
+    ours = decoded(encode("flac", song, sample_rate=rate))
     wish: dict[str, Any] = {"format": "wav", "bits": 32, "song_rate": True}
     made = delivered(tmp_path, {"all": ours}, own_rate=rate, own_samples=song.shape[1], **wish)
     stem = read(made.stems["all"], rate)
@@ -101,7 +96,7 @@ def test_what_was_resampled_twice_is_in_time_with_the_song_and_like_it(rate: int
 def test_a_click_stays_where_it_is(rate: int, tmp_path: Path) -> None:
     song = np.zeros((2, rate), np.float32)
     song[:, rate // 3] = 0.9
-    ours = at_our_rate(encode("wav", song, sample_rate=rate))
+    ours = decoded(encode("wav", song, sample_rate=rate))
     made = delivered(tmp_path, {"all": ours}, own_rate=rate, own_samples=rate, format="flac", song_rate=True)
     assert np.abs(read(made.stems["all"], rate)).argmax(axis=1).tolist() == [rate // 3] * 2
 
@@ -109,7 +104,7 @@ def test_a_click_stays_where_it_is(rate: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("rate", RATES)
 def test_stems_of_any_length_have_exactly_the_samples_of_the_song(rate: int, tmp_path: Path) -> None:
     for samples in (1, 2, 3, 146, 147, 148, 1_000, 4_607, 4_608):
-        ours = at_our_rate(encode("flac", music(samples), sample_rate=rate))
+        ours = decoded(encode("flac", music(samples), sample_rate=rate))
         for format, bits in (("flac", 16), ("wav", 32)):
             wish: dict[str, Any] = {"format": format, "bits": bits, "song_rate": True}
             made = delivered(tmp_path, {"all": ours}, own_rate=rate, own_samples=samples, **wish)

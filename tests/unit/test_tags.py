@@ -14,13 +14,11 @@ import pytest
 import soundfile
 from av.stream import Disposition
 
-from audio_files import FORMATS, encode, film, music, ogg_vorbis, png
+from audio_files import FORMATS, decoded, encode, film, music, ogg_vorbis, png
 from stem_delivery import delivered
 from unmix.audio.confined_reader import confined_tags, tag_reader_of
 from unmix.audio.encode import StemWriter
 from unmix.audio.formats import STEM_MP4
-from unmix.audio.samples import Samples
-from unmix.audio.song_reader import SongReader
 from unmix.audio.tags import MOST_COVER_BYTES, NO_TAGS, Tags, tags_of
 
 TEXTS: dict[str, Any] = {
@@ -47,10 +45,6 @@ def found_in(file: Path | BytesIO) -> tuple[dict[str, str], list[bytes]]:
         pictures = [each for each in opened.streams.video if each.disposition & Disposition.attached_pic]
         packets = zip(pictures, opened.demux(pictures), strict=False) if pictures else ()
         return {name: texts[name] for name in TEXTS if name in texts}, [bytes(packet) for _, packet in packets]
-
-
-def decoded(path: Path) -> Samples:
-    return np.concatenate(list(SongReader(path)), axis=1)
 
 
 def write(path: Path, format: str, tags: Tags = NO_TAGS) -> Path:
