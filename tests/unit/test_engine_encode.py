@@ -105,13 +105,16 @@ def test_an_ogg_is_of_the_quality_that_is_meant_for_a_bit_rate_of_64_kbit_s_or_m
     assert meant == 1000 * max(bitrate_kbps, 64)
 
 
-def test_oggs_of_other_sound_or_tags_have_other_serial_numbers_so_that_they_can_be_chained(tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", ["ogg", "opus"])
+def test_oggs_of_other_sound_or_tags_have_other_serial_numbers_so_that_they_can_be_chained(
+    format: str, tmp_path: Path
+) -> None:
     tags, silence = Tags({"title": "Song"}), np.zeros((2, 50_000), np.float32)
     stems = [(music(50_000), NO_TAGS), (music(50_000, seed=1), NO_TAGS)]
     stems += [(silence, tags.of_stem("bass")), (silence, tags.of_stem("drums"))]
     numbers = set()
     for samples, tags_of_stem in stems:
-        write(tmp_path / "stem", samples, format="ogg", tags=tags_of_stem)
+        write(tmp_path / "stem", samples, format=format, tags=tags_of_stem)
         numbers.add((tmp_path / "stem").read_bytes()[14:18])
     assert len(numbers) == 4
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from unmix.audio.ear import Ear, Heard
 from unmix.audio.formats import LOSSY
 from unmix.audio.mp3 import Mp3Encoder
+from unmix.audio.ogg_pages import Renumbered
 from unmix.audio.peaks import Peaks
 from unmix.audio.resampling import Resampler
 from unmix.audio.samples import SAMPLE_RATE, Samples
@@ -102,7 +103,8 @@ class StemWriter:
                 vorbis = VorbisEncoder(file, bitrate_kbps=bitrate_kbps, comments=comments_of(tags))
                 self._encoder = self._open.enter_context(closing(vorbis))
             else:
-                opened = av.open(file, "w", format=_MUXERS.get(format, format), options=_MUXING.get(format, {}))
+                into = Renumbered(file) if format == "opus" else file
+                opened = av.open(into, "w", format=_MUXERS.get(format, format), options=_MUXING.get(format, {}))
                 output = self._open.enter_context(opened)
                 encoder = _OpusEncoder if format == "opus" else _FFmpegEncoder
                 kbps = bitrate_kbps if format in LOSSY else None

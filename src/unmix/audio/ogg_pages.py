@@ -4,7 +4,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
 
 CONTINUES_PACKET: Final = 1
 ENDS_STREAM: Final = 4
@@ -30,15 +30,18 @@ class Page:
     body: bytes
 
     @classmethod
-    def all_in(cls, data: bytes) -> Iterator[Self]:
-        """Yield the pages that `data` is."""
-        start = 0
-        while start < len(data):
-            _, _, flags, position, _, _, _, segments = _HEAD.unpack_from(data, start)
-            body = start + _HEAD.size + segments
-            lacing = data[start + _HEAD.size : body]
-            start = body + sum(lacing)
-            yield cls(flags, position, lacing, data[body:start])
+    def taken_from(cls, data: bytearray) -> Iterator[Self]:
+        """Yield the whole pages with which `data` begins, and remove them from it."""
+        while len(data) >= _HEAD.size:
+            _, _, flags, position, _, _, _, segments = _HEAD.unpack_from(data)
+            body = _HEAD.size + segments
+            lacing = bytes(data[_HEAD.size : body])
+            end = body + sum(lacing)
+            if len(data) < end:
+                return
+            page = cls(flags, position, lacing, bytes(data[body:end]))
+            del data[:end]
+            yield page
 
     @classmethod
     def all_of(cls, packets: Sequence[bytes]) -> Iterator[Self]:
@@ -58,6 +61,55 @@ class Page:
         page = bytearray(head + self.lacing + self.body)
         struct.pack_into("<I", page, _CHECKSUM_AT, _checksum(page))
         return bytes(page)
+
+    @property
+    def is_before_sound(self) -> bool:
+        """Tell if it holds nothing but headers."""
+        return self.position <= 0 and not self.flags & ENDS_STREAM
+
+
+class PageWriter:
+    """Write pages into `file` as one stream, whose serial number follows from its headers and its first sound.
+
+    Files that are chained need different numbers, and the same song has to give the same bytes.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._headers: list[Page] = []  # until the sound begins
+        self._serial: int | None = None  # known from then on
+        self._number = 0
+
+    def write(self, page: Page) -> None:
+        """Append `page`, whatever its number was."""
+        if self._serial is not None:
+            self._put(page, self._serial)
+        elif page.is_before_sound:
+            self._headers.append(page)
+        else:
+            begin = [*self._headers, page]
+            self._serial = zlib.crc32(b"".join(each.body for each in begin))
+            for each in begin:
+                self._put(each, self._serial)
+
+    def _put(self, page: Page, serial: int) -> None:
+        self._file.write(page.encoded(serial=serial, number=self._number))
+        self._number += 1
+
+
+class Renumbered:
+    """What FFmpeg writes an Ogg into in place of `file`: it would give the streams of all files the same number."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._pages = PageWriter(file)
+        self._rest = bytearray()  # the beginning of a page
+
+    def write(self, data: bytes) -> int:
+        """Take the next bytes, and return how many."""
+        self._rest += data
+        for page in Page.taken_from(self._rest):
+            self._pages.write(page)
+        return len(data)
 
 
 def _lacing(packet: bytes) -> bytes:

@@ -2,11 +2,10 @@
 
 libvorbis comes in libsndfile, with `soundfile`. libsndfile draws a file's serial number at random and knows neither
 covers nor the artist of an album, so its pages are written anew, with our number and comments; the packets of sound
-are as they were. The number follows from the tags and the first sound: files that are chained need different ones.
+are as they were.
 Layout: "Vorbis I specification", sections 4.2, 5 and A, https://xiph.org/vorbis/doc.
 """
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -16,7 +15,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from unmix.audio.ogg_pages import ENDS_STREAM, Page
+from unmix.audio.ogg_pages import Page, PageWriter
 from unmix.audio.samples import SAMPLE_RATE
 
 #: kbit/s that music usually comes to at libvorbis's qualities of 0 to 9.
@@ -34,15 +33,13 @@ class VorbisEncoder:
 
     def __init__(self, file: BinaryIO, *, bitrate_kbps: int, comments: bytes) -> None:
         quality = min(range(len(_USUAL_KBPS)), key=lambda each: abs(_USUAL_KBPS[each] - bitrate_kbps))
-        self._file = file
         self._comments = comments
         self._made = BytesIO()  # not `file`: what that raises would be lost in libsndfile
         kind = {"format": "OGG", "subtype": "VORBIS", "compression_level": 1 - quality / 10}
         self._vorbis = soundfile.SoundFile(self._made, "w", SAMPLE_RATE, 2, **kind)
         self._waiting = np.empty((2, 0), np.int16)
+        self._pages = PageWriter(file)
         self._headers: list[Page] | None = []  # until the sound begins
-        self._serial = 0  # known from then on
-        self._pages = 0
 
     def write(self, pcm: NDArray[np.int16]) -> None:
         """Append `pcm`: (2, time)."""
@@ -68,22 +65,20 @@ class VorbisEncoder:
 
     def _hand_on(self) -> None:
         """Write what libsndfile has made, which is whole pages."""
-        for made in Page.all_in(self._made.getvalue()):
+        for made in Page.taken_from(bytearray(self._made.getvalue())):
             for page in self._instead_of(made):
-                self._file.write(page.encoded(serial=self._serial, number=self._pages))
-                self._pages += 1
+                self._pages.write(page)
         self._made.seek(0)
         self._made.truncate()
 
     def _instead_of(self, page: Page) -> Iterator[Page]:
         if self._headers is None:
             yield page
-        elif page.position <= 0 and not page.flags & ENDS_STREAM:
+        elif page.is_before_sound:
             self._headers.append(page)
         else:
             first, *others = self._headers
             self._headers = None
-            self._serial = zlib.crc32(page.body, zlib.crc32(self._comments))
             yield first
             yield from Page.all_of(_with_comments(b"".join(other.body for other in others), self._comments))
             yield from _split(page, block_sizes=[1 << (first.body[28] >> shift & 15) for shift in (0, 4)])
