@@ -47,7 +47,7 @@ def test_where_nobody_looks_there_are_lines_and_no_bar(capsys: pytest.CaptureFix
     printed = capsys.readouterr()
     assert printed.err.splitlines() == [
         "1 song done already, and skipped; --again makes the stems again",
-        "2 of 3 done: a.mp3, 1 stem in out/a",
+        "2 of 3 done: a.mp3, 1 file in out/a",
         "warning: a.mp3: it is odd",
         "error: b.mp3: it is no song (not_audio)",
         "3 songs: 1 done, 1 skipped, 1 failed",

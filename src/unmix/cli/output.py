@@ -84,7 +84,7 @@ class Run:
         music: HasMusic | None = None,
     ) -> None:
         """Tell that the stems of a song are there, what is wrong with them, what was done to it, and its music."""
-        folder = f", {counted(len(files), 'stem')} in {next(iter(files.values())).parent}" if files else ""
+        folder = f", {counted(len(files), 'file')} in {next(iter(files.values())).parent}" if files else ""
         self._tell(song, "done", folder, job=job)
         key, tempo_bpm = (music.key, music.tempo_bpm) if music else (None, None)
         heard = [key] if key else []
