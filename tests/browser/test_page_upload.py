@@ -6,8 +6,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import soundfile
 from playwright.sync_api import FilePayload, Page, Request, Route, expect
 
+from audio_files import music, wav
 from page_support import LONG_SECONDS, card, choose, drop, song, wait_until_ready
 from support import eventually, make_song
 
@@ -181,11 +183,29 @@ def test_options_are_sent_and_kept(page: Page) -> None:
     expect(page.locator("#options-summary")).to_contain_text("for a song of 4 minutes on this server")
 
 
+def test_stems_for_a_studio_have_24_bits_and_the_rate_of_the_song(page: Page, tmp_path: Path) -> None:
+    page.locator("#options summary").click()
+    for_studio = page.get_by_label("For music and video programs")
+    expect(for_studio).to_be_hidden()  # an mp3 has neither
+    page.get_by_label("Files").select_option("wav")
+    for_studio.check()
+    expect(page.locator("#options-summary")).to_contain_text("all parts as WAV for music and video programs")
+    page.reload()
+    expect(page.locator("#options-summary")).to_contain_text("as WAV for music and video programs")
+    choose(page, {"name": "Scene.wav", "mimeType": "audio/wav", "buffer": wav(music(96_000), sample_rate=48_000)})
+    done = wait_until_ready(page, "Scene")
+    with page.expect_download() as download:
+        done.get_by_role("link", name="Drums").click()
+    download.value.save_as(tmp_path / "drums.wav")
+    drums = soundfile.info(tmp_path / "drums.wav")
+    assert (drums.samplerate, drums.frames, drums.subtype) == (48_000, 96_000, "PCM_24")
+
+
 def test_what_is_usual_is_not_named_so_that_the_job_is_the_one_of_other_clients(page: Page) -> None:
     sent = posts_of(page)
     choose(page, song("Usual.wav", 144))
     wait_until_ready(page, "Usual")
-    assert not [name for name in ("model=", "stems=", "format=") if name in sent[0].url]
+    assert not [name for name in ("model=", "stems=", "format=", "bits=", "song_rate=") if name in sent[0].url]
 
 
 def test_what_fails_for_the_moment_is_sent_again_by_itself(page: Page) -> None:

@@ -9,6 +9,9 @@ const CHOICE = "unmix.choice";
 /** All usual stems in one file: there is nothing to choose among. */
 const ONE_FILE = "stem.mp4";
 const FORMATS = ["mp3", "flac", "wav", "m4a", "opus", "ogg", ONE_FILE];
+/** Those that can be had as a studio wants them, and what they are then. */
+const STUDIO_FORMATS = ["flac", "wav"];
+const STUDIO = { bits: "24", song_rate: "true" };
 /** What the time is told for, in seconds: a song as songs are. */
 const USUAL_SONG_SECONDS = 240;
 /** Pause before models are asked for again that no worker has told of yet, in ms. */
@@ -45,6 +48,7 @@ export function mountOptions({ onModels }) {
   const model = () => models.find((each) => each.name === choice.model) ?? models[0];
   const usual = () => (model()?.stems ?? []).filter((stem) => !isLessOne(stem));
   const isChosen = (stem) => (isLessOne(stem) ? choice.besides.includes(stem) : !choice.without.includes(stem));
+  const isForStudio = () => choice.studio && STUDIO_FORMATS.includes(choice.format);
   const chosen = () => (choice.format === ONE_FILE ? usual() : (model()?.stems ?? []).filter(isChosen));
 
   function show() {
@@ -58,6 +62,8 @@ export function mountOptions({ onModels }) {
         make("option", { value: each, selected: each === choice.format }, texts(`format.${each}`)),
       ),
     );
+    byId("studio").hidden = !STUDIO_FORMATS.includes(choice.format);
+    byId("studio-box").checked = choice.studio;
     byId("stems").hidden = !model()?.stems || choice.format === ONE_FILE;
     showStems();
     const licence = model()?.weights?.licence;
@@ -80,7 +86,8 @@ export function mountOptions({ onModels }) {
   function showSummary() {
     const isUsual = chosen().join() === usual().join();
     const stems = isUsual ? texts("options.allStems") : inOrder(chosen()).map(stemName).join(", ");
-    const format = texts(`format.short.${choice.format}`);
+    const short = texts(`format.short.${choice.format}`);
+    const format = isForStudio() ? texts("options.studioShort", { format: short }) : short;
     const perSecond = model()?.realtime_factor;
     const cost = perSecond
       ? texts("options.time", { time: about(perSecond * USUAL_SONG_SECONDS) })
@@ -91,6 +98,7 @@ export function mountOptions({ onModels }) {
   byId("options").addEventListener("change", ({ target }) => {
     if (target.id === "model") choice.model = target.value;
     else if (target.id === "format") choice.format = target.value;
+    else if (target.id === "studio-box") choice.studio = target.checked;
     else {
       const checked = [...byId("stem-boxes").querySelectorAll("input:checked")].map((box) => box.value);
       // Nothing at all cannot be made: the last box stays checked.
@@ -121,7 +129,7 @@ export function mountOptions({ onModels }) {
     if (model() && !model().default) told.model = model().name;
     if (chosen().length && chosen().join() !== usual().join()) told.stems = chosen().join(",");
     if (choice.format !== FORMATS[0]) told.format = choice.format;
-    return told;
+    return isForStudio() ? { ...told, ...STUDIO } : told;
   }
 
   show();
@@ -130,12 +138,13 @@ export function mountOptions({ onModels }) {
 
 /** Return what was chosen last in this browser, or what is usual. */
 function recallChoice() {
-  const { model, without, besides, format } = recall(CHOICE) ?? {};
+  const { model, without, besides, format, studio } = recall(CHOICE) ?? {};
   return {
     model,
     without: Array.isArray(without) ? without : [],
     besides: Array.isArray(besides) ? besides : [],
     format: FORMATS.includes(format) ? format : FORMATS[0],
+    studio: studio === true,
   };
 }
 

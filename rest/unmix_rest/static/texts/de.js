@@ -33,6 +33,8 @@ export default {
   "options.stems": "Spuren",
   "options.stemsHelp": "Weniger sind ein kleinerer Download. Instrumental ist das Lied ohne Gesang, wie für Karaoke.",
   "options.format": "Dateien",
+  "options.studio": "Für Musik- und Videoprogramme: 24 Bit, in der Abtastrate des Liedes",
+  "options.studioShort": "{format} für Musik- und Videoprogramme",
   "options.licence": "Modell {model}: {licence}",
   "format.mp3": "MP3: klein, läuft überall",
   "format.flac": "FLAC: nichts geht verloren, mehrmals so groß",

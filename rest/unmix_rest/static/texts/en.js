@@ -33,6 +33,8 @@ export default {
   "options.stems": "Parts",
   "options.stemsHelp": "Fewer are a smaller download. Instrumental is the song without its vocals, as for karaoke.",
   "options.format": "Files",
+  "options.studio": "For music and video programs: 24 bits, in the song's own sample rate",
+  "options.studioShort": "{format} for music and video programs",
   "options.licence": "Model {model}: {licence}",
   "format.mp3": "MP3: small, plays everywhere",
   "format.flac": "FLAC: nothing lost, several times as large",
