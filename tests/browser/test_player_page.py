@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from made_jobs import MadeJob, noise
 from player_pages import OpenPlayer, PlayerPage, open_player, place_of, sounding, studio
+from support import eventually
 from unmix.audio.samples import SAMPLE_RATE
 
 __all__ = ["open_player", "studio"]
@@ -158,17 +159,18 @@ def test_the_waveform_grows_with_the_parts(open_player: OpenPlayer) -> None:
     job = MadeJob(STEMS, part_samples=200_000, made={0})
     player = open_player(job)
     one = job.part_samples / job.length
+
+    def wait_until_drawn(share: float) -> None:
+        eventually(lambda: abs(columns_drawn(player) - share) < 0.02, f"{share:.2f} of the song is drawn")
+
     player.wait("document.querySelector('.player-canvas')?.width > 300", "it is drawn")
-    player.page.wait_for_timeout(200)
-    assert abs(columns_drawn(player) - one) < 0.02
+    wait_until_drawn(one)
     job.made |= {1, 4}
     player.page.evaluate("tell()")
-    player.page.wait_for_timeout(300)
-    assert abs(columns_drawn(player) - 3 * one) < 0.02
+    wait_until_drawn(3 * one)
     job.finish()
     player.page.evaluate("tell()")
-    player.page.wait_for_timeout(300)
-    assert columns_drawn(player) > 0.99
+    wait_until_drawn(1)
 
 
 def test_a_loop_snaps_to_beats_where_they_are_known(open_player: OpenPlayer) -> None:
