@@ -99,8 +99,10 @@ def png(noise_bytes: int = 0) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + noise + chunk(b"IDAT", zlib.compress(bytes(14))) + chunk(b"IEND", b"")
 
 
-def film(late_seconds: float, *, container: str, codec: str = "pcm_s16le", begins: float = 0.0) -> bytes:
-    """A film of three seconds whose sound begins later than its picture."""
+def film(
+    late_seconds: float, *, container: str, codec: str = "pcm_s16le", begins: float = 0.0, goes_on_seconds: float = 0.0
+) -> bytes:
+    """A film of three seconds whose sound begins later than its picture, which goes on for a while after it."""
     buffer = BytesIO()
     with av.open(buffer, "w", format=container) as output:
         picture: Any = output.add_stream("mpeg4", rate=10)
@@ -108,7 +110,7 @@ def film(late_seconds: float, *, container: str, codec: str = "pcm_s16le", begin
         picture.pix_fmt = "yuv420p"
         sound: Any = output.add_stream(codec, rate=44_100, layout="stereo")
         packets = []
-        for number in range(30):
+        for number in range(round(10 * (3 + goes_on_seconds))):
             image = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24").reformat(format="yuv420p")
             image.pts = round(10 * begins) + number
             packets += picture.encode(image)

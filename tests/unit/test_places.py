@@ -32,6 +32,15 @@ def test_sound_that_begins_after_the_picture_keeps_its_place(container: str, cod
     assert [note for note in measure(BytesIO(data)).notes if re.match(r"the sound begins 0\.[45]\d\d s after", note)]
 
 
+@pytest.mark.parametrize(("container", "codec"), [("matroska", "aac"), ("mp4", "aac"), ("mov", "pcm_s16le")])
+def test_sound_that_ends_before_the_picture_is_whole(container: str, codec: str) -> None:
+    data = film(0.0, container=container, codec=codec, goes_on_seconds=2)
+    assert measure(BytesIO(data)).warnings == ()
+    if container == "matroska":  # the others have their index at the end
+        (warning,) = measure(BytesIO(data[: len(data) // 2])).warnings
+        assert re.fullmatch(r"the file ends early: [12]\.\d s of 3\.\d s", warning)
+
+
 @pytest.mark.parametrize("begins", [0.0, 100.0])
 def test_sound_that_begins_with_the_picture_is_as_it_is_whenever_both_begin(begins: float) -> None:
     data = film(0.0, container="matroska", begins=begins)

@@ -5,6 +5,7 @@ with them, and a song that is mostly noise is refused at its end. How a file is 
 often `unmix.audio.song_reader`'s.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
@@ -13,6 +14,7 @@ import av.error
 import numpy as np
 
 from unmix.audio.mpeg import promised_seconds
+from unmix.audio.ogg import is_cut_off
 from unmix.audio.opening import BARE_FRAMES, Opened, check_channels, check_sample_rate, open_part, parts_of
 from unmix.audio.places import Places
 from unmix.audio.resampling import Resampler, front_db, silence
@@ -22,7 +24,9 @@ from unmix.errors import AudioError
 from unmix.words import counted, were
 
 #: Containers of which FFmpeg reads the length from the header; for others it makes an estimate.
-_STATE_THEIR_LENGTH: Final = ("flac", "mp4", "matroska", "aiff", "w64", "caf", "au", "tta", "wv")
+_STATE_THEIR_LENGTH: Final = ("flac", "mp4", "matroska", "flv", "aiff", "w64", "caf", "au", "tta", "wv")
+#: How long a stream of Matroska is, in hours, minutes and seconds.
+_MATROSKA_DURATION: Final = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)$")
 #: A damaged file with less than this is noise that happens to look like frames.
 _MIN_DAMAGED_SECONDS: Final = 1.0
 #: A file that lacks more than this of what its header promises gets a warning; encoders' padding is far below.
@@ -58,6 +62,7 @@ class Decoding:
         self._notes: dict[str, None] = {}
         self._samples_of_rate: dict[int, int] = {}  # in Hz: how many samples per channel came at each
         self._promised_seconds = _promised_seconds(file, container, self._opened)
+        self._is_cut_off = container == "ogg" and is_cut_off(file)
 
     def chunks(self) -> Iterator[Samples]:
         """Yield the whole song as float32 (2, time) at `SAMPLE_RATE`."""
@@ -81,6 +86,8 @@ class Decoding:
             warnings.append(f"{counted(count, 'broken frame')} {were(count)} skipped{lost}")
         if self._promised_seconds - seconds > _MAX_MISSING_SECONDS:
             warnings.append(f"the file ends early: {seconds:.1f} s of {self._promised_seconds:.1f} s")
+        elif self._is_cut_off:
+            warnings.append("the file ends early: it was cut off in the middle")
         if self._streams > 1:
             warnings.append(f"only the first of {self._streams} audio streams was read")
         return tuple(warnings)
@@ -200,7 +207,15 @@ def _promised_seconds(file: BinaryIO, container: str, opened: Opened) -> float:
     if container == "wav":
         wav = read_wav_header(file)
         return wav.seconds if wav else 0.0
-    return (opened.container.duration or 0) / av.time_base if container in _STATE_THEIR_LENGTH else 0.0
+    if container not in _STATE_THEIR_LENGTH:
+        return 0.0
+    if opened.stream.duration:
+        return float(opened.stream.duration * opened.stream.time_base)
+    if said := _MATROSKA_DURATION.match(opened.stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = map(float, said.groups())
+        return 3600 * hours + 60 * minutes + seconds
+    # A picture may go on after the sound.
+    return 0.0 if opened.container.streams.video else (opened.container.duration or 0) / av.time_base
 
 
 def _cut(frame: Any) -> Iterator[Any]:

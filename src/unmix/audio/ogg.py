@@ -10,6 +10,8 @@ from typing import BinaryIO, Final
 
 from unmix.errors import AudioError
 
+_PAGE_HEAD_BYTES: Final = 27
+_MOST_PAGE_BYTES: Final = _PAGE_HEAD_BYTES + 255 + 255 * 255
 _PAGE: Final = re.compile(rb"OggS\0[\0-\7]")
 _BEGINS_STREAM: Final = 2  # in the page's flags
 _BLOCK_BYTES: Final = 1 << 20
@@ -42,3 +44,17 @@ def links(file: BinaryIO, start: int) -> list[tuple[int, int]]:
     size_bytes = file.seek(0, os.SEEK_END)
     begins[:1] = [start]
     return list(zip(begins, [*begins[1:], size_bytes], strict=True))
+
+
+def is_cut_off(file: BinaryIO) -> bool:
+    """Tell whether the last page is not there as a whole, as after a download that broke off."""
+    size_bytes = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size_bytes - _MOST_PAGE_BYTES))
+    data = file.read()
+    last = max((page.start() for page in _PAGE.finditer(data)), default=None)
+    if last is None:
+        return False
+    page = data[last:]
+    segments = page[_PAGE_HEAD_BYTES - 1] if len(page) >= _PAGE_HEAD_BYTES else 0
+    body = _PAGE_HEAD_BYTES + segments
+    return len(page) < body or len(page) < body + sum(page[_PAGE_HEAD_BYTES:body])
