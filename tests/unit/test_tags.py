@@ -1,6 +1,7 @@
 """The title, artist and cover of a song are in its stems; whatever is wrong with them costs nothing but them."""
 
 import base64
+import re
 import struct
 from collections.abc import Callable
 from fractions import Fraction
@@ -34,7 +35,7 @@ TEXTS: dict[str, Any] = {
 
 COVER = png(200_000)  # longer than what a player reads to know a file by, and than a page of Ogg
 #: As much of a JPEG as says how large it is, and more.
-JPEG = bytes.fromhex("ffd8 ffe0 0010 4a46494600010100000100010000 ffff c0 0011 08 0003 0005") + bytes(range(255))
+JPEG = bytes.fromhex("ffd8 ffe0 0010 4a46494600010100000100010000 ffff c0 0011 08 0003 0005 03") + bytes(range(255))
 
 
 def found_in(file: Path | BytesIO) -> tuple[dict[str, str], list[bytes]]:
@@ -70,6 +71,14 @@ def test_a_stem_of_any_format_has_the_tags_and_not_one_other_sample(format: str,
     if format != "m4a":  # libsndfile reads none
         assert np.array_equal(soundfile.read(tagged)[0], soundfile.read(plain)[0])
     assert write(tmp_path / "again", format, Tags(TEXTS, cover)).read_bytes() == tagged.read_bytes()
+
+
+@pytest.mark.parametrize("format", ["opus", "ogg"])
+def test_the_comment_with_a_cover_says_how_large_and_how_deep_it_is(format: str, tmp_path: Path) -> None:
+    data = write(tmp_path / "stem", format, Tags(TEXTS, JPEG)).read_bytes()
+    (encoded,) = re.findall(rb"METADATA_BLOCK_PICTURE=([\w+/]+=*)", data)
+    width, height, depth, colours = struct.unpack_from(">4I", base64.b64decode(encoded), 22)
+    assert (width, height, depth, colours) == (5, 3, 24, 0)
 
 
 def test_a_stem_mp4_is_tagged_as_its_song_and_has_five_tracks_all_the_same(tmp_path: Path) -> None:

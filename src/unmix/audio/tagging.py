@@ -83,7 +83,7 @@ def _synchsafe(size: int) -> bytes:
 
 
 def _picture_comment(picture: Picture, cover: bytes) -> str:
-    """Return a cover as FLAC's block of a picture has it (RFC 9639, section 8.8); how deep it is, is not said."""
+    """Return a cover as FLAC's block of a picture has it (RFC 9639, section 8.8)."""
     kind = picture.media_type.encode()
-    facts = (_FRONT_COVER, len(kind), kind, picture.width, picture.height, len(cover))
-    return base64.b64encode(struct.pack(f">2I{len(kind)}s4x2I8xI", *facts) + cover).decode()
+    facts = (_FRONT_COVER, len(kind), kind, picture.width, picture.height, picture.depth, len(cover))
+    return base64.b64encode(struct.pack(f">2I{len(kind)}s4x3I4xI", *facts) + cover).decode()
