@@ -64,10 +64,10 @@ help: ## Show what can be made
 setup: $(INSTALLED) ## Make .venv with everything in it; CUDA=cu130 for GPUs
 
 demo: setup ## Separate a song through the whole service; stems go to ./stems
-	@$(BIN)/unmix demo $(if $(SONG),"$$SONG") --model $(MODEL) $(TO_DEVICE)
+	@exec $(BIN)/unmix demo $(if $(SONG),"$$SONG") --model $(MODEL) $(TO_DEVICE)
 
 run: setup ## Serve here until Ctrl-C, on http://localhost:5000
-	@$(BIN)/unmix local --model $(MODEL) $(addprefix --workers ,$(WORKERS)) $(addprefix --threads ,$(THREADS)) \
+	@exec $(BIN)/unmix local --model $(MODEL) $(addprefix --workers ,$(WORKERS)) $(addprefix --threads ,$(THREADS)) \
 		--data-dir "$(DATA)" $(addprefix --host ,$(HOST)) --port $(PORT) $(TO_DEVICE)
 
 test: setup test-rest ## Run the ordinary tests

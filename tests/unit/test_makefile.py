@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,22 @@ def test_nobody_is_warned_of_the_cuda_that_was_asked_for(checkout: Path) -> None
 
 def test_a_cuda_in_the_environment_is_the_path_of_somebody_else(checkout: Path) -> None:
     assert commands(checkout, "setup", CUDA="/usr/local/cuda") == commands(checkout, "setup")
+
+
+@pytest.mark.parametrize("target", ["run", "demo"])
+def test_who_ends_make_ends_the_service(target: str, checkout: Path) -> None:
+    install(checkout, ".installed")
+    (checkout / ".venv" / "bin" / "unmix").symlink_to(sys.executable)
+    # Python takes the command's name for that of a program.
+    (checkout / {"run": "local", "demo": "demo"}[target]).write_text(
+        "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(print('stopped')))\n"
+        "signal.alarm(100)\nprint('serves', flush=True)\nsignal.pause()\n"
+    )
+    with subprocess.Popen(["make", target], cwd=checkout, stdout=subprocess.PIPE, text=True) as make:
+        assert make.stdout is not None
+        assert make.stdout.readline() == "serves\n"
+        make.terminate()
+        assert "stopped" in make.stdout.read()
 
 
 @pytest.mark.parametrize("target", ["run", "demo"])
