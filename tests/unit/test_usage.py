@@ -22,6 +22,8 @@ def test_what_is_stored_is_told_by_kind(rest: Rest, tmp_path: Path, redis_url: s
     assert told.kinds["stems"] == told.kinds["copies"] == Amount(2, 800)
     assert (told.kinds["documents"].objects, told.kinds["uploads"].objects) == (2, 1)
     assert told.total.objects == sum(1 for bucket in ("queue", "output") for _ in rest.store.list(bucket))
+    sizes = [info.size_bytes for bucket in ("queue", "output") for info in rest.store.list(bucket)]
+    assert told.total.size_bytes == sum(sizes) - 800, "copies are links"
     assert told.counts is not None
     assert told.counts.open == 0
     assert told.memory is not None

@@ -37,9 +37,10 @@ class Usage:
 
     @property
     def total(self) -> Amount:
-        """All that is stored."""
+        """All that is stored; in a folder, which tells its room, copies are links and take none of their own."""
+        linked = self.kinds["copies"].size_bytes if self.free_bytes is not None else 0
         amounts = self.kinds.values()
-        return Amount(sum(each.objects for each in amounts), sum(each.size_bytes for each in amounts))
+        return Amount(sum(each.objects for each in amounts), sum(each.size_bytes for each in amounts) - linked)
 
 
 def usage(settings: Settings) -> Usage:

@@ -163,7 +163,8 @@ def serve(settings: Settings, plan: LocalPlan, *, say: Callable[[str], None]) ->
             say(f"Track-Unmix serves at {plan.url} ({workers}, {threads}, model {plan.model})")
             say(f"  data in {plan.data_dir}, logs in {plan.logs}; Ctrl-C ends it")
             say(f"  {settings.retention}; songs are refused when the disk comes to its reserve (UNMIX_MIN_FREE_GB)")
-            say(f"  what takes room: UNMIX_STORE_URL={plan.store_url} .venv/bin/unmix status")
+            where = f"UNMIX_REDIS_URL={stack.redis_url} UNMIX_STORE_URL={plan.store_url}"
+            say(f"  what takes room: {where} .venv/bin/unmix status")
             say(f"  try: REST=localhost:{plan.port} .venv/bin/python sample-requests.py --wait SONG")
             say(f"  logs of all services: UNMIX_REDIS_URL={stack.redis_url} .venv/bin/unmix logs --peek")
             while True:
