@@ -74,6 +74,14 @@ def test_only_the_asked_stems_come_and_in_the_asked_format(song: Path, tmp_path:
     assert measure(tmp_path / "out" / "song" / "vocals.flac").container == "flac"
 
 
+def test_all_stems_in_one_file_have_the_name_of_the_song(song: Path, tmp_path: Path) -> None:
+    command = ("separate", song, "--model", "demo", "-o", tmp_path / "out", "--format", "stem.mp4")
+    assert unmix(*command) == 0
+    assert names(tmp_path / "out") == [".unmix.jsonl", "song.stem.mp4"]
+    assert unmix(*command, "--name-template", "{artist} - {title}") == 0
+    assert (tmp_path / "out" / "Unknown artist - song.stem.mp4").exists()
+
+
 def test_stems_carry_what_is_written_in_their_song(tmp_path: Path) -> None:
     songs = []
     for name, title in (("a", "First"), ("b", "Second")):

@@ -92,6 +92,12 @@ def test_a_song_without_tags_has_words_in_their_place(tmp_path: Path) -> None:
     assert made == "Unknown artist/00 bare/{stem}"
 
 
+def test_stems_in_one_file_are_called_as_their_song_or_as_anybody_likes() -> None:
+    songs = [Song(Path("a.mp3"), Path("Album")), Song(Path("x.m4a")), Song(Path("x.flac"))]
+    assert places_of(songs, Template(in_one_file=True)) == ["Album/a", "x.m4a", "x.flac"]
+    assert places_of(songs[:2], Template("all/{name} {stem}", in_one_file=True)) == ["all/a {stem}", "all/x {stem}"]
+
+
 @pytest.mark.parametrize(
     "template", ["{name}", "{stem}/{composer}", "../{stem}", "{stem", "{0}/{stem}", "{stem:>{name}}"]
 )

@@ -45,8 +45,10 @@ def check_format(format: str, bits: int) -> None:
     if format not in MEDIA_TYPES:
         raise InputError(f"stems can be had as: {', '.join(MEDIA_TYPES)}", code="unknown_format")
     if bits not in BITS[format]:
-        known = ", ".join(map(str, BITS[format]))
-        raise InputError(f"bits of a sample in stems as {format} can be: {known}", code="unknown_bits")
+        known = " or ".join(map(str, BITS[format]))
+        others = [f"{each} {' or '.join(map(str, BITS[each]))}" for each in OF_ANY_RATE if each != format]
+        text = f"samples of stems as {format} have {known} bits; those of {', of '.join(others)}"
+        raise InputError(text, code="unknown_bits")
 
 
 def check_rate(format: str, *, song_rate: bool) -> None:

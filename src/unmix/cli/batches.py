@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import typer
 
+from unmix.audio.formats import STEM_MP4
 from unmix.cli.deliveries import Deliveries
 from unmix.cli.naming import Template, places_of
 from unmix.cli.output import say
@@ -58,7 +59,8 @@ def batch_of(
         InputError: there are no songs (`no_songs`), or the template is none (`bad_template`).
         OSError: a song or the folder of the stems cannot be read.
     """
-    places, deliveries = Template(template), Deliveries(output)
+    places = Template(template, in_one_file=made["format"] == STEM_MP4)
+    deliveries = Deliveries(output)
     songs = find_songs(named, output=output, delivered=deliveries.files())
     tasks, skipped = [], {}
     for song, place in zip(songs, places_of(songs, places), strict=True):

@@ -14,6 +14,8 @@ from unmix.errors import InputError
 
 #: Every song has a folder of its own, which lies as the song does in the folder that was named.
 USUAL_TEMPLATE: Final = "{folder}/{name}/{stem}"
+#: The same where all stems of a song are one file: it is called as the song is.
+USUAL_OF_ONE_FILE: Final = "{folder}/{name}"
 #: What a template may have in it: of the song's file, and of what is written in it.
 _OF_FILES: Final = ("folder", "name", "stem")
 _OF_TAGS: Final = ("artist", "album", "title", "track")
@@ -25,14 +27,15 @@ _MOST_BYTES: Final = 200
 
 
 class Template:
-    """A template for the paths of stems, below the output folder and without extension.
+    """A template for the paths of stems, below the output folder and without extension; the usual one if it is empty.
 
     Raises:
-        InputError: it has no `{stem}`, so that stems would overwrite each other, or fields that there are not, or leads
-            out of the output folder (`bad_template`).
+        InputError: it has no `{stem}`, so that stems would overwrite each other where they are not `in_one_file`, or
+            fields that there are not, or leads out of the output folder (`bad_template`).
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str = "", *, in_one_file: bool = False) -> None:
+        text = text or (USUAL_OF_ONE_FILE if in_one_file else USUAL_TEMPLATE)
         try:
             found = [each for each in string.Formatter().parse(text) if each[1] is not None]
         except ValueError as error:
@@ -40,7 +43,7 @@ class Template:
         known = (*_OF_FILES, *_OF_TAGS)
         fields = {name for _, name, _, _ in found}
         is_plain = not any(spec or conversion for _, _, spec, conversion in found)
-        if not fields <= set(known) or "stem" not in fields or not is_plain:
+        if not fields <= set(known) or not (in_one_file or "stem" in fields) or not is_plain:
             listed = ", ".join(f"{{{name}}}" for name in known)
             text = f"a template has {{stem}} in it, and of the rest what you like: {listed}"
             raise InputError(text, code="bad_template")

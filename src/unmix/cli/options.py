@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
+from unmix.cli.naming import USUAL_TEMPLATE
+
 DEFAULT_URL: Final = "http://localhost:5000"
 
 Songs = Annotated[
@@ -21,9 +23,11 @@ NameTemplate = Annotated[
         metavar="TEMPLATE",
         help="Where the stems of a song go below DIR, made of {folder}, {name}, {stem}, {artist}, {album}, {title} and "
         "{track}.",
+        show_default=USUAL_TEMPLATE,
     ),
 ]
 Again = Annotated[bool, typer.Option("--again", help="Make the stems again that are there already.")]
+FetchAgain = Annotated[bool, typer.Option("--again", help="Fetch the stems again that are there already.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a line of JSON for each, for scripts.")]
 Stems = Annotated[
     str,

@@ -15,7 +15,6 @@ from unmix.audio.formats import check_bitrate, check_format, check_rate
 from unmix.audio.music import music_of
 from unmix.audio.passes import check_passes
 from unmix.cli.batches import Batch, Task, batch_of, stoppable
-from unmix.cli.naming import USUAL_TEMPLATE
 from unmix.cli.options import (
     Again,
     Bitrate,
@@ -52,7 +51,7 @@ commands = typer.Typer()
 def separate(
     songs: Songs,
     output: Output = Path("stems"),
-    name_template: NameTemplate = USUAL_TEMPLATE,
+    name_template: NameTemplate = "",
     again: Again = False,
     as_json: Json = False,
     model: Model = None,

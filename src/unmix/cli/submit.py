@@ -10,14 +10,13 @@ import typer
 
 from unmix.cli.batches import Batch, Task, batch_of, stoppable
 from unmix.cli.connecting import connect, stays_away
-from unmix.cli.naming import USUAL_TEMPLATE
 from unmix.cli.options import (
     DEFAULT_URL,
-    Again,
     Bitrate,
     Bits,
     Consistency,
     End,
+    FetchAgain,
     Format,
     Json,
     Model,
@@ -54,8 +53,8 @@ def submit(
     url: Url = DEFAULT_URL,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the stems and save them.")] = False,
     output: Output = Path("stems"),
-    name_template: NameTemplate = USUAL_TEMPLATE,
-    again: Again = False,
+    name_template: NameTemplate = "",
+    again: FetchAgain = False,
     as_json: Json = False,
     model: Model = None,
     stems: Stems = "",
