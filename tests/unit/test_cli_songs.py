@@ -75,6 +75,7 @@ def test_songs_of_one_name_get_places_of_their_own(tmp_path: Path) -> None:
     assert places(Song(Path("Song.mp3")), Song(Path("song.wav"))) == ["Song.mp3/{stem}", "song.wav/{stem}"]
     assert places(*folders, template="{stem}/all") == ["{stem}/all", "{stem}/all (2)"]
     assert places(*folders, template="x/{stem}") == ["x/{stem}", "x (2)/{stem}"]
+    assert places(*folders, template="album/1 - {stem}") == ["album/1 - {stem}", "album/1 - {stem} (2)"]
 
 
 @pytest.mark.parametrize("kind", ["mp3", "flac", "opus"])

@@ -123,9 +123,9 @@ def _key(place: str) -> str:
 
 
 def _numbered(place: str, number: int) -> str:
-    """Number the folder of the stems, or their names where they have none."""
+    """Number the folder of the stems, or their names where it is not theirs alone."""
     folder, _, name = place.rpartition("/")
-    return f"{folder} ({number})/{name}" if folder and "{stem}" in name else f"{place} ({number})"
+    return f"{folder} ({number})/{name}" if folder and name == "{stem}" else f"{place} ({number})"
 
 
 def _fit(text: str) -> str:
