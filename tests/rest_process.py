@@ -119,12 +119,17 @@ class RestProcess:
         self.wait_for(lambda: len([*self.temporary.glob("checking-*")]) == songs, f"{songs} songs are being checked")
 
     def kept_bytes(self) -> int:
-        """How much of the disk the files take that the process has open in its temporary folder, without a name too."""
-        total = 0
+        """How much of the disk the files take that the process has open in its temporary folder."""
+        return sum(self.open_files().values())
+
+    def open_files(self) -> dict[str, int]:
+        """The files that the process has open in its temporary folder, without a name too, and their bytes."""
+        found = {}
         for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
             with suppress(FileNotFoundError):  # closed a moment ago
-                total += link.stat().st_size if os.readlink(link).startswith(str(self.temporary)) else 0
-        return total
+                if os.readlink(link).startswith(str(self.temporary)):
+                    found[str(link)] = link.stat().st_size
+        return found
 
     def stored(self) -> list[str]:
         return [str(info.name) for bucket in ("queue", "output") for info in self.store.list(bucket)]

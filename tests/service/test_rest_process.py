@@ -247,15 +247,9 @@ def test_a_client_that_drops_in_the_middle_leaves_nothing(start: Callable[..., R
         with rest.connect() as peer:
             peer.sendall(before + SONG)
     health_seconds(rest)
-    rest.wait_for(lambda: open_files(rest) == [], "the temporary files are closed")
+    rest.wait_for(lambda: rest.open_files() == {}, "the temporary files are closed")
     assert os.listdir(rest.temporary) == []
     assert rest.stored() == []
-
-
-def open_files(rest: RestProcess) -> list[str]:
-    """The files in the temporary folder that the process holds open, those without a name included."""
-    links = [os.readlink(link) for link in Path(f"/proc/{rest.process.pid}/fd").iterdir() if link.is_symlink()]
-    return [link for link in links if link.startswith(str(rest.temporary))]
 
 
 def test_a_body_shorter_than_announced_ends_with_the_connection(start: Callable[..., RestProcess]) -> None:
