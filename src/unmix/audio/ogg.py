@@ -8,10 +8,10 @@ import os
 import re
 from typing import BinaryIO, Final
 
+from unmix.audio.ogg_pages import Page
 from unmix.errors import AudioError
 
-_PAGE_HEAD_BYTES: Final = 27
-_MOST_PAGE_BYTES: Final = _PAGE_HEAD_BYTES + 255 + 255 * 255
+_MOST_PAGE_BYTES: Final = 27 + 255 + 255 * 255
 _PAGE: Final = re.compile(rb"OggS\0[\0-\7]")
 _BEGINS_STREAM: Final = 2  # in the page's flags
 _BLOCK_BYTES: Final = 1 << 20
@@ -51,10 +51,5 @@ def is_cut_off(file: BinaryIO) -> bool:
     size_bytes = file.seek(0, os.SEEK_END)
     file.seek(max(0, size_bytes - _MOST_PAGE_BYTES))
     data = file.read()
-    last = max((page.start() for page in _PAGE.finditer(data)), default=None)
-    if last is None:
-        return False
-    page = data[last:]
-    segments = page[_PAGE_HEAD_BYTES - 1] if len(page) >= _PAGE_HEAD_BYTES else 0
-    body = _PAGE_HEAD_BYTES + segments
-    return len(page) < body or len(page) < body + sum(page[_PAGE_HEAD_BYTES:body])
+    begins = [page.start() for page in _PAGE.finditer(data)]
+    return bool(begins) and next(Page.taken_from(bytearray(data[begins[-1] :])), None) is None
