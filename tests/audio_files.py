@@ -9,12 +9,14 @@ from typing import Any
 
 import av
 import numpy as np
+import pytest
 import soundfile
 from numpy.typing import NDArray
 
 from unmix.audio.formats import MEDIA_TYPES, STEM_MP4
 from unmix.audio.samples import Samples
-from unmix.audio.song_reader import SongReader
+from unmix.audio.song_reader import AudioInfo, SongReader, measure
+from unmix.errors import AudioError
 
 #: What a stem can be written as.
 FORMATS = [format for format in MEDIA_TYPES if format != STEM_MP4]
@@ -169,3 +171,20 @@ def matroska_of_one_block(samples: NDArray[np.int16], *, sample_rate: int = 44_1
         packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, sample_rate)
         output.mux(packet)
     return buffer.getvalue()
+
+
+def code_of(data: bytes, *, min_seconds: float = 0.1, max_seconds: float = 60) -> str:
+    """Have a song refused, and return the code of the refusal."""
+    with pytest.raises(AudioError) as caught:
+        measure(BytesIO(data), min_seconds=min_seconds, max_seconds=max_seconds)
+    return caught.value.code
+
+
+def accepted(data: bytes) -> AudioInfo:
+    """Return what is found out of a song that is taken."""
+    return measure(BytesIO(data), min_seconds=0.1, max_seconds=60)
+
+
+def noise(size: int) -> bytes:
+    """Return bytes that are nothing, the same ones each time."""
+    return np.random.default_rng(7).bytes(size)

@@ -3,23 +3,13 @@
 import struct
 from io import BytesIO
 
-import numpy as np
 import pytest
 
-from audio_files import encode, music
+from audio_files import accepted, encode, music, noise
 from unmix.audio.mpeg import promised_seconds
 from unmix.audio.samples import SAMPLE_RATE
-from unmix.audio.song_reader import AudioInfo, measure
 
 SONG = music(4 * SAMPLE_RATE)
-
-
-def accepted(data: bytes) -> AudioInfo:
-    return measure(BytesIO(data), min_seconds=0.1, max_seconds=60)
-
-
-def noise(size: int) -> bytes:
-    return np.random.default_rng(7).bytes(size)
 
 
 NOISE = noise(100_000)  # with a thousand bytes in it that begin a frame
